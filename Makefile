@@ -1,0 +1,44 @@
+# Targets for readers and maintainers; `make` alone lists them.
+PYTHON ?= python3
+DATASET ?= rendered_flowers
+BIN := .venv/bin
+# A path given on the command line is relative to this folder, not to notebooks/.
+DATA_DIR := $(if $(filter rendered_flowers,$(DATASET)),$(DATASET),$(abspath $(DATASET)))
+
+.PHONY: help setup tutorial notebooks lab test lint clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make tutorial [DATASET=folder]  run all notebooks, print the table"
+	@echo "make lab                        open the notebooks in JupyterLab"
+	@echo "make test                       set up, lint, run all tests"
+	@echo "make notebooks                  run the committed notebooks in place"
+	@echo "make setup                      only install, into .venv"
+	@echo "make clean                      remove artefacts, not .venv"
+
+setup: .venv/installed
+
+.venv/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else f"Python 3.11, 3.12 or 3.13 is needed, $(PYTHON) is {v[0]}.{v[1]}; try make PYTHON=python3.12")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test]'
+	@touch $@
+
+tutorial: setup
+	$(BIN)/python notebooks/run.py --data_dir='$(DATA_DIR)'
+
+notebooks: setup
+	$(BIN)/python notebooks/run.py --in_place
+
+lab: setup
+	$(BIN)/jupyter lab --notebook-dir=notebooks
+
+test: lint
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+clean:
+	rm -rf notebooks/artifacts artifacts

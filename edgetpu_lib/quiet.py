@@ -1,0 +1,39 @@
+"""Keep native libraries from talking over what the reader came for.
+
+Used where TensorFlow or a TFLite runtime starts; Python's own messages pass.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+
+
+@contextlib.contextmanager
+def quiet_native():
+    """Silence what native code writes to the error stream behind Python's back.
+
+    Python's own `sys.stderr` (progress bars, warnings) still reaches the user.
+    """
+    with contextlib.ExitStack() as stack:
+        sys.stderr.flush()
+        real = os.dup(2)
+        stack.callback(os.close, real)
+        stack.callback(os.dup2, real, 2)
+        if sys.stderr is sys.__stderr__:
+            python_stderr = stack.enter_context(os.fdopen(os.dup(real), "w"))
+            stack.enter_context(contextlib.redirect_stderr(python_stderr))
+        silence = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(silence, 2)
+        os.close(silence)
+        yield
+
+
+def start_tensorflow():
+    """Import TensorFlow, its notices about absent GPUs left out, and return it."""
+    with quiet_native():
+        import tensorflow as tf
+
+        tf.config.list_logical_devices()
+    return tf

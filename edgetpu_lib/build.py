@@ -1,0 +1,214 @@
+"""Build the Keras model of a spec.
+
+Takes a model name and overrides; gives a `keras.Model`, normalised pixels to logits.
+Next: `checkpoint` fills it with published weights, or `train` with its own.
+Plain Keras 3, so that it builds on every Keras backend.
+"""
+
+from __future__ import annotations
+
+import keras
+from keras import layers
+
+from edgetpu_lib import specs
+from edgetpu_lib.artifacts import InputError
+
+# Source: tensorflow/tpu efficientnet_edgetpu_builder.py and efficientnet_model.py.
+BATCH_NORM_MOMENTUM = 0.99
+BATCH_NORM_EPSILON = 1e-3
+
+
+def build_model(
+    model_name: str,
+    *,
+    num_classes: int = 1001,
+    image_size: int | None = None,
+    width_coefficient: float | None = None,
+    depth_coefficient: float | None = None,
+    dropout_rate: float | None = None,
+    survival_prob: float | None = None,
+) -> keras.Model:
+    """Build EfficientNet-EdgeTPU S, M or L with fresh weights.
+
+    Args:
+        model_name: "efficientnet-edgetpu-S", "…-M" or "…-L".
+        num_classes: number of logits; 1001 has the background class at index 0.
+        image_size: height and width, pixels; `None` takes the model's own
+            (224, 240, 300).
+        width_coefficient: factor on channels; `None` takes the model's own.
+        depth_coefficient: factor on repeats; `None` takes the model's own.
+        dropout_rate: before the classifier; `None` takes the model's own.
+        survival_prob: of the last block in training; `None` takes 0.8.
+
+    Returns:
+        A functional model: float32 [batch, size, size, 3], RGB normalised to
+        (pixel − 127) / 128, to float32 [batch, num_classes] logits.
+
+    Raises:
+        InputError: the name is unknown or a value is out of range.
+
+    See: notebooks/01_build.ipynb.
+    """
+    spec = specs.model_spec(
+        model_name,
+        num_classes=num_classes,
+        image_size=image_size,
+        width_coefficient=width_coefficient,
+        depth_coefficient=depth_coefficient,
+        dropout_rate=dropout_rate,
+        survival_prob=survival_prob,
+    )
+    inputs = keras.Input((spec.image_size, spec.image_size, 3), name="images")
+    channels = specs.round_channels(specs.STEM_CHANNELS, spec.width_coefficient)
+    x = _convolution(inputs, channels, kernel_size=3, stride=2, name="stem")
+    for block in specs.expand_blocks(spec):
+        x = {"fused": fused_block, "inverted": inverted_block}[block.kind](x, block)
+    outputs = _head(x, spec)
+    return keras.Model(inputs, outputs, name=spec.name)
+
+
+def feature_model(model: keras.Model, endpoint_name: str) -> keras.Model:
+    """Return the part of a model up to one of its feature maps; weights are shared.
+
+    Args:
+        model: from `build_model`.
+        endpoint_name: "pooled_features" ([batch, 1, 1, channels]), "reduction_1" …
+            "reduction_5" (the last map of each resolution, 1/2 … 1/32 of the input),
+            "logits", or any layer's name.
+
+    Raises:
+        InputError: the model has no such endpoint.
+
+    Source: tensorflow/tpu efficientnet_model.py names these endpoints.
+    """
+    outputs = {layer.name: layer.output for layer in model.layers}
+    sizes = {}
+    for name, output in outputs.items():
+        # Later layers of the same size replace earlier ones; the head is none.
+        if name.endswith(("_project_bn", "_add")):
+            sizes[output.shape[1]] = output
+    endpoints = {f"reduction_{i}": out for i, out in enumerate(sizes.values(), start=1)}
+    endpoints |= outputs
+    if endpoint_name not in endpoints:
+        raise InputError(
+            f"endpoint {endpoint_name!r} is unknown; use pooled_features, logits,"
+            f" reduction_1 … reduction_{len(sizes)}, or a layer's name"
+        )
+    return keras.Model(model.input, endpoints[endpoint_name], name=model.name)
+
+
+def fused_block(x: keras.KerasTensor, block: specs.BlockSpec) -> keras.KerasTensor:
+    """Add a fused block: one k×k convolution expands, a 1×1 convolution projects.
+
+    Args:
+        x: [batch, height, width, block.input_channels].
+        block: the numbers.
+
+    Returns:
+        [batch, height / stride, width / stride, block.output_channels].
+    """
+    name = f"block_{block.index}"
+    y = _convolution(
+        x,
+        block.expanded_channels,
+        kernel_size=block.kernel_size,
+        stride=block.stride,
+        name=f"{name}_expand",
+    )
+    return _project_and_skip(x, y, block)
+
+
+def inverted_block(x: keras.KerasTensor, block: specs.BlockSpec) -> keras.KerasTensor:
+    """Add an inverted bottleneck: 1×1 expands, k×k depthwise, 1×1 projects.
+
+    Args:
+        x: [batch, height, width, block.input_channels].
+        block: the numbers.
+
+    Returns:
+        [batch, height / stride, width / stride, block.output_channels].
+    """
+    name = f"block_{block.index}"
+    y = _convolution(x, block.expanded_channels, name=f"{name}_expand")
+    y = layers.DepthwiseConv2D(
+        block.kernel_size,
+        block.stride,
+        padding="same",
+        use_bias=False,
+        depthwise_initializer=_fan_out_normal(),
+        name=f"{name}_depthwise_conv",
+    )(y)
+    y = _normalise(y, relu=True, name=f"{name}_depthwise")
+    return _project_and_skip(x, y, block)
+
+
+def _project_and_skip(
+    x: keras.KerasTensor, y: keras.KerasTensor, block: specs.BlockSpec
+) -> keras.KerasTensor:
+    name = f"block_{block.index}"
+    y = _convolution(y, block.output_channels, relu=False, name=f"{name}_project")
+    if not block.skip:
+        return y
+    if block.drop_rate > 0:
+        # Stochastic depth: whole samples are dropped, survivors scaled up.
+        y = layers.Dropout(
+            block.drop_rate, noise_shape=(None, 1, 1, 1), name=f"{name}_drop"
+        )(y)
+    return layers.Add(name=f"{name}_add")([x, y])
+
+
+def _head(x: keras.KerasTensor, spec: specs.ModelSpec) -> keras.KerasTensor:
+    channels = specs.round_channels(specs.HEAD_CHANNELS, spec.width_coefficient)
+    x = _convolution(x, channels, name="head")
+    # A pool of fixed size becomes AVERAGE_POOL_2D in TFLite; GlobalAveragePooling2D
+    # would become MEAN.
+    x = layers.AveragePooling2D(x.shape[1:3], name="pooled_features")(x)
+    x = layers.Flatten(name="head_flatten")(x)
+    x = layers.Dropout(spec.dropout_rate, name="head_dropout")(x)
+    return layers.Dense(
+        spec.num_classes, kernel_initializer=_fan_out_uniform(), name="logits"
+    )(x)
+
+
+def _convolution(
+    x: keras.KerasTensor,
+    channels: int,
+    *,
+    kernel_size: int = 1,
+    stride: int = 1,
+    relu: bool = True,
+    name: str,
+) -> keras.KerasTensor:
+    x = layers.Conv2D(
+        channels,
+        kernel_size,
+        stride,
+        padding="same",
+        use_bias=False,
+        kernel_initializer=_fan_out_normal(),
+        name=f"{name}_conv",
+    )(x)
+    return _normalise(x, relu=relu, name=name)
+
+
+def _normalise(x: keras.KerasTensor, *, relu: bool, name: str) -> keras.KerasTensor:
+    x = layers.BatchNormalization(
+        momentum=BATCH_NORM_MOMENTUM, epsilon=BATCH_NORM_EPSILON, name=f"{name}_bn"
+    )(x)
+    return layers.ReLU(name=f"{name}_relu")(x) if relu else x
+
+
+def _fan_out_normal() -> keras.initializers.Initializer:
+    """Return a normal initializer of std √(2 / fan-out).
+
+    Source: tensorflow/tpu efficientnet_model.py, `conv_kernel_initializer`.
+    """
+    return keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
+
+
+def _fan_out_uniform() -> keras.initializers.Initializer:
+    """Return a uniform initializer of limit 1 / √units.
+
+    Source: tensorflow/tpu efficientnet_model.py, `dense_kernel_initializer`.
+    """
+    return keras.initializers.VarianceScaling(1 / 3, "fan_out", "uniform")

@@ -1,0 +1,1 @@
+"""What `rendered` draws with: petals, five species of flower, backdrops."""

@@ -1,0 +1,151 @@
+"""Put a TFLite file to work: one photo in, named answers out.
+
+Takes a `.tflite` file, labels and a photo; gives the best answers.
+The end of the road; needs only NumPy, Pillow and a TFLite runtime, as on a board.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+
+from edgetpu_lib import interpreter, pixels
+from edgetpu_lib.artifacts import InputError, read_record
+
+
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """One answer.
+
+    Attributes:
+        index: the class, as the model counts its outputs.
+        label: its name.
+        probability: 0..1.
+    """
+
+    index: int
+    label: str
+    probability: float
+
+
+def classify(
+    model: str | Path,
+    photo: str | Path,
+    *,
+    labels: list[str] | None = None,
+    top: int = 5,
+) -> list[Prediction]:
+    """Classify one photo with a TFLite file.
+
+    Args:
+        model: float or quantized; its input contract is read and obeyed.
+        photo: a picture file.
+        labels: one name a class; `None` takes the class names of the file's record.
+        top: number of answers.
+
+    Returns:
+        The best answers, best first.
+
+    Raises:
+        InputError: the model, the photo or the labels cannot be used.
+
+    See: notebooks/06_deploy.ipynb.
+    """
+    if labels is None:
+        labels = read_record(model).get("class_names")
+    return best_answers(score_photo(model, photo), labels, top=top)
+
+
+def score_photo(model: str | Path, photo: str | Path) -> np.ndarray:
+    """Return a TFLite file's scores for one photo: float32 [classes].
+
+    Args:
+        model: float or quantized; its input contract is read and obeyed.
+        photo: a picture file.
+
+    Raises:
+        InputError: the model or the photo cannot be used.
+    """
+    opened = interpreter.open_interpreter(model)
+    size = interpreter.input_contract(opened).shape[1]
+    return interpreter.run(opened, pixels.load_on_device(photo, size))
+
+
+def best_answers(
+    scores: np.ndarray,
+    labels: list[str] | None,
+    *,
+    top: int = 5,
+    background_first: bool = False,
+) -> list[Prediction]:
+    """Name the highest scores.
+
+    Args:
+        scores: float [classes] probabilities.
+        labels: names; `None` shows indices as names.
+        top: number of answers.
+        background_first: class 0 is the background, which `labels` leaves out.
+
+    Returns:
+        The best answers, best first; `index` counts the model's outputs.
+
+    Raises:
+        InputError: the number of labels does not fit the model.
+    """
+    if labels is None:
+        names = [str(index) for index in range(len(scores))]
+    else:
+        names = ["background", *labels] if background_first else labels
+    if len(names) != len(scores):
+        raise InputError(_misfit(len(labels), len(scores), background_first))
+    best = np.argsort(-scores, kind="stable")[: max(1, top)]
+    return [Prediction(int(i), names[i], float(scores[i])) for i in best]
+
+
+def _misfit(labels: int, classes: int, background_first: bool) -> str:
+    message = f"{labels} labels do not fit a model of {classes} classes; "
+    if labels + 1 == classes and not background_first:
+        return message + "is class 0 the background? (--include_background_label)"
+    if labels == classes:
+        return message + "leave --include_background_label out"
+    return message + "give the label file the model was trained with"
+
+
+def read_labels(path: str | Path) -> list[str]:
+    """Read class names from a file.
+
+    Args:
+        path: JSON `{"0": "tench", …}`, a JSON list, or one name a line.
+
+    Raises:
+        InputError: the file is missing, empty, or its JSON keys are not 0, 1, 2 ….
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not UTF-8 text"
+        raise InputError(
+            f"cannot read labels {path}: {reason}; check the path"
+        ) from error
+    if text.lstrip().startswith(("{", "[")):
+        return _labels_from_json(text, path)
+    labels = [line.strip() for line in text.splitlines() if line.strip()]
+    if not labels:
+        raise InputError(f"label file {path} is empty; give one name a line")
+    return labels
+
+
+def _labels_from_json(text: str, path: str | Path) -> list[str]:
+    try:
+        content = json.loads(text)
+        if isinstance(content, dict):
+            content = [content[str(index)] for index in range(len(content))]
+    except (ValueError, KeyError) as error:
+        raise InputError(
+            f'label file {path} is not JSON of the form {{"0": "name", "1": …}}'
+            f" ({error}); mend it or give one name a line"
+        ) from error
+    return [str(name) for name in content]

@@ -1,0 +1,8 @@
+"""Start the command line: `python -m edgetpu_lib`."""
+
+import sys
+
+from edgetpu_lib.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

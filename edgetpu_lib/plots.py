@@ -1,0 +1,278 @@
+"""Draw every figure of the notebooks.
+
+Takes plain data; gives Matplotlib axes with titles, labels and units.
+Used by the notebooks, which show the figure and say what to notice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
+
+from edgetpu_lib import summary
+from edgetpu_lib.deploy import Prediction
+from edgetpu_lib.train import Epoch
+
+# One colour a role, told apart by people with any colour vision (Okabe and Ito).
+BLUE, ORANGE, GREEN, PINK, GREY = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#767676"
+KIND_COLOURS = {"conv": BLUE, "depthwise": ORANGE, "dense": GREEN}
+
+
+def use_style() -> None:
+    """Set sizes and fonts for figures that are read on a page."""
+    plt.rcParams.update(
+        {
+            "figure.dpi": 96,
+            "figure.constrained_layout.use": True,
+            "font.size": 10,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.titleweight": "bold",
+            "axes.titlelocation": "left",
+        }
+    )
+
+
+def plot_photos(
+    images_u8: Sequence[np.ndarray],
+    titles: Sequence[str],
+    *,
+    columns: int = 5,
+    colours: Sequence[str] | None = None,
+) -> np.ndarray:
+    """Show pictures in a grid.
+
+    Args:
+        images_u8: uint8 [height, width, 3] each, RGB.
+        titles: one line above each picture.
+        columns: pictures a row.
+        colours: of the titles; `None` makes all black.
+
+    Returns:
+        The axes, [rows, columns].
+    """
+    rows = -(-len(images_u8) // columns)
+    _, axes = plt.subplots(
+        rows, columns, figsize=(1.75 * columns, 1.95 * rows), squeeze=False
+    )
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for index, (image, title) in enumerate(zip(images_u8, titles, strict=True)):
+        axis = axes.flat[index]
+        axis.imshow(image)
+        colour = colours[index] if colours else "black"
+        axis.set_title(
+            title, fontsize=9, fontweight="normal", color=colour, loc="center"
+        )
+    return axes
+
+
+def plot_network(rows: Sequence[summary.LayerCost], ax: Axes | None = None) -> Axes:
+    """Draw a network's layers as boxes: height is map size, width is channels.
+
+    Args:
+        rows: from `summary.layer_table`.
+        ax: where to draw; `None` makes a new figure.
+    """
+    ax = ax or plt.subplots(figsize=(9, 3.2))[1]
+    x = 0.0
+    for row in rows:
+        width = row.output_channels / 100
+        ax.add_patch(
+            Rectangle(
+                (x, -row.output_size / 2),
+                width,
+                row.output_size,
+                facecolor=KIND_COLOURS[row.kind],
+                edgecolor="white",
+                linewidth=0.5,
+            )
+        )
+        x += width + 0.6
+    ax.set(
+        xlim=(-1, x),
+        ylim=(-rows[0].output_size * 0.56, rows[0].output_size * 0.56),
+        ylabel="height of the map, pixels",
+        title="Every layer to scale: tall is resolution, wide is channels",
+    )
+    ax.set_xticks([])
+    ax.spines["bottom"].set_visible(False)
+    _legend_of_kinds(ax)
+    return ax
+
+
+def plot_costs(rows: Sequence[summary.LayerCost], ax: Axes | None = None) -> Axes:
+    """Draw the share of arithmetic and of weights that each stage holds.
+
+    Args:
+        rows: from `summary.layer_table`.
+        ax: where to draw; `None` makes a new figure.
+    """
+    ax = ax or plt.subplots(figsize=(7, 3))[1]
+    stages = range(max(row.stage for row in rows) + 1)
+    macs = np.array([sum(r.macs for r in rows if r.stage == s) for s in stages])
+    weights = np.array([sum(r.weights for r in rows if r.stage == s) for s in stages])
+    position = np.arange(len(macs))
+    ax.bar(position - 0.2, 100 * macs / macs.sum(), 0.4, color=BLUE, label="arithmetic")
+    ax.bar(
+        position + 0.2,
+        100 * weights / weights.sum(),
+        0.4,
+        color=ORANGE,
+        label="weights",
+    )
+    names = ["stem", *(f"stage {s}" for s in stages[1:-1]), "head"]
+    ax.set_xticks(position, names)
+    ax.set(ylabel="share, %", title="Arithmetic sits early, weights sit late")
+    ax.legend(frameon=False)
+    return ax
+
+
+def plot_curves(epochs: Sequence[Epoch], ax: Axes | None = None) -> Axes:
+    """Draw top-1 on training and validation photos over the epochs.
+
+    Args:
+        epochs: from `train.fine_tune`; phases follow each other.
+        ax: where to draw; `None` makes a new figure.
+    """
+    ax = ax or plt.subplots(figsize=(6, 3.2))[1]
+    x = np.arange(1, len(epochs) + 1)
+    ax.plot(x, [100 * e.top1 for e in epochs], "o-", color=BLUE, label="training")
+    ax.plot(
+        x,
+        [100 * e.validation_top1 for e in epochs],
+        "s-",
+        color=ORANGE,
+        label="validation",
+    )
+    for index in range(1, len(epochs)):
+        if epochs[index].phase != epochs[index - 1].phase:
+            ax.axvline(index + 0.5, color=GREY, linestyle=":", label="unfrozen")
+    ax.set(xlabel="epoch", ylabel="top-1, %", title="Learning curves")
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.legend(frameon=False)
+    return ax
+
+
+def plot_confusion(
+    matrix: np.ndarray, class_names: Sequence[str], ax: Axes | None = None
+) -> Axes:
+    """Draw a confusion matrix, each row as a share of its true class.
+
+    Args:
+        matrix: int64 [classes, classes], rows true, from `evaluate.confusion`.
+        class_names: one a class.
+        ax: where to draw; `None` makes a new figure.
+    """
+    ax = ax or plt.subplots(figsize=(4.6, 4))[1]
+    share = 100 * matrix / np.maximum(1, matrix.sum(axis=1, keepdims=True))
+    ax.imshow(share, cmap="Blues", vmin=0, vmax=100)
+    for (row, column), value in np.ndenumerate(share):
+        colour = "white" if value > 55 else "black"
+        ax.text(column, row, f"{value:.0f}", ha="center", va="center", color=colour)
+    ax.set_xticks(range(len(class_names)), class_names, rotation=30, ha="right")
+    ax.set_yticks(range(len(class_names)), class_names)
+    ax.set(xlabel="answer", ylabel="truth", title="Confusion, % of the true class")
+    return ax
+
+
+def plot_predictions(predictions: Sequence[Prediction], ax: Axes | None = None) -> Axes:
+    """Draw the best answers as bars, best on top.
+
+    Args:
+        predictions: from `deploy.classify`.
+        ax: where to draw; `None` makes a new figure.
+    """
+    ax = ax or plt.subplots(figsize=(5, 2.2))[1]
+    names = [prediction.label for prediction in predictions]
+    shares = [100 * prediction.probability for prediction in predictions]
+    ax.barh(names, shares, color=[BLUE] + [GREY] * (len(names) - 1))
+    ax.invert_yaxis()
+    ax.set(xlabel="probability, %", xlim=(0, 100), title="Answer")
+    return ax
+
+
+def plot_quantized_pixels(
+    real: np.ndarray, quantized: np.ndarray, ax: Axes | None = None
+) -> Axes:
+    """Draw which integer stands for which real number.
+
+    Args:
+        real: float, any shape: values before quantization.
+        quantized: integers of the same shape.
+        ax: where to draw; `None` makes a new figure.
+    """
+    ax = ax or plt.subplots(figsize=(6, 3))[1]
+    ax.plot(np.ravel(real), np.ravel(quantized), ".", color=BLUE, markersize=3)
+    ax.set(xlabel="real value", ylabel="integer", title="One integer a pixel")
+    return ax
+
+
+def plot_scores(
+    float_scores: np.ndarray, int8_scores: np.ndarray, ax: Axes | None = None
+) -> Axes:
+    """Draw the probabilities of two models against each other.
+
+    Args:
+        float_scores: float [photos, classes].
+        int8_scores: float [photos, classes], of the quantized model.
+        ax: where to draw; `None` makes a new figure.
+    """
+    ax = ax or plt.subplots(figsize=(4, 3.8))[1]
+    same = float_scores.argmax(axis=1) == int8_scores.argmax(axis=1)
+    for chosen, colour, label in (
+        (same, BLUE, "same answer"),
+        (~same, ORANGE, "another answer"),
+    ):
+        ax.plot(
+            np.ravel(float_scores[chosen]),
+            np.ravel(int8_scores[chosen]),
+            ".",
+            color=colour,
+            markersize=3,
+            label=f"{label}: {chosen.sum()} photos",
+        )
+    ax.plot([0, 1], [0, 1], color=GREY, linewidth=0.8)
+    ax.set(
+        xlabel="probability, float",
+        ylabel="probability, int8",
+        title="Float against int8",
+    )
+    ax.legend(frameon=False, markerscale=3)
+    return ax
+
+
+def plot_bars(
+    values: dict[str, float],
+    *,
+    xlabel: str,
+    title: str,
+    decimals: int = 1,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw named values as horizontal bars with their numbers.
+
+    Args:
+        values: name to value, drawn from the top.
+        xlabel: quantity and unit.
+        title: what to see.
+        decimals: of the numbers beside the bars.
+        ax: where to draw; `None` makes a new figure.
+    """
+    ax = ax or plt.subplots(figsize=(6, 0.6 + 0.4 * len(values)))[1]
+    bars = ax.barh(list(values), list(values.values()), color=BLUE)
+    ax.bar_label(bars, fmt=f"{{:,.{decimals}f}}", padding=3)
+    ax.invert_yaxis()
+    ax.margins(x=0.15)
+    ax.set(xlabel=xlabel, title=title)
+    return ax
+
+
+def _legend_of_kinds(ax: Axes) -> None:
+    handles = [Rectangle((0, 0), 1, 1, color=c) for c in KIND_COLOURS.values()]
+    labels = ["convolution", "depthwise convolution", "classifier"]
+    ax.legend(handles, labels, frameon=False, loc="upper right")

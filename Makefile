@@ -10,6 +10,7 @@ DATA_DIR := $(if $(filter rendered_flowers,$(DATASET)),$(DATASET),$(abspath $(DA
 
 help:
 	@echo "make tutorial [DATASET=folder]  run all notebooks, print the table"
+	@echo "    ARGS='-p image_size 96'     and change notebook parameters"
 	@echo "make lab                        open the notebooks in JupyterLab"
 	@echo "make test                       set up, lint, run all tests"
 	@echo "make notebooks                  run the committed notebooks in place"
@@ -25,7 +26,7 @@ setup: .venv/installed
 	@touch $@
 
 tutorial: setup
-	$(BIN)/python notebooks/run.py --data_dir='$(DATA_DIR)'
+	$(BIN)/python notebooks/run.py --data_dir='$(DATA_DIR)' $(ARGS)
 
 notebooks: setup
 	$(BIN)/python notebooks/run.py --in_place

@@ -235,10 +235,12 @@ def export(
         exported = build.feature_model(keras_model, endpoint_name)
     else:
         exported = convert.with_softmax(keras_model)
+    record = read_record(model) if model else {}
+    kept = ("class_names", "data_dir", "seed", "pretrained")
     facts = {
         "model_name": keras_model.name,
         "image_size": keras_model.input_shape[1],
-        "class_names": read_record(model).get("class_names") if model else None,
+        **{name: record[name] for name in kept if name in record},
         "weights": str(model or network["ckpt_dir"]),
         "output": endpoint_name or "probabilities",
     }
@@ -248,9 +250,11 @@ def export(
         written["saved_model"] = output_saved_model_dir
     if output_tflite:
         if quantize:
-            photos = data.calibration_photos(
-                data.list_pictures(data_dir), num_steps, seed=seed
+            # Test photos must not set ranges.
+            photos, _ = _choose_split(
+                data.list_pictures(data_dir), None, record, "train"
             )
+            photos = data.calibration_photos(photos, num_steps, seed=seed)
             facts |= {"calibration": {"data_dir": data_dir, "photos": len(photos)}}
             content = convert.to_int8_tflite(exported, photos)
         else:
@@ -275,17 +279,17 @@ def export(
 def evaluate(model, data_dir, split, include_background_label, as_json, **network):
     """Measure top-1 and top-5 on labelled photos."""
     record = read_record(model) if model else {}
-    if model and model.endswith(".tflite"):
-        _start()
-        photos, split = _photos_to_evaluate(data_dir, split, record)
-        from edgetpu_lib import evaluate as stage
+    is_tflite = model and model.endswith(".tflite")
+    keras_model = None if is_tflite else _load_network(model, network)
+    _start()
+    from edgetpu_lib import data
+    from edgetpu_lib import evaluate as stage
 
+    photos = data.list_photos(data_dir)
+    photos, split = _choose_split(photos, split, record, "test")
+    if is_tflite:
         scores = stage.predict_tflite(model, photos)
     else:
-        keras_model = _load_network(model, network)
-        photos, split = _photos_to_evaluate(data_dir, split, record)
-        from edgetpu_lib import evaluate as stage
-
         scores = stage.predict_keras(keras_model, photos)
     _check_classes(photos, record, scores.shape[1], include_background_label)
     metrics = stage.measure(scores, photos.labels + int(include_background_label))
@@ -300,17 +304,23 @@ def evaluate(model, data_dir, split, include_background_label, as_json, **networ
     )
 
 
-def _photos_to_evaluate(data_dir: str, split: str | None, record: dict):
-    """Return the photos and the name of their split.
+def _choose_split(photos, split: str | None, record: dict, default: str):
+    """Return some of the photos, and the name of the split they are.
 
-    A model that was trained on part of this folder is measured on its test split,
-    unless another is asked for.
+    Args:
+        photos: all of a folder.
+        split: asked for; `None` takes `default` if the record says that the model
+            was trained on part of this folder, else all photos.
+        record: of the model.
+        default: a split that does not mix training and test.
     """
     from edgetpu_lib import data
 
-    photos = data.list_photos(data_dir)
-    trained_here = record.get("data_dir") == str(Path(data_dir).resolve())
-    split = split or ("test" if trained_here else "all")
+    trained_on = record.get("data_dir")
+    trained_here = (
+        trained_on and Path(trained_on).resolve() == Path(photos.data_dir).resolve()
+    )
+    split = split or (default if trained_here else "all")
     if split != "all":
         photos = data.split_photos(photos, seed=record.get("seed", 0))[split]
     return photos, split
@@ -394,7 +404,7 @@ def fine_tune(
         model_name=model.name,
         image_size=model.input_shape[1],
         class_names=photos.class_names,
-        data_dir=str(photos.paths[0].parents[1].resolve()),
+        data_dir=photos.data_dir,
         seed=seed,
         pretrained=network["ckpt_dir"],
         history=[dataclasses.asdict(epoch) for epoch in history],

@@ -34,11 +34,13 @@ class Photos:
         paths: the files.
         labels: int64 [number of photos], indices into `class_names`.
         class_names: one a class, sorted.
+        data_dir: the folder they were listed from, as it was given.
     """
 
     paths: tuple[Path, ...]
     labels: np.ndarray
     class_names: tuple[str, ...]
+    data_dir: str = ""
 
     def __len__(self) -> int:
         """Return the number of photos."""
@@ -114,6 +116,7 @@ def list_photos(data_dir: str | Path) -> Photos:
         paths=tuple(itertools.chain.from_iterable(groups)),
         labels=np.repeat(np.arange(len(folders)), counts),
         class_names=tuple(folder.name for folder in folders),
+        data_dir=str(data_dir),
     )
 
 
@@ -135,7 +138,8 @@ def list_pictures(data_dir: str | Path) -> Photos:
     paths = _pictures_in(data_dir)
     if not paths:
         raise InputError(f"{data_dir} holds no picture; give a folder of photos")
-    return Photos(tuple(paths), np.zeros(len(paths), np.int64), (data_dir.name,))
+    labels = np.zeros(len(paths), np.int64)
+    return Photos(tuple(paths), labels, (data_dir.name,), str(data_dir))
 
 
 def _pictures_in(folder: Path) -> list[Path]:

@@ -10,8 +10,10 @@ from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
+from IPython import get_ipython
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
+from matplotlib_inline.backend_inline import set_matplotlib_formats
 
 from edgetpu_lib import summary
 from edgetpu_lib.deploy import Prediction
@@ -22,8 +24,15 @@ BLUE, ORANGE, GREEN, PINK, GREY = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#
 KIND_COLOURS = {"conv": BLUE, "depthwise": ORANGE, "dense": GREEN}
 
 
-def use_style() -> None:
-    """Set sizes and fonts for figures that are read on a page."""
+def use_style(*, photos: bool = False) -> None:
+    """Set sizes and fonts for figures that are read on a page.
+
+    Args:
+        photos: the notebook shows photos, which as PNG would be ten times as large;
+            its figures become JPEG.
+    """
+    if photos and get_ipython():
+        set_matplotlib_formats("jpeg", pil_kwargs={"quality": 90})
     plt.rcParams.update(
         {
             "figure.dpi": 96,
@@ -79,7 +88,7 @@ def plot_network(rows: Sequence[summary.LayerCost], ax: Axes | None = None) -> A
         ax: where to draw; `None` makes a new figure.
     """
     ax = ax or plt.subplots(figsize=(9, 3.2))[1]
-    x = 0.0
+    x, height = 0.0, 0
     for row in rows:
         width = row.output_channels / 100
         ax.add_patch(
@@ -92,15 +101,17 @@ def plot_network(rows: Sequence[summary.LayerCost], ax: Axes | None = None) -> A
                 linewidth=0.5,
             )
         )
+        if row.output_size != height and row.kind != "dense":
+            height = row.output_size
+            ax.text(x, height / 2 + 2, f"{height} px", fontsize=9, color=GREY)
         x += width + 0.6
+    half = rows[0].output_size / 2
     ax.set(
         xlim=(-1, x),
-        ylim=(-rows[0].output_size * 0.56, rows[0].output_size * 0.56),
-        ylabel="height of the map, pixels",
+        ylim=(-half - 2, half + 12),
         title="Every layer to scale: tall is resolution, wide is channels",
     )
-    ax.set_xticks([])
-    ax.spines["bottom"].set_visible(False)
+    ax.set_axis_off()
     _legend_of_kinds(ax)
     return ax
 

@@ -36,4 +36,6 @@ def start_tensorflow():
         import tensorflow as tf
 
         tf.config.list_logical_devices()
+    # Every export would say where its temporary files lie.
+    tf.get_logger().setLevel("ERROR")
     return tf

@@ -40,7 +40,7 @@ class TrainConfig:
     batch_size: int = 32
     head_learning_rate: float = 1e-2
     fine_learning_rate: float = 3e-4
-    scratch_learning_rate: float = 2e-3
+    scratch_learning_rate: float = 1e-3
     unfreeze_from: str = "block_12"
     patience: int = 4
     seed: int = 0
@@ -318,6 +318,8 @@ def _compile(model: keras.Model, learning_rate: float, steps: int) -> None:
         # XLA on a CPU compiles for minutes and then runs slower.
         jit_compile=False,
     )
+    # Built now, the training step is traced once; left to the first step, twice.
+    model.optimizer.build(model.trainable_variables)
 
 
 def _smoothed_cross_entropy(labels, logits):

@@ -1,0 +1,310 @@
+"""The repository keeps its own rules: imports, pins, docstrings."""
+
+import ast
+import functools
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "edgetpu_lib"
+MODULES = sorted(path.stem for path in PACKAGE.glob("*.py"))
+# The way of the data: a stage imports stages before it only.
+STAGES = [
+    "specs",
+    "build",
+    "checkpoint",
+    "data",
+    "train",
+    "convert",
+    "evaluate",
+    "deploy",
+]
+# What must run on a board, where there is neither Keras nor TensorFlow.
+BOARD = ["specs", "artifacts", "pixels", "interpreter", "deploy", "summary"]
+
+
+@functools.cache
+def tree_of(module):
+    return ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8"))
+
+
+@functools.cache
+def imports_of(module):
+    """Return the names of this library's modules that a module imports anywhere."""
+    found = set()
+    for node in ast.walk(tree_of(module)):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module} has a relative import"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        parts = [name.split(".") for name in names]
+        found |= {part[1] for part in parts if part[0] == "edgetpu_lib" and part[1:]}
+    return found & set(MODULES)
+
+
+def test_every_stage_exists():
+    assert set(STAGES) | set(BOARD) <= set(MODULES)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_stage_imports_only_stages_above_it(stage):
+    later = STAGES[STAGES.index(stage) :]
+    assert not imports_of(stage) & set(later)
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if m not in ("cli", "__main__")])
+def test_only_the_program_imports_the_command_line(module):
+    assert not imports_of(module) & {"cli", "__main__"}
+
+
+def test_no_module_imports_itself_through_others():
+    def reachable(module, seen):
+        for name in imports_of(module) - seen:
+            seen.add(name)
+            reachable(name, seen)
+        return seen
+
+    for module in MODULES:
+        assert module not in reachable(module, set()), module
+
+
+LIGHT = f"""
+import importlib, sys
+for name in {BOARD}:
+    importlib.import_module("edgetpu_lib." + name)
+    heavy = {{"keras", "tensorflow", "jax", "matplotlib"}} & set(sys.modules)
+    if heavy:
+        sys.exit(f"{{name}} imports {{heavy}}")
+"""
+
+
+def test_board_modules_import_neither_keras_nor_tensorflow(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", LIGHT], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def board_closure():
+    """Return the board's modules and all that they import."""
+    closure, waiting = set(), list(BOARD)
+    while waiting:
+        module = waiting.pop()
+        if module not in closure:
+            closure.add(module)
+            waiting += imports_of(module)
+    return sorted(closure)
+
+
+@pytest.mark.parametrize("module", board_closure())
+def test_board_modules_are_python_3_9(module):
+    source = (PACKAGE / f"{module}.py").read_text(encoding="utf-8")
+    tree = ast.parse(source, feature_version=(3, 9))
+    first = tree.body[1]
+    assert isinstance(first, ast.ImportFrom)
+    assert first.module == "__future__", "annotations must not be evaluated"
+    # Keywords that came with Python 3.10.
+    newer = {"zip": {"strict"}, "dataclass": {"slots", "kw_only"}}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            name = getattr(node.func, "id", getattr(node.func, "attr", ""))
+            given = {keyword.arg for keyword in node.keywords}
+            assert not given & newer.get(name, set()), f"line {node.lineno}: {name}"
+
+
+def public_definitions(module):
+    """Yield the name and node of every public function, method and class."""
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    for node in tree_of(module).body:
+        if isinstance(node, kinds) and not node.name.startswith("_"):
+            yield f"{module}.{node.name}", node
+            for inner in node.body if isinstance(node, ast.ClassDef) else ():
+                if isinstance(inner, kinds) and not inner.name.startswith("_"):
+                    yield f"{module}.{node.name}.{inner.name}", inner
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_everything_public_has_a_docstring(module):
+    assert ast.get_docstring(tree_of(module)), module
+    silent = [
+        name
+        for name, node in public_definitions(module)
+        if not (ast.get_docstring(node) or "").strip()
+    ]
+    assert not silent
+
+
+def is_command(node):
+    """Return whether a function is a command, whose arguments the flags describe."""
+    return any("command" in ast.unparse(d) for d in node.decorator_list)
+
+
+def without_annotation(node):
+    """Return the arguments of a function that have no annotation, and "return"."""
+    given = node.args
+    arguments = [*given.posonlyargs, *given.args, *given.kwonlyargs]
+    arguments += [extra for extra in (given.vararg, given.kwarg) if extra]
+    bare = [
+        argument.arg
+        for argument in arguments
+        if argument.annotation is None and argument.arg not in ("self", "cls")
+    ]
+    if is_command(node):
+        bare = []
+    return [*bare, "return"] if node.returns is None else bare
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_public_signature_is_annotated(module):
+    bare = {
+        name: without_annotation(node)
+        for name, node in public_definitions(module)
+        if not isinstance(node, ast.ClassDef) and without_annotation(node)
+    }
+    assert not bare
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if m != "cli"])
+def test_library_never_prints(module):
+    calls = [
+        node.lineno
+        for node in ast.walk(tree_of(module))
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "print"
+    ]
+    assert not calls
+
+
+# Pins.
+
+
+def pins(lines):
+    """Return {name: version} of all `name==version` in `lines`."""
+    found = {}
+    for line in lines:
+        match = re.match(r"\s*(?:- )?([A-Za-z0-9._-]+)==([^\s#;]+)", line)
+        if match:
+            name = re.sub(r"[-_.]+", "-", match[1]).lower()
+            assert name not in found, f"{name} is pinned twice"
+            found[name] = match[2]
+    return found
+
+
+def read_lines(name):
+    return (ROOT / name).read_text(encoding="utf-8").splitlines()
+
+
+@pytest.fixture(scope="module")
+def project():
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))[
+        "project"
+    ]
+
+
+@pytest.fixture(scope="module")
+def constraints():
+    return pins(read_lines("constraints.txt"))
+
+
+def test_every_direct_dependency_is_pinned(project):
+    groups = project["optional-dependencies"].values()
+    for group in (project["dependencies"], *groups):
+        assert len(pins(group)) == len(group)
+
+
+def test_constraints_name_every_direct_dependency(project, constraints):
+    groups = project["optional-dependencies"].values()
+    for group in (project["dependencies"], *groups):
+        assert pins(group).items() <= constraints.items()
+
+
+def test_constraints_hold_nothing_but_pins():
+    for line in read_lines("constraints.txt"):
+        assert not line.strip() or line.startswith("#") or pins([line]), line
+
+
+def test_conda_environment_has_the_same_pins(project, constraints):
+    listed = pins(read_lines("environment.yml"))
+    assert listed.items() <= constraints.items()
+    assert pins(project["dependencies"]).items() <= listed.items()
+
+
+def test_conda_environment_has_an_allowed_python(project):
+    text = "\n".join(read_lines("environment.yml"))
+    major, minor = map(int, re.search(r"python=(\d+)\.(\d+)", text).groups())
+    lowest, beyond = re.findall(r"3\.(\d+)", project["requires-python"])
+    assert major == 3
+    assert int(lowest) <= minor < int(beyond)
+
+
+@pytest.mark.parametrize("table", ["dependencies", "optional-dependencies"])
+def test_every_direct_dependency_has_its_reason(project, table):
+    lines = {
+        match[1]: line
+        for line in read_lines("pyproject.toml")
+        if (match := re.match(r'\s*"([\w.-]+)==', line))
+    }
+    listed = project[table]
+    for group in [listed] if isinstance(listed, list) else listed.values():
+        for requirement in group:
+            line = lines[requirement.split("==")[0]]
+            assert re.search(r"# \w+", line), line
+
+
+def test_version_is_told_once(project):
+    from edgetpu_lib import __version__
+
+    assert project["version"] == __version__
+
+
+# Files.
+
+
+@functools.cache
+def own_files():
+    """Return the repository's text files, without what git ignores."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    if listed.returncode == 0:
+        names = listed.stdout.split("\0")
+        files = [ROOT / name for name in names if name and (ROOT / name).is_file()]
+    else:
+        # Not a clone, but an unpacked archive.
+        hidden = {".venv", ".git", "artifacts", "__pycache__"}
+        files = [
+            path
+            for path in ROOT.rglob("*")
+            if path.is_file() and not hidden & set(path.relative_to(ROOT).parts)
+        ]
+    binary = {".jpg", ".png", ".npz", ".tflite", ".keras", ".ico"}
+    return [path for path in files if path.suffix not in binary]
+
+
+def test_own_files_are_found():
+    assert {ROOT / "pyproject.toml", PACKAGE / "cli.py"} <= set(own_files())
+
+
+def test_no_file_names_a_package_index():
+    # Written in pieces, so that this file does not name one.
+    hosts = ["py" + "pi.org", "python" + "hosted.org", "conda." + "anaconda.org"]
+    flags = ["--index" + "-url", "--extra-index" + "-url", "PIP_" + "INDEX"]
+    for path in own_files():
+        text = path.read_text(encoding="utf-8")
+        found = [word for word in hosts + flags if word in text]
+        assert not found, f"{path} names {found}"
+
+
+def test_files_are_small():
+    for path in ROOT.glob("tests/golden/*"):
+        assert path.stat().st_size < 1_000_000, path

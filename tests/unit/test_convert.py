@@ -1,0 +1,206 @@
+"""Exported files: the input contract, integers throughout, and the same answers."""
+
+import keras
+import numpy as np
+import pytest
+from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.interpreter import Interpreter
+
+from edgetpu_lib import build, convert, data, evaluate, interpreter, pixels, summary
+from edgetpu_lib.artifacts import InputError
+
+
+@pytest.fixture(scope="module")
+def float_details(float_tflite):
+    opened = Interpreter(str(float_tflite))
+    return opened.get_input_details()[0], opened.get_output_details()[0]
+
+
+@pytest.fixture(scope="module")
+def int8_details(int8_tflite):
+    opened = Interpreter(str(int8_tflite))
+    return opened.get_input_details()[0], opened.get_output_details()[0]
+
+
+@pytest.fixture(scope="module")
+def keras_scores(classifier, photos):
+    return evaluate.predict_keras(classifier, photos, progress=None)
+
+
+def test_softmax_layer_gives_probabilities(classifier, keras_scores, photos):
+    with_softmax = convert.with_softmax(classifier)
+    assert with_softmax.name == classifier.name
+    images = np.stack(list(data.iterate_pixels(photos, 32)))
+    found = with_softmax.predict(pixels.normalize(images), verbose=0)
+    np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-5)
+    np.testing.assert_allclose(found, keras_scores, atol=1e-5)
+
+
+def test_float_file_has_a_batch_of_one(float_details):
+    taken, given = float_details
+    assert taken["dtype"] == given["dtype"] == np.float32
+    assert taken["shape_signature"].tolist() == [1, 32, 32, 3]
+    assert given["shape_signature"].tolist() == [1, 3]
+
+
+def test_integer_file_has_bytes_and_a_batch_of_one(int8_details):
+    taken, given = int8_details
+    assert taken["dtype"] == given["dtype"] == np.uint8
+    assert taken["shape_signature"].tolist() == [1, 32, 32, 3]
+    assert given["shape_signature"].tolist() == [1, 3]
+
+
+def test_raw_pixels_are_the_quantized_input(int8_details, photos):
+    seen = np.stack(list(data.iterate_pixels(photos, 32)))
+    assert seen.min() > 10, "the calibration pictures must hold no black"
+    assert seen.max() < 245, "the calibration pictures must hold no white"
+    assert int8_details[0]["quantization"] == (1 / 128, 127)
+
+
+def test_probabilities_have_256_steps(int8_details):
+    assert int8_details[1]["quantization"] == (1 / 256, 0)
+
+
+def test_integer_file_holds_no_float_tensor(int8_tflite):
+    kinds = {
+        np.dtype(tensor["dtype"]).name
+        for tensor in Interpreter(str(int8_tflite)).get_tensor_details()
+    }
+    assert kinds == {"int8", "uint8", "int32"}
+
+
+def weight_tensors(content, operator):
+    """Return the tensors that operators of one kind have as their second input."""
+    graph = schema.Model.GetRootAs(content).Subgraphs(0)
+    codes = schema.Model.GetRootAs(content)
+    for index in range(graph.OperatorsLength()):
+        found = graph.Operators(index)
+        code = codes.OperatorCodes(found.OpcodeIndex())
+        if max(code.BuiltinCode(), code.DeprecatedBuiltinCode()) == operator:
+            yield graph.Tensors(found.Inputs(1))
+
+
+def test_classifier_weights_have_one_scale(int8_tflite):
+    operator = schema.BuiltinOperator.FULLY_CONNECTED
+    tensors = list(weight_tensors(int8_tflite.read_bytes(), operator))
+    assert len(tensors) == 1
+    assert [tensor.Quantization().ScaleLength() for tensor in tensors] == [1]
+
+
+def test_convolution_weights_have_one_scale_a_channel(int8_tflite):
+    operator = schema.BuiltinOperator.CONV_2D
+    tensors = list(weight_tensors(int8_tflite.read_bytes(), operator))
+    assert len(tensors) > 10
+    for tensor in tensors:
+        assert tensor.Quantization().ScaleLength() == tensor.Shape(0) > 1
+
+
+def test_files_hold_the_operators_a_device_knows(float_tflite, int8_tflite):
+    in_float = summary.operator_table(float_tflite)
+    in_int8 = summary.operator_table(int8_tflite)
+    network = {
+        "CONV_2D": 20,
+        "DEPTHWISE_CONV_2D": 5,
+        "ADD": 4,
+        "AVERAGE_POOL_2D": 1,
+        "FULLY_CONNECTED": 1,
+        "SOFTMAX": 1,
+    }
+    for operators in (in_float, in_int8):
+        assert operators.items() >= network.items()
+        assert "MEAN" not in operators
+    extra = set(in_int8) - set(network)
+    assert extra <= {"QUANTIZE", "RESHAPE"}
+    assert set(in_float) - set(network) <= {"RESHAPE"}
+
+
+def test_float_file_answers_as_keras(float_tflite, keras_scores, photos):
+    scores = evaluate.predict_tflite(float_tflite, photos, progress=None)
+    np.testing.assert_allclose(scores, keras_scores, rtol=0, atol=1e-5)
+
+
+def test_integer_file_answers_nearly_as_keras(int8_tflite, keras_scores, photos):
+    scores = evaluate.predict_tflite(int8_tflite, photos, progress=None)
+    np.testing.assert_allclose(scores.sum(axis=1), 1, atol=0.01)
+    assert np.abs(scores - keras_scores).max() < 0.15
+    assert np.abs(scores - keras_scores).mean() < 0.02
+    assert evaluate.agreement(scores, keras_scores) == 1
+    assert evaluate.measure(scores, photos.labels).top1 == 1
+
+
+def test_integer_file_is_smaller(float_tflite, int8_tflite):
+    assert int8_tflite.stat().st_size < float_tflite.stat().st_size / 1.5
+
+
+def test_features_are_exported_without_softmax(new_model, photos):
+    features = build.feature_model(new_model(depth_coefficient=0.1), "pooled_features")
+    content = convert.to_float_tflite(features)
+    opened = interpreter.open_interpreter(content)
+    assert interpreter.output_contract(opened).shape == (1, 1, 1, 128)
+    picture = data.load_picture(photos.paths[0], 32)
+    found = interpreter.run(opened, picture)
+    expected = features.predict(pixels.normalize(picture)[None], verbose=0)[0]
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_quantization_without_photos_is_refused(classifier, photos):
+    nothing = photos.take(np.arange(0))
+    with pytest.raises(InputError):
+        convert.to_int8_tflite(convert.with_softmax(classifier), nothing)
+
+
+def test_damaged_calibration_photo_is_named(new_model, draw_folders, tmp_path):
+    photos = data.list_photos(draw_folders(tmp_path / "colours", 2))
+    photos.paths[3].write_bytes(b"\xff\xd8\xff\xe0 cut")
+    model = convert.with_softmax(new_model(depth_coefficient=0.1))
+    with pytest.raises(InputError, match=str(photos.paths[3])):
+        convert.to_int8_tflite(model, photos)
+
+
+def test_saved_model_answers_as_keras(classifier, keras_scores, photos, tmp_path):
+    import tensorflow as tf
+
+    folder = tmp_path / "saved"
+    (folder / "older").mkdir(parents=True)
+    (folder / "saved_model.pb").write_bytes(b"an earlier one")
+    assert convert.save_saved_model(convert.with_softmax(classifier), folder) == folder
+    assert not (folder / "older").exists()
+    served = tf.saved_model.load(folder).signatures["serving_default"]
+    images = pixels.normalize(np.stack(list(data.iterate_pixels(photos, 32))))
+    (found,) = served(tf.constant(images)).values()
+    np.testing.assert_allclose(found.numpy(), keras_scores, rtol=0, atol=1e-5)
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def stop_in_the_middle(self, path, **options):
+    """Write half of a SavedModel and be interrupted."""
+    path.mkdir()
+    (path / "saved_model.pb").write_bytes(b"half")
+    raise KeyboardInterrupt
+
+
+def test_interrupted_export_keeps_the_earlier_one(classifier, tmp_path, monkeypatch):
+    folder = tmp_path / "saved"
+    folder.mkdir()
+    (folder / "saved_model.pb").write_bytes(b"earlier")
+    monkeypatch.setattr(keras.Model, "export", stop_in_the_middle)
+    with pytest.raises(KeyboardInterrupt):
+        convert.save_saved_model(classifier, folder)
+    assert (folder / "saved_model.pb").read_bytes() == b"earlier"
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_folder_of_other_things_is_not_replaced(classifier, tmp_path, monkeypatch):
+    def export(self, path, **options):
+        path.mkdir()
+        (path / "saved_model.pb").write_bytes(b"new")
+
+    monkeypatch.setattr(keras.Model, "export", export)
+    thesis = tmp_path / "mine" / "thesis.txt"
+    thesis.parent.mkdir()
+    thesis.write_text("years of work")
+    try:
+        convert.save_saved_model(classifier, thesis.parent)
+    except InputError as error:
+        assert str(thesis.parent) in str(error)
+    assert thesis.read_text() == "years of work"

@@ -1,0 +1,105 @@
+"""What networks cost and what files hold."""
+
+import collections
+
+import pytest
+
+from edgetpu_lib import specs, summary
+from edgetpu_lib.artifacts import InputError
+
+S, M, L = specs.SPECS
+
+
+@pytest.mark.parametrize(
+    ("name", "giga_macs", "weights"),
+    [(S, 1.789, 5_387_232), (M, 3.013, 6_831_968), (L, 7.936, 10_498_040)],
+)
+def test_totals_of_the_published_networks(name, giga_macs, weights):
+    rows = summary.layer_table(specs.model_spec(name))
+    assert round(sum(row.macs for row in rows) / 1e9, 3) == giga_macs
+    assert sum(row.weights for row in rows) == weights
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {},
+        {"image_size": 97, "num_classes": 5},
+        {"width_coefficient": 0.1, "depth_coefficient": 0.3, "image_size": 33},
+    ],
+)
+def test_rows_are_the_layers_of_the_built_model(overrides):
+    from edgetpu_lib import build
+
+    model = build.build_model(M, **{"num_classes": 1001, **overrides})
+    kernels = {
+        layer.name: layer
+        for layer in model.layers
+        if any(weight.name == "kernel" for weight in layer.weights)
+    }
+    rows = summary.layer_table(specs.model_spec(M, **overrides))
+    assert [row.name for row in rows] == list(kernels)
+    for row in rows:
+        kernel = kernels[row.name].kernel
+        shape = kernels[row.name].output.shape
+        assert row.weights == kernel.shape.num_elements(), row.name
+        assert row.output_channels == shape[-1], row.name
+        side = shape[1] if len(shape) == 4 else 1
+        assert row.output_size == side, row.name
+        # Each weight is used once for each place of the output.
+        assert row.macs == row.weights * side * side, row.name
+
+
+def test_rows_name_stages_and_kinds():
+    rows = summary.layer_table(specs.model_spec(S))
+    assert [row.stage for row in rows] == sorted(row.stage for row in rows)
+    assert rows[0].stage == 0
+    assert {row.stage for row in rows[-2:]} == {7}
+    kinds = collections.Counter(row.kind for row in rows)
+    assert kinds == {"conv": 1 + 2 * 18 + 1, "depthwise": 11, "dense": 1}
+
+
+def test_operators_are_counted_most_frequent_first(int8_tflite):
+    operators = summary.operator_table(int8_tflite)
+    assert list(operators.values()) == sorted(operators.values(), reverse=True)
+    assert operators == summary.operator_table(int8_tflite.read_bytes())
+    assert operators["CONV_2D"] == 20
+
+
+@pytest.mark.parametrize(
+    ("name", "some", "total"),
+    [
+        ("mobilenet_v1_0.25_128_quant", {"DEPTHWISE_CONV_2D": 13, "SOFTMAX": 1}, 31),
+        ("deeplabv3_mnv2_dm05_pascal_quant", {"RESIZE_BILINEAR": 3}, 72),
+        ("split_concat", {"CONCATENATION": 2, "SPLIT": 1}, 3),
+        ("mobilenet_v2_1.0_224_quant", {"ADD": 10}, 66),
+        ("tf2_mobilenet_v2_1.0_224_ptq", {"ADD": 10}, 68),
+        ("model_invoking_error", {"CUSTOM": 1}, 1),
+        ("mobilenet_v1_0.25_128_quant_edgetpu", {"CUSTOM": 1}, 1),
+    ],
+)
+def test_operators_of_published_models(shared, name, some, total):
+    operators = summary.operator_table(shared(f"models/{name}.tflite"))
+    assert operators.items() >= some.items()
+    assert sum(operators.values()) == total
+
+
+@pytest.mark.parametrize(
+    "content",
+    [None, b"", b"text " * 50, b"\x1c\0\0\0TFL3", b"\x1c\0\0\0TFL3" + bytes(900)],
+)
+def test_unreadable_model_is_named(tmp_path, content):
+    path = tmp_path / "model.tflite"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match=str(path)):
+        summary.operator_table(path)
+
+
+@pytest.mark.parametrize("share", [0.01, 0.5])
+def test_truncated_model_is_named(int8_tflite, tmp_path, share):
+    whole = int8_tflite.read_bytes()
+    path = tmp_path / "cut.tflite"
+    path.write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(InputError, match=str(path)):
+        summary.operator_table(path)

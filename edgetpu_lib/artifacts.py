@@ -13,6 +13,7 @@ import json
 import platform
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from edgetpu_lib.quiet import start_tensorflow
@@ -25,7 +26,7 @@ class InputError(ValueError):
 
 
 @contextlib.contextmanager
-def atomic_path(target: str | Path):
+def atomic_path(target: str | Path) -> Iterator[Path]:
     """Yield a temporary path that becomes `target` only if the block succeeds.
 
     The temporary file or folder lies beside the target, so that the final rename
@@ -39,13 +40,7 @@ def atomic_path(target: str | Path):
         InputError: the parent folder cannot be written, or the disk is full.
     """
     target = Path(target)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=".partial-", dir=target.parent))
-    except OSError as error:
-        raise InputError(
-            f"cannot write {target}: {error.strerror}; choose another output path"
-        ) from error
+    scratch = _scratch_folder(target)
     try:
         yield scratch / target.name
         _replace(scratch / target.name, target)
@@ -58,12 +53,37 @@ def atomic_path(target: str | Path):
         shutil.rmtree(scratch, ignore_errors=True)
 
 
+def require_writable(target: str | Path) -> None:
+    """Find out before long work whether its result can be written.
+
+    Raises:
+        InputError: the target's folder cannot be made or written.
+    """
+    _scratch_folder(Path(target)).rmdir()
+
+
+def _scratch_folder(target: Path) -> Path:
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix=".partial-", dir=target.parent))
+    except OSError as error:
+        raise InputError(
+            f"cannot write {target}: {error.strerror}; choose another output path"
+        ) from error
+
+
 def _replace(source: Path, target: Path) -> None:
     """Rename `source` to `target`; a folder that is in the way is replaced."""
     if source.is_dir() and target.is_dir():
         old = source.with_name("replaced")
         target.rename(old)
-    source.replace(target)
+        try:
+            source.rename(target)
+        except BaseException:
+            old.rename(target)
+            raise
+    else:
+        source.replace(target)
 
 
 def write_file(target: str | Path, content: bytes) -> Path:
@@ -122,7 +142,10 @@ def read_record(path: str | Path) -> dict:
         InputError: the record is not valid JSON.
     """
     try:
-        return json.loads(record_path(path).read_text(encoding="utf-8"))
+        record = json.loads(record_path(path).read_text(encoding="utf-8"))
+        if not isinstance(record, dict):
+            raise ValueError("not a JSON object")
+        return record
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except (ValueError, OSError) as error:

@@ -11,6 +11,7 @@ import dataclasses
 import re
 import tarfile
 import tempfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,7 +47,7 @@ class LoadReport:
     """What `load_weights` did.
 
     Attributes:
-        checkpoint: the prefix that was read.
+        checkpoint: what was read, as it was given.
         use_ema: whether the averaged values were taken.
         global_step: training step of the checkpoint; None if it holds none.
         loaded: names of the checkpoint tensors now in the model.
@@ -91,8 +92,7 @@ def load_weights(
     See: notebooks/01_build.ipynb.
     """
     with _unpacked(Path(path)) as folder:
-        prefix = _find_prefix(folder)
-        shapes, read = _open_checkpoint(prefix)
+        shapes, read = _open_checkpoint(_find_prefix(folder, path), path)
         wanted = {
             name: variable
             for name, variable in reference_names(model).items()
@@ -108,7 +108,7 @@ def load_weights(
         variable.assign(values[name])
     loaded = tuple(name + suffix for name in wanted)
     return LoadReport(
-        checkpoint=str(prefix),
+        checkpoint=str(path),
         use_ema=use_ema,
         global_step=step,
         loaded=loaded,
@@ -198,40 +198,44 @@ def _unpacked(path: Path) -> Iterator[Path]:
         try:
             with tarfile.open(path) as tar:
                 tar.extractall(folder, filter="data")
-        except (OSError, tarfile.TarError, EOFError) as error:
+        except (OSError, tarfile.TarError, EOFError, zlib.error) as error:
+            reason = " ".join(str(error).split())
             raise InputError(
-                f"{path} cannot be unpacked ({error}); download it again"
+                f"{path} cannot be unpacked ({reason}); download it again"
             ) from error
         yield Path(folder)
 
 
-def _find_prefix(path: Path) -> Path:
-    """Return the checkpoint prefix that `path` names or holds.
+def _find_prefix(folder: Path, given: str | Path) -> Path:
+    """Return the checkpoint prefix that `folder` names or holds.
 
     Raises:
-        InputError: there is none.
+        InputError: there is none; the message names what was `given`.
     """
     import tensorflow as tf
 
-    if path.with_name(path.name + ".index").is_file():
-        return path
-    if not path.is_dir():
+    if folder.with_name(folder.name + ".index").is_file():
+        return folder
+    if not folder.is_dir():
         raise InputError(
-            f"no checkpoint at {path}; give the folder that holds `checkpoint` and"
+            f"no checkpoint at {given}; give the folder that holds `checkpoint` and"
             " `model.ckpt*`, their common prefix, or the .tar.gz"
         )
-    indexes = sorted(path.rglob("*.index"))
+    indexes = sorted(folder.rglob("*.index"))
     folders = {index.parent for index in indexes}
     if len(folders) != 1:
         raise InputError(
-            f"{path} holds {'no' if not folders else 'more than one'} checkpoint;"
+            f"{given} holds {'no' if not folders else 'more than one'} checkpoint;"
             " give a folder with `checkpoint` and `model.ckpt*`"
         )
-    latest = tf.train.latest_checkpoint(str(folders.pop()))
+    try:
+        latest = tf.train.latest_checkpoint(str(folders.pop()))
+    except (tf.errors.OpError, ValueError):
+        latest = None  # The file `checkpoint` is damaged; the weights need not be.
     return Path(latest) if latest else indexes[-1].with_suffix("")
 
 
-def _open_checkpoint(prefix: Path):
+def _open_checkpoint(prefix: Path, given: str | Path):
     """Return ({name: shape}, read) of a checkpoint.
 
     Raises:
@@ -242,7 +246,7 @@ def _open_checkpoint(prefix: Path):
     def damaged(error: Exception) -> InputError:
         first_line = str(error).strip().splitlines()[0]
         return InputError(
-            f"checkpoint {prefix} is damaged or incomplete ({first_line});"
+            f"checkpoint {given} is damaged or incomplete ({first_line});"
             " copy or download it again"
         )
 

@@ -13,7 +13,13 @@ from pathlib import Path
 
 import click
 
-from edgetpu_lib.artifacts import InputError, read_record, save_record, write_file
+from edgetpu_lib.artifacts import (
+    InputError,
+    read_record,
+    require_writable,
+    save_record,
+    write_file,
+)
 from edgetpu_lib.specs import SPECS
 
 EXIT_BAD_INPUT = 2
@@ -228,6 +234,8 @@ def export(
         raise InputError(
             "quantization needs photos: add --data_dir=FOLDER, or --quantize=False"
         )
+    for output in filter(None, (output_tflite, output_saved_model_dir)):
+        require_writable(output)
     keras_model = _load_network(model, network)
     from edgetpu_lib import build, convert, data
 
@@ -236,7 +244,9 @@ def export(
     else:
         exported = convert.with_softmax(keras_model)
     record = read_record(model) if model else {}
-    kept = ("class_names", "data_dir", "seed", "pretrained")
+    kept = ("data_dir", "seed", "pretrained")
+    if not endpoint_name:
+        kept += ("class_names",)
     facts = {
         "model_name": keras_model.name,
         "image_size": keras_model.input_shape[1],
@@ -244,19 +254,20 @@ def export(
         "weights": str(model or network["ckpt_dir"]),
         "output": endpoint_name or "probabilities",
     }
+    calibration = None
+    if output_tflite and quantize:
+        # Test photos must not set ranges.
+        photos = data.list_pictures(data_dir)
+        photos, _ = _choose_split(photos, None, record, "train")
+        calibration = data.calibration_photos(photos, num_steps, seed=seed)
+        facts["calibration"] = {"data_dir": data_dir, "photos": len(calibration)}
     written = {}
     if output_saved_model_dir:
         convert.save_saved_model(exported, output_saved_model_dir)
         written["saved_model"] = output_saved_model_dir
     if output_tflite:
-        if quantize:
-            # Test photos must not set ranges.
-            photos, _ = _choose_split(
-                data.list_pictures(data_dir), None, record, "train"
-            )
-            photos = data.calibration_photos(photos, num_steps, seed=seed)
-            facts |= {"calibration": {"data_dir": data_dir, "photos": len(photos)}}
-            content = convert.to_int8_tflite(exported, photos)
+        if calibration:
+            content = convert.to_int8_tflite(exported, calibration)
         else:
             content = convert.to_float_tflite(exported)
         write_file(output_tflite, content)
@@ -276,22 +287,29 @@ def export(
 )
 @_BACKGROUND
 @_JSON
-def evaluate(model, data_dir, split, include_background_label, as_json, **network):
+def evaluate(
+    model, data_dir, split, include_background_label, as_json, **network
+) -> None:
     """Measure top-1 and top-5 on labelled photos."""
     record = read_record(model) if model else {}
     is_tflite = model and model.endswith(".tflite")
     keras_model = None if is_tflite else _load_network(model, network)
     _start()
-    from edgetpu_lib import data
+    from edgetpu_lib import data, interpreter
     from edgetpu_lib import evaluate as stage
 
+    if is_tflite:
+        opened = interpreter.open_interpreter(model)
+        classes = interpreter.output_contract(opened).shape[-1]
+    else:
+        classes = keras_model.output_shape[-1]
     photos = data.list_photos(data_dir)
+    _check_classes(photos, record, classes, include_background_label)
     photos, split = _choose_split(photos, split, record, "test")
     if is_tflite:
         scores = stage.predict_tflite(model, photos)
     else:
         scores = stage.predict_keras(keras_model, photos)
-    _check_classes(photos, record, scores.shape[1], include_background_label)
     metrics = stage.measure(scores, photos.labels + int(include_background_label))
     _answer(
         {**dataclasses.asdict(metrics), "split": split},
@@ -378,12 +396,16 @@ def fine_tune(
     """
     if not output.endswith(".keras"):
         raise InputError(f"--output={output} must end in .keras")
+    require_writable(output)
     _start()
+    import keras
+
     from edgetpu_lib import checkpoint, data, train
     from edgetpu_lib import evaluate as stage
 
     photos = data.open_data_set(data_dir, images_per_class=images_per_class)
     splits = data.split_photos(photos, seed=seed)
+    keras.utils.set_random_seed(seed)
     model = _build(network, num_classes=len(photos.class_names))
     if network["ckpt_dir"]:
         checkpoint.load_weights(
@@ -404,7 +426,7 @@ def fine_tune(
         model_name=model.name,
         image_size=model.input_shape[1],
         class_names=photos.class_names,
-        data_dir=photos.data_dir,
+        data_dir=str(Path(photos.data_dir).resolve()),
         seed=seed,
         pretrained=network["ckpt_dir"],
         history=[dataclasses.asdict(epoch) for epoch in history],

@@ -98,10 +98,21 @@ def save_saved_model(model: keras.Model, folder: str | Path) -> Path:
         [batch, size, size, 3] normalised, and gives what the model gives.
 
     Raises:
-        InputError: the folder cannot be written.
+        InputError: the folder cannot be written, or holds something else.
     """
+    if any(Path(folder).glob("*")) and not (Path(folder) / "saved_model.pb").exists():
+        raise InputError(
+            f"{folder} holds other files, which a SavedModel would replace;"
+            " choose a new folder"
+        )
+    import tensorflow as tf
+
     with atomic_path(folder) as path, quiet_native():
-        model.export(path, verbose=False)
+        try:
+            model.export(path, verbose=False)
+        except tf.errors.OpError as error:
+            # TensorFlow's own kind for a full disk.
+            raise OSError(str(error).splitlines()[0]) from error
     return Path(folder)
 
 

@@ -94,11 +94,7 @@ def list_photos(data_dir: str | Path) -> Photos:
     data_dir = Path(data_dir)
     if not data_dir.is_dir():
         raise InputError(f"{data_dir} is not a folder; give a folder of class folders")
-    folders = sorted(
-        entry
-        for entry in data_dir.iterdir()
-        if entry.is_dir() and not entry.name.startswith(".")
-    )
+    folders = _class_folders(data_dir)
     if len(folders) < 2:
         found = f"only {folders[0].name!r}" if folders else "none"
         raise InputError(
@@ -133,13 +129,21 @@ def list_pictures(data_dir: str | Path) -> Photos:
         InputError: the folder is missing or holds no picture.
     """
     data_dir = Path(data_dir)
-    if data_dir.is_dir() and len([d for d in data_dir.iterdir() if d.is_dir()]) > 1:
+    if len(_class_folders(data_dir)) > 1:
         return list_photos(data_dir)
     paths = _pictures_in(data_dir)
     if not paths:
         raise InputError(f"{data_dir} holds no picture; give a folder of photos")
     labels = np.zeros(len(paths), np.int64)
     return Photos(tuple(paths), labels, (data_dir.name,), str(data_dir))
+
+
+def _class_folders(data_dir: Path) -> list[Path]:
+    return sorted(
+        path
+        for path in data_dir.glob("*")
+        if path.is_dir() and not path.name.startswith(".")
+    )
 
 
 def _pictures_in(folder: Path) -> list[Path]:

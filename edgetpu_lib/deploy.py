@@ -124,7 +124,7 @@ def read_labels(path: str | Path) -> list[str]:
         InputError: the file is missing, empty, or its JSON keys are not 0, 1, 2 ….
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
         raise InputError(

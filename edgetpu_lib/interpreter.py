@@ -11,6 +11,7 @@ import importlib
 import statistics
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -38,7 +39,7 @@ class TensorContract:
     zero_point: int
 
 
-def open_interpreter(model: str | Path | bytes, *, threads: int | None = None):
+def open_interpreter(model: str | Path | bytes, *, threads: int | None = None) -> Any:
     """Open a classifier file and allocate its tensors.
 
     Args:
@@ -74,10 +75,14 @@ def open_interpreter(model: str | Path | bytes, *, threads: int | None = None):
             f"{name} cannot be run ({first_line}); convert the model again"
         ) from error
     inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
-    if len(inputs) != 1 or len(outputs) != 1 or len(inputs[0]["shape"]) != 4:
+    shapes = [[int(n) for n in tensor["shape"]] for tensor in (*inputs, *outputs)]
+    one_picture_in = len(inputs) == 1 and len(shapes[0]) == 4 and shapes[0][3] == 3
+    # All but the last axis of the scores hold one entry.
+    scores_out = len(outputs) == 1 and max(shapes[-1][:-1], default=1) == 1
+    if not (one_picture_in and scores_out):
         raise InputError(
-            f"{name} is not a picture classifier: it has {len(inputs)} inputs and"
-            f" {len(outputs)} outputs; give a model with one picture in, scores out"
+            f"{name} is not a picture classifier: its tensors are {shapes}; give a"
+            " model with one RGB picture in and scores out"
         )
     return interpreter
 
@@ -103,12 +108,12 @@ def _runtime():
     )
 
 
-def input_contract(interpreter) -> TensorContract:
+def input_contract(interpreter: Any) -> TensorContract:
     """Return what the model wants to be fed."""
     return _contract(interpreter.get_input_details()[0])
 
 
-def output_contract(interpreter) -> TensorContract:
+def output_contract(interpreter: Any) -> TensorContract:
     """Return how the model's scores are to be read."""
     return _contract(interpreter.get_output_details()[0])
 
@@ -134,15 +139,34 @@ def quantize_input(pixels: np.ndarray, contract: TensorContract) -> np.ndarray:
     Returns:
         [1, size, size, 3] of the contract's dtype.
     """
-    real = normalize(pixels)[None]
     if not contract.scale:
-        return real
+        return normalize(pixels)[None]
     limits = np.iinfo(contract.dtype)
-    steps = np.rint(real / np.float32(contract.scale)) + contract.zero_point
-    return np.clip(steps, limits.min, limits.max).astype(contract.dtype)
+    if takes_raw_pixels(contract):
+        steps = np.rint(pixels) + limits.min
+    else:
+        steps = _steps_of(pixels, contract)
+    return np.clip(steps, limits.min, limits.max).astype(contract.dtype)[None]
 
 
-def run(interpreter, pixels: np.ndarray) -> np.ndarray:
+def takes_raw_pixels(contract: TensorContract) -> bool:
+    """Tell whether a quantized input is the picture's bytes as they are.
+
+    True also where the arithmetic differs from the bytes by one step at most: files
+    from elsewhere, made for (pixel − 127.5) / 127.5 or (pixel − 128) / 128, were
+    trained and measured on raw bytes.
+    """
+    every_byte = np.arange(256)
+    steps = _steps_of(every_byte, contract)
+    return bool(np.all(np.abs(steps - every_byte - np.iinfo(contract.dtype).min) <= 1))
+
+
+def _steps_of(pixels: np.ndarray, contract: TensorContract) -> np.ndarray:
+    """Quantize normalised pixels, not yet clipped to the integers' range."""
+    return np.rint(normalize(pixels) / np.float32(contract.scale)) + contract.zero_point
+
+
+def run(interpreter: Any, pixels: np.ndarray) -> np.ndarray:
     """Classify one picture.
 
     Args:
@@ -150,14 +174,14 @@ def run(interpreter, pixels: np.ndarray) -> np.ndarray:
         pixels: [size, size, 3], RGB, 0..255, of the model's size.
 
     Returns:
-        float32 [classes]: the output tensor, dequantized.
+        float32 [classes]: the output tensor, flat and dequantized.
     """
     details_in = interpreter.get_input_details()[0]
     details_out = interpreter.get_output_details()[0]
     fed = quantize_input(pixels, _contract(details_in))
     interpreter.set_tensor(details_in["index"], fed)
     interpreter.invoke()
-    scores = interpreter.get_tensor(details_out["index"])[0].astype(np.float32)
+    scores = interpreter.get_tensor(details_out["index"]).ravel().astype(np.float32)
     contract = _contract(details_out)
     if contract.scale:
         # Widened to float before the subtraction: uint8 would wrap around.
@@ -165,7 +189,7 @@ def run(interpreter, pixels: np.ndarray) -> np.ndarray:
     return scores
 
 
-def measure_latency_ms(interpreter, *, runs: int = 30) -> float:
+def measure_latency_ms(interpreter: Any, *, runs: int = 30) -> float:
     """Return the median milliseconds of one inference on this CPU.
 
     Args:

@@ -7,6 +7,7 @@ Used by `data` on the workstation and by `deploy` on a board: one geometry for b
 from __future__ import annotations
 
 import io
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +46,10 @@ def open_picture(path: str | Path) -> tuple[bytes, Image.Image]:
     if not encoded:
         raise InputError(f"{path} is empty; replace or remove it")
     try:
-        image = Image.open(io.BytesIO(encoded))
+        with warnings.catch_warnings():
+            # The limit below says the same as an error, in one line.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            image = Image.open(io.BytesIO(encoded))
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
         raise InputError(
             f"{path} is not a picture; use a JPEG or PNG file, or remove it"
@@ -152,12 +156,13 @@ def _bicubic_taps(old: int, new: int) -> tuple[np.ndarray, np.ndarray]:
     Source: tensorflow/core/kernels/image/resize_bicubic_op.cc: the kernel comes from a
     table of 1024 steps, which is rebuilt here so that results are equal to the bit.
     """
-    steps, a = 1024, np.float32(-0.75)
+    steps, a = 1024, -0.75
     whole, fraction = _positions(old, new)
-    x = np.arange(steps + 1, dtype=np.float32) / np.float32(steps)
-    near = ((a + 2) * x - (a + 3)) * x * x + 1
-    x = x + np.float32(1)
-    far = ((a * x - 5 * a) * x + 8 * a) * x - 4 * a
+    # The table is made in double precision and stored in single, as there.
+    x = np.arange(steps + 1) / steps
+    near = (((a + 2) * x - (a + 3)) * x * x + 1).astype(np.float32)
+    x = x + 1
+    far = (((a * x - 5 * a) * x + 8 * a) * x - 4 * a).astype(np.float32)
     step = np.rint(fraction * steps).astype(np.int64)
     taps = np.clip(whole[:, None] + np.arange(-1, 3), 0, old - 1)
     weights = [far[step], near[step], near[steps - step], far[steps - step]]

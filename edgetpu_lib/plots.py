@@ -201,7 +201,9 @@ def plot_predictions(predictions: Sequence[Prediction], ax: Axes | None = None) 
     ax = ax or plt.subplots(figsize=(5, 2.2))[1]
     names = [prediction.label for prediction in predictions]
     shares = [100 * prediction.probability for prediction in predictions]
-    ax.barh(names, shares, color=[BLUE] + [GREY] * (len(names) - 1))
+    rows = range(len(names))
+    ax.barh(rows, shares, color=[BLUE] + [GREY] * (len(names) - 1))
+    ax.set_yticks(rows, names)
     ax.invert_yaxis()
     ax.set(xlabel="probability, %", xlim=(0, 100), title="Answer")
     return ax

@@ -8,10 +8,12 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+from collections.abc import Iterator
+from types import ModuleType
 
 
 @contextlib.contextmanager
-def quiet_native():
+def quiet_native() -> Iterator[None]:
     """Silence what native code writes to the error stream behind Python's back.
 
     Python's own `sys.stderr` (progress bars, warnings) still reaches the user.
@@ -30,7 +32,7 @@ def quiet_native():
         yield
 
 
-def start_tensorflow():
+def start_tensorflow() -> ModuleType:
     """Import TensorFlow, its notices about absent GPUs left out, and return it."""
     with quiet_native():
         import tensorflow as tf

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import struct
 from pathlib import Path
 
 from edgetpu_lib import specs
@@ -115,18 +116,25 @@ def operator_table(model: str | Path | bytes) -> dict[str, int]:
     from ai_edge_litert import schema_py_generated as schema
 
     content = _read(model)
-    graph = schema.Model.GetRootAs(content)
     names = {
         number: name
         for name, number in vars(schema.BuiltinOperator).items()
         if isinstance(number, int)
     }
-    subgraph = graph.Subgraphs(0)
     counts = collections.Counter()
-    for index in range(subgraph.OperatorsLength()):
-        code = graph.OperatorCodes(subgraph.Operators(index).OpcodeIndex())
-        # Old files hold the code in one byte, new ones in an integer beside it.
-        counts[names[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())]] += 1
+    try:
+        graph = schema.Model.GetRootAs(content)
+        subgraph = graph.Subgraphs(0)
+        for index in range(subgraph.OperatorsLength()):
+            code = graph.OperatorCodes(subgraph.Operators(index).OpcodeIndex())
+            # Old files hold the code in one byte, new ones in an integer beside it.
+            counts[names[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())]] += 1
+    except (struct.error, AttributeError, LookupError, TypeError) as error:
+        # The schema's reader follows offsets without checking them.
+        name = "the model" if isinstance(model, bytes) else model
+        raise InputError(
+            f"{name} is a damaged TFLite file; convert it again"
+        ) from error
     return dict(counts.most_common())
 
 
@@ -136,5 +144,6 @@ def _read(model: str | Path | bytes) -> bytes:
     except OSError as error:
         raise InputError(f"cannot read {model}: {error.strerror}") from error
     if content[4:8] != b"TFL3":
-        raise InputError(f"{model} is not a TFLite file; give a .tflite file")
+        name = "the model" if isinstance(model, bytes) else model
+        raise InputError(f"{name} is not a TFLite file; give a .tflite file")
     return content

@@ -7,6 +7,7 @@ Next: `convert` exports what was trained here.
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Iterator
 
@@ -30,7 +31,8 @@ class TrainConfig:
         head_learning_rate: peak, of the classifier alone.
         fine_learning_rate: peak, of the last stages of a pretrained network.
         scratch_learning_rate: peak, of a network without pretrained weights.
-        unfreeze_from: first block that is trained in the second phase.
+        unfrozen_blocks: how many of the last blocks the second phase trains; 6 are
+            the last two stages of S.
         patience: epochs without a better validation loss before training stops.
         seed: of shuffling, augmentation, dropout.
     """
@@ -41,13 +43,19 @@ class TrainConfig:
     head_learning_rate: float = 1e-2
     fine_learning_rate: float = 3e-4
     scratch_learning_rate: float = 1e-3
-    unfreeze_from: str = "block_12"
+    unfrozen_blocks: int = 6
     patience: int = 4
     seed: int = 0
 
     def __post_init__(self) -> None:
         """Refuse numbers that no training could use."""
-        for field in ("head_epochs", "epochs", "batch_size", "patience"):
+        for field in (
+            "head_epochs",
+            "epochs",
+            "batch_size",
+            "patience",
+            "unfrozen_blocks",
+        ):
             if getattr(self, field) < 1:
                 raise InputError(f"{field}={getattr(self, field)} must be at least 1")
 
@@ -113,12 +121,17 @@ def fine_tune(
         ),
         splits["validation"].labels,
     )
+    # A damaged test photo must show before the training, not after.
+    for name in splits.keys() - {"train", "validation"}:
+        for _ in data.iterate_pixels(splits[name], 32, progress=f"{name} photos"):
+            pass
     epochs = []
     _reset_classifier(model)
     if pretrained:
         centre = _windows(train_u8, image_size)
         epochs += _train_head(model, centre, splits["train"].labels, validation, config)
-        freeze_until(model, config.unfreeze_from)
+        blocks = count_blocks(model)
+        freeze_until(model, f"block_{max(0, blocks - config.unfrozen_blocks)}")
     else:
         _prepare_for_scratch(model)
     return epochs + _fit(
@@ -134,6 +147,7 @@ def fine_tune(
         ),
         steps=_steps(train_u8, config),
         patience=config.patience,
+        keep_start=pretrained,
     )
 
 
@@ -150,26 +164,21 @@ def freeze_until(model: keras.Model, first_trained: str) -> None:
         InputError: the model has no such block.
     """
     names = [layer.name for layer in model.layers]
-    starts = [i for i, n in enumerate(names) if n.startswith(f"{first_trained}_")]
-    if not starts:
+    first_layer = f"{first_trained}_expand_conv"
+    if first_layer not in names:
         raise InputError(
-            f"the model has no block {first_trained!r}; use one of"
-            f" {names_of_blocks(model)}"
+            f"the model has no block {first_trained!r}; use one of block_0 …"
+            f" block_{count_blocks(model) - 1}"
         )
     for index, layer in enumerate(model.layers):
-        layer.trainable = index >= starts[0] and not isinstance(
+        layer.trainable = index >= names.index(first_layer) and not isinstance(
             layer, keras.layers.BatchNormalization
         )
 
 
-def names_of_blocks(model: keras.Model) -> str:
-    """Return "block_0 … block_N" of a model."""
-    numbers = {
-        int(layer.name.split("_")[1])
-        for layer in model.layers
-        if layer.name.startswith("block_")
-    }
-    return f"block_0 … block_{max(numbers)}"
+def count_blocks(model: keras.Model) -> int:
+    """Return the number of blocks of a model from `build.build_model`."""
+    return sum(layer.name.endswith("_project_conv") for layer in model.layers)
 
 
 def augmented_batches(
@@ -341,8 +350,11 @@ def _fit(
     learning_rate: float,
     steps: int,
     patience: int,
+    keep_start: bool = False,
 ) -> list[Epoch]:
     """Train until the epochs or the patience run out; keep the best epoch's weights.
+
+    With `keep_start` the weights it starts from are kept if no epoch is better.
 
     A loop of single steps, not `model.fit`: Keras feeds batches that Python makes
     through a TensorFlow operation that sets a memory option under which every step is
@@ -351,6 +363,7 @@ def _fit(
     _compile(model, learning_rate, steps * epochs)
     rows: list[Epoch] = []
     best_weights, best = model.get_weights(), 0
+    best_loss = _evaluate(model, *validation)["loss"] if keep_start else math.inf
     with tqdm(total=epochs * steps, desc=phase, unit="step", leave=False) as bar:
         for epoch in range(epochs):
             start = time.perf_counter()
@@ -373,8 +386,9 @@ def _fit(
                 )
             )
             bar.set_postfix(epoch=epoch + 1, validation=f"{held_out['top1']:.1%}")
-            if epoch == 0 or held_out["loss"] < rows[best].validation_loss:
-                best, best_weights = epoch, model.get_weights()
+            if held_out["loss"] < best_loss:
+                best, best_loss = epoch, held_out["loss"]
+                best_weights = model.get_weights()
             elif epoch - best >= patience:
                 break
     model.set_weights(best_weights)

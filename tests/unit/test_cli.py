@@ -792,7 +792,7 @@ def test_damaged_test_photo_is_found_before_training(
             break
     trained = []
     monkeypatch.setattr(
-        train, "fine_tune", lambda *arguments, **options: trained.append(1) or []
+        train, "_fit", lambda *arguments, **options: trained.append(1) or []
     )
     line = one_error(
         run,

@@ -140,7 +140,7 @@ def test_features_are_exported_without_softmax(new_model, photos):
     picture = data.load_picture(photos.paths[0], 32)
     found = interpreter.run(opened, picture)
     expected = features.predict(pixels.normalize(picture)[None], verbose=0)[0]
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(found, expected.ravel(), rtol=1e-4, atol=1e-4)
 
 
 def test_quantization_without_photos_is_refused(classifier, photos):

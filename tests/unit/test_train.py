@@ -14,7 +14,7 @@ GENTLE = train.TrainConfig(
     batch_size=8,
     head_learning_rate=1e-4,
     fine_learning_rate=1e-3,
-    unfreeze_from="block_7",
+    unfrozen_blocks=2,
 )
 
 
@@ -172,7 +172,7 @@ def test_harmful_second_phase_changes_nothing(new_model, splits, monkeypatch):
         epochs=1,
         batch_size=8,
         fine_learning_rate=100.0,
-        unfreeze_from="block_5",
+        unfrozen_blocks=1,
     )
     train.fine_tune(model, splits, pretrained=True, config=config)
     assert len(kept) == 1

@@ -161,6 +161,9 @@ def reference_names(model: keras.Model) -> dict[str, keras.Variable]:
     Returns:
         One entry a weight, for example
         "efficientnet-edgetpu-S/blocks_0/conv2d/kernel".
+
+    Raises:
+        InputError: the model has a layer with weights that the reference lacks.
     """
     layer_names = {layer.name for layer in model.layers}
     names = {}
@@ -175,17 +178,25 @@ def reference_names(model: keras.Model) -> dict[str, keras.Variable]:
 
 
 def _reference_scope(layer_name: str, layer_names: set[str]) -> str:
-    """Return the scope of a layer, for example "blocks_3/conv2d_1"."""
+    """Return the scope of a layer, for example "blocks_3/conv2d_1".
+
+    Raises:
+        InputError: the reference has no such layer.
+    """
     if layer_name == "logits":
         return "head/dense"
     match = re.fullmatch(r"(stem|head|block_(\d+))_(\w+)", layer_name)
+    if not match:
+        raise InputError(
+            f"layer {layer_name!r} is none of this family; build the model with"
+            " build.build_model"
+        )
     part, number, layer = match.groups()
     if number is None:
         return f"{part}/{_LAYERS[layer]}"
     inverted = f"block_{number}_depthwise_conv" in layer_names
-    return (
-        f"blocks_{number}/{ {**_LAYERS, **(_INVERTED if inverted else _FUSED)}[layer] }"
-    )
+    scopes = {**_LAYERS, **(_INVERTED if inverted else _FUSED)}
+    return f"blocks_{number}/{scopes[layer]}"
 
 
 @contextlib.contextmanager
@@ -288,39 +299,28 @@ def _check_complete(
             f"{path} holds no moving averages; load the raw values with"
             " use_ema=False (--enable_ema=False)"
         )
-    missing = [name + suffix for name in wanted if name + suffix not in shapes]
-    reshaped = [
-        f"{name} is {shapes[name + suffix]} but the model has {tuple(variable.shape)}"
-        for name, variable in wanted.items()
-        if name + suffix in shapes and shapes[name + suffix] != tuple(variable.shape)
-    ]
-    known = {*wanted, *kept}
-    unexpected = sorted(
-        name
-        for name in shapes
-        if name.removesuffix(AVERAGE) not in known and not _LEFTOVER.search(name)
-    )
-    problems = [
-        f"{len(names)} {what} ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})"
-        for what, names in (
-            ("missing", missing),
-            ("of another shape", reshaped),
-            ("unexpected", unexpected),
-        )
-        if names
-    ]
-    if not problems:
+    problems = {
+        "missing": [name + suffix for name in wanted if name + suffix not in shapes],
+        "of another shape": [
+            f"{name} is {shapes[name + suffix]} but the model has {tuple(weight.shape)}"
+            for name, weight in wanted.items()
+            if shapes.get(name + suffix, weight.shape) != tuple(weight.shape)
+        ],
+        "unexpected": [
+            name
+            for name in sorted(shapes)
+            if name.removesuffix(AVERAGE) not in {*wanted, *kept}
+            and not _LEFTOVER.search(name)
+        ],
+    }
+    if not any(problems.values()):
         return
-    only_classifier = (
-        not missing
-        and not unexpected
-        and all("/head/dense/" in line for line in reshaped)
+    remedy = "check the model name and the overrides (width, depth, classes)"
+    if all("/head/dense/" in line for lines in problems.values() for line in lines):
+        remedy = "set num_classes to match, or leave the classifier out"
+    listed = "; ".join(
+        f"{len(lines)} {kind} ({', '.join(lines[:3])}{', …' if lines[3:] else ''})"
+        for kind, lines in problems.items()
+        if lines
     )
-    remedy = (
-        "set num_classes to match, or leave the classifier out"
-        if only_classifier
-        else "check the model name and the overrides (width, depth, classes)"
-    )
-    raise InputError(
-        f"{path} does not fit {model.name}: tensors {'; '.join(problems)}; {remedy}"
-    )
+    raise InputError(f"{path} does not fit {model.name}: tensors {listed}; {remedy}")

@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
         error.show()
         return EXIT_BAD_INPUT
     except click.ClickException as error:
-        message = error.format_message()
+        message = f"{error.format_message()} See --help."
     except (InputError, OSError) as error:
         message = str(error)
     except (click.Abort, KeyboardInterrupt):

@@ -112,7 +112,8 @@ def save_saved_model(model: keras.Model, folder: str | Path) -> Path:
             model.export(path, verbose=False)
         except tf.errors.OpError as error:
             # TensorFlow's own kind for a full disk.
-            raise OSError(str(error).splitlines()[0]) from error
+            reason = str(error).splitlines()[0].split("; ")[-1]
+            raise OSError(reason) from error
     return Path(folder)
 
 

@@ -308,3 +308,14 @@ def test_no_file_names_a_package_index():
 def test_files_are_small():
     for path in ROOT.glob("tests/golden/*"):
         assert path.stat().st_size < 1_000_000, path
+
+
+def test_readme_tree_names_every_module():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    tree = readme.split("## The house")[1].split("```")[1]
+    for module in PACKAGE.glob("[a-z]*.py"):
+        assert f"  {module.name} " in tree.replace(",", " "), module.name
+    for line in tree.split("\n"):
+        if line.startswith("  "):
+            for name in line.split("  ")[1].split(", "):
+                assert (PACKAGE / name.strip()).exists(), name

@@ -93,12 +93,13 @@ def load_weights(
     """
     with _unpacked(Path(path)) as folder:
         shapes, read = _open_checkpoint(_find_prefix(folder, path), path)
+        names = reference_names(model)
         wanted = {
             name: variable
-            for name, variable in reference_names(model).items()
+            for name, variable in names.items()
             if include_classifier or "/head/dense/" not in name
         }
-        kept = [n for n in reference_names(model) if n not in wanted]
+        kept = [name for name in names if name not in wanted]
         suffix = AVERAGE if use_ema else ""
         _check_complete(model, wanted, kept, shapes, suffix, path)
         # Everything is read before anything is assigned.

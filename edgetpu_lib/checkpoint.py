@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import re
 import tarfile
 import tempfile
@@ -151,6 +152,19 @@ def load_model(path: str | Path) -> keras.Model:
         raise InputError(
             f"{path} is not a readable .keras model ({first_line}); make it again"
         ) from error
+
+
+def weights_digest(model: keras.Model) -> str:
+    """Return the SHA-256 of a model's weights, in hex.
+
+    The same weights have the same digest, whatever file they came from.
+    """
+    digest = hashlib.sha256()
+    for variable in model.variables:
+        value = np.ascontiguousarray(keras.ops.convert_to_numpy(variable))
+        digest.update(f"{value.dtype} {value.shape} ".encode())
+        digest.update(value)
+    return digest.hexdigest()
 
 
 def reference_names(model: keras.Model) -> dict[str, keras.Variable]:

@@ -1,22 +1,23 @@
 """Export a Keras model: SavedModel, float TFLite, full-integer TFLite.
 
-Takes a model and calibration photos; gives files for servers, phones and boards.
+Takes a model and calibration pictures; gives files for servers, phones and boards.
 Next: `evaluate` compares them, `deploy` runs them.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
-import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
-from tqdm import tqdm
+from ai_edge_litert import schema_py_generated as schema
 
-from edgetpu_lib import data, interpreter, pixels
+from edgetpu_lib import calibrate, check, data, pixels
 from edgetpu_lib.artifacts import InputError, atomic_path
 from edgetpu_lib.quiet import quiet_native
 
@@ -45,44 +46,116 @@ def to_float_tflite(model: keras.Model) -> bytes:
     return _convert(_converter(model))
 
 
-def to_int8_tflite(model: keras.Model, calibration: data.Photos) -> bytes:
-    """Convert to a full-integer TFLite file of batch 1.
+def to_int8_tflite(
+    model: keras.Model, calibration: data.Photos | Iterable[np.ndarray]
+) -> bytes:
+    """Convert to a full-integer TFLite file of batch 1 that the Edge TPU takes.
 
     Weights and activations are int8, input and output uint8. The input has scale
-    1/128 and zero point 127: feed raw RGB bytes.
+    1/128 and zero point 127, whatever the calibration pictures hold: feed raw RGB
+    bytes.
 
     Args:
         model: `with_softmax(…)` for a classifier, `build.feature_model(…)` for
             features.
-        calibration: training photos whose activations set the ranges.
+        calibration: training photos whose activations set the ranges, or pictures
+            [size, size, 3] each, RGB, 0..255.
 
     Returns:
         The file's bytes: uint8 [1, size, size, 3] in, what the model gives out, uint8.
+        The same model and calibration give the same bytes.
 
     Raises:
-        InputError: there is no calibration photo, or one cannot be used.
+        InputError: there is no calibration picture, or one cannot be used (it is
+            named); or the result would not be ready for the Edge TPU.
 
     See: notebooks/04_quantize.ipynb.
     """
+    total = len(calibration) if hasattr(calibration, "__len__") else None
+    if total == 0:
+        raise InputError("calibration needs at least one picture; got none")
+    pictures = calibration
+    if isinstance(calibration, data.Photos):
+        pictures = calibrate.device_pictures(calibration, model.input_shape[1])
+    float_tflite = to_float_tflite(model)
+    ranges = calibrate.measure_ranges(float_tflite, pictures, total=total)
+    return quantize(float_tflite, ranges)
+
+
+def quantize(float_tflite: bytes, ranges: calibrate.Ranges) -> bytes:
+    """Turn a float TFLite file into integers, given the range of every tensor.
+
+    Args:
+        float_tflite: from `to_float_tflite`.
+        ranges: from `calibrate.measure_ranges` of the same file.
+
+    Returns:
+        The file's bytes; `check` has passed them.
+
+    Raises:
+        InputError: the result would not be ready for the Edge TPU.
+    """
     import tensorflow as tf
 
-    if not len(calibration):
-        raise InputError("calibration needs at least one photo; got none")
-    image_size = model.input_shape[1]
-    converter = _converter(model)
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.representative_dataset = lambda: _representative(calibration, image_size)
-    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-    converter.inference_input_type = tf.uint8
-    converter.inference_output_type = tf.uint8
-    # One scale for the classifier's weights: TFLite up to 2.9, the Edge TPU's among
-    # them, silently answers zero when there is one scale a class.
-    converter._experimental_disable_per_channel_quantization_for_dense_layers = True
-    content = _convert(converter)
-    contract = interpreter.input_contract(interpreter.open_interpreter(content))
-    if (contract.scale, contract.zero_point) != (INPUT_SCALE, INPUT_ZERO_POINT):
-        raise RuntimeError(f"raw pixels would not be the input: {contract}")
+    # The second half of TensorFlow's own quantization. Its first half measures the
+    # ranges on one core, a picture at a time.
+    from tensorflow.lite.python.convert import mlir_quantize
+
+    with quiet_native():
+        content = mlir_quantize(
+            _with_ranges(float_tflite, ranges),
+            input_data_type=tf.uint8,
+            output_data_type=tf.uint8,
+            # One scale for the classifier's weights: TFLite up to 2.9, the Edge TPU's
+            # among them, silently answers zero when there is one scale a class.
+            disable_per_channel_for_dense_layers=True,
+        )
+    report = check.require_ready(content)
+    found = report.input.scale, report.input.zero_point
+    if found != (INPUT_SCALE, INPUT_ZERO_POINT):
+        raise RuntimeError(f"raw pixels would not be the input: {report.input}")
     return content
+
+
+def _with_ranges(float_tflite: bytes, ranges: calibrate.Ranges) -> bytes:
+    """Write ranges into a float file, where the quantizer reads them."""
+    model = calibrate.unpack(float_tflite)
+    graph = model.subgraphs[0]
+    limits = {index: (found.low, found.high) for index, found in ranges.tensors.items()}
+    # All that a byte can hold, so that bytes are the quantized input.
+    lowest, highest = pixels.normalize(np.array([0, 255]))
+    limits[int(graph.inputs[0])] = float(lowest), float(highest)
+    for index, (low, high) in limits.items():
+        quantization = schema.QuantizationParametersT()
+        quantization.min, quantization.max = [low], [high]
+        graph.tensors[index].quantization = quantization
+    return calibrate.pack(model)
+
+
+def facts_of(content: bytes, calibration: data.Photos | None = None) -> dict[str, Any]:
+    """Return what the record of a TFLite file says of it.
+
+    Args:
+        content: of the file.
+        calibration: the photos that set its ranges; `None` for a float file.
+
+    Returns:
+        "input" (dtype, shape, scale, zero point), "edge_tpu_operators",
+        "cpu_operators", and of the calibration its folder, count and digest.
+    """
+    report = check.check_tflite(content)
+    facts: dict[str, Any] = {
+        "input": dataclasses.asdict(report.input),
+        "edge_tpu_operators": report.edge_tpu_operators,
+        "cpu_operators": report.cpu_operators,
+    }
+    if calibration is not None:
+        facts["calibration"] = {
+            "data_dir": calibration.data_dir,
+            "photos": len(calibration),
+            "sha256": data.digest_of(calibration),
+        }
+    return facts
 
 
 def save_saved_model(model: keras.Model, folder: str | Path) -> Path:
@@ -95,7 +168,9 @@ def save_saved_model(model: keras.Model, folder: str | Path) -> Path:
 
     Returns:
         The folder. Its signature `serving_default` takes float32
-        [batch, size, size, 3] normalised, and gives what the model gives.
+        [batch, size, size, 3] normalised; `encoded_images` takes the bytes of JPEG,
+        PNG, GIF or BMP files, strings [batch], which it crops and resizes as
+        `data.load_picture` does. Both give what the model gives.
 
     Raises:
         InputError: the folder cannot be written, or holds something else.
@@ -109,7 +184,7 @@ def save_saved_model(model: keras.Model, folder: str | Path) -> Path:
 
     with atomic_path(folder) as path, quiet_native():
         try:
-            model.export(path, verbose=False)
+            _export(model, path)
         except tf.errors.OpError as error:
             # TensorFlow's own kind for a full disk.
             reason = str(error).splitlines()[0].split("; ")[-1]
@@ -117,15 +192,55 @@ def save_saved_model(model: keras.Model, folder: str | Path) -> Path:
     return Path(folder)
 
 
-def _representative(photos: data.Photos, image_size: int) -> Iterator[list[np.ndarray]]:
-    """Yield pictures as a device would see them: rounded, clipped, normalised."""
-    stream = data.iterate_pixels(photos, image_size)
-    for index, picture in enumerate(tqdm(stream, "calibration", len(photos), False)):
-        picture = pixels.to_uint8(picture)
-        if index == 0:
-            # One black and one white pixel, so that the input range is always 0..255.
-            picture[0, 0], picture[0, 1] = 0, 255
-        yield [pixels.normalize(picture)[None]]
+def _export(model: keras.Model, path: Path) -> None:
+    import tensorflow as tf
+
+    size = model.input_shape[1]
+
+    def serve_encoded(encoded_images):
+        pictures = tf.map_fn(
+            lambda encoded: _load_in_graph(encoded, size),
+            encoded_images,
+            fn_output_signature=tf.TensorSpec((size, size, 3), tf.float32),
+        )
+        return model((pictures - pixels.MEAN) / pixels.STDDEV)
+
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    images = tf.TensorSpec((None, size, size, 3), tf.float32, name="images")
+    archive.add_endpoint("serving_default", model.call, input_signature=[images])
+    encoded = tf.TensorSpec((None,), tf.string, name="encoded_images")
+    archive.add_endpoint("encoded_images", serve_encoded, input_signature=[encoded])
+    archive.write_out(path, verbose=False)
+
+
+def _load_in_graph(encoded: Any, image_size: int) -> Any:
+    """Do what `data.load_picture` does, in TensorFlow's operators."""
+    import tensorflow as tf
+
+    def center_crop(height, width):
+        # `pixels.center_crop_box`, with tensors.
+        padding = round(image_size * (1 / pixels.CROP_FRACTION - 1))
+        shorter = tf.cast(tf.minimum(height, width), tf.float64)
+        side = tf.cast(image_size / (image_size + padding) * shorter, tf.int32)
+        side = tf.maximum(1, side)
+        return (height - side + 1) // 2, (width - side + 1) // 2, side, side
+
+    def crop_jpeg():
+        height, width, _ = tf.unstack(tf.io.extract_jpeg_shape(encoded))
+        window = tf.stack(center_crop(height, width))
+        return tf.io.decode_and_crop_jpeg(encoded, window, channels=3)
+
+    def crop_other():
+        image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
+        height, width, _ = tf.unstack(tf.shape(image))
+        return tf.image.crop_to_bounding_box(image, *center_crop(height, width))
+
+    crop = tf.cond(tf.io.is_jpeg(encoded), crop_jpeg, crop_other)
+    resized = tf.raw_ops.ResizeBicubic(
+        images=crop[None], size=[image_size, image_size], half_pixel_centers=False
+    )
+    return resized[0]
 
 
 def _converter(model: keras.Model):
@@ -141,10 +256,5 @@ def _converter(model: keras.Model):
 
 def _convert(converter) -> bytes:
     """Run a converter without its chatter."""
-    with (
-        quiet_native(),
-        contextlib.redirect_stdout(io.StringIO()),
-        warnings.catch_warnings(),
-    ):
-        warnings.filterwarnings("ignore", "Statistics for quantized inputs")
+    with quiet_native(), contextlib.redirect_stdout(io.StringIO()):
         return converter.convert()

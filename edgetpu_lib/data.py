@@ -10,6 +10,7 @@ from __future__ import annotations
 import collections
 import concurrent.futures
 import dataclasses
+import hashlib
 import itertools
 import os
 from collections.abc import Iterator
@@ -314,7 +315,9 @@ def load_pixels(
 
 
 def calibration_photos(photos: Photos, count: int, *, seed: int = 0) -> Photos:
-    """Draw photos for quantization: balanced over classes, none twice.
+    """Draw photos for quantization: balanced over classes, no picture twice.
+
+    Of files with the same bytes, one is drawn at most.
 
     Args:
         photos: training photos; never validation or test.
@@ -337,7 +340,21 @@ def calibration_photos(photos: Photos, count: int, *, seed: int = 0) -> Photos:
         label = int(photos.labels[index])
         turns.append((seen[label], label, index))
         seen[label] += 1
-    return photos.take(np.array([index for *_, index in sorted(turns)[:count]]))
+    drawn, digests = [], set()
+    for *_, index in sorted(turns):
+        digest = sha256_of(photos.paths[index])
+        if digest not in digests:
+            digests.add(digest)
+            drawn.append(index)
+        if len(drawn) == count:
+            break
+    return photos.take(np.array(drawn))
+
+
+def digest_of(photos: Photos) -> str:
+    """Return the SHA-256 of the photos' bytes, in their order, in hex."""
+    digests = [sha256_of(path) for path in photos.paths]
+    return hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
 def _progress(items, title: str | None):

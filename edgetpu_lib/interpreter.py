@@ -18,6 +18,7 @@ import numpy as np
 from edgetpu_lib.artifacts import InputError
 from edgetpu_lib.pixels import normalize
 from edgetpu_lib.quiet import quiet_native
+from edgetpu_lib.tflite_file import read_bytes
 
 _RUNTIMES = ("ai_edge_litert.interpreter", "tflite_runtime.interpreter")
 
@@ -52,11 +53,8 @@ def open_interpreter(model: str | Path | bytes, *, threads: int | None = None) -
     Raises:
         InputError: no runtime is installed, or the model cannot be used.
     """
-    name = "the model" if isinstance(model, bytes) else model
-    content = model if isinstance(model, bytes) else _read_model(Path(model))
     # The runtime crashes on some files that are not FlatBuffers at all.
-    if content[4:8] != b"TFL3":
-        raise InputError(f"{name} is not a TFLite file; give a .tflite file")
+    name, content = read_bytes(model)
     if b"edgetpu-custom-op" in content:
         raise InputError(
             f"{name} is compiled for the Edge TPU and cannot run on this CPU;"
@@ -85,15 +83,6 @@ def open_interpreter(model: str | Path | bytes, *, threads: int | None = None) -
             " model with one RGB picture in and scores out"
         )
     return interpreter
-
-
-def _read_model(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(
-            f"cannot read {path}: {error.strerror}; give a .tflite file"
-        ) from error
 
 
 def _runtime():

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import struct
 from pathlib import Path
 
-from edgetpu_lib import specs
-from edgetpu_lib.artifacts import InputError
+from edgetpu_lib import specs, tflite_file
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,39 +109,7 @@ def operator_table(model: str | Path | bytes) -> dict[str, int]:
         model: path or bytes of a `.tflite` file.
 
     Raises:
-        InputError: the file is missing or not a TFLite file.
+        InputError: the file is missing, not a TFLite file, or damaged.
     """
-    from ai_edge_litert import schema_py_generated as schema
-
-    content = _read(model)
-    names = {
-        number: name
-        for name, number in vars(schema.BuiltinOperator).items()
-        if isinstance(number, int)
-    }
-    counts = collections.Counter()
-    try:
-        graph = schema.Model.GetRootAs(content)
-        subgraph = graph.Subgraphs(0)
-        for index in range(subgraph.OperatorsLength()):
-            code = graph.OperatorCodes(subgraph.Operators(index).OpcodeIndex())
-            # Old files hold the code in one byte, new ones in an integer beside it.
-            counts[names[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())]] += 1
-    except (struct.error, AttributeError, LookupError, TypeError) as error:
-        # The schema's reader follows offsets without checking them.
-        name = "the model" if isinstance(model, bytes) else model
-        raise InputError(
-            f"{name} is a damaged TFLite file; convert it again"
-        ) from error
-    return dict(counts.most_common())
-
-
-def _read(model: str | Path | bytes) -> bytes:
-    try:
-        content = model if isinstance(model, bytes) else Path(model).read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read {model}: {error.strerror}") from error
-    if content[4:8] != b"TFL3":
-        name = "the model" if isinstance(model, bytes) else model
-        raise InputError(f"{name} is not a TFLite file; give a .tflite file")
-    return content
+    operators = tflite_file.read_tflite(model).operators
+    return dict(collections.Counter(o.kind for o in operators).most_common())

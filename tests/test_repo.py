@@ -20,12 +20,22 @@ STAGES = [
     "checkpoint",
     "data",
     "train",
+    "calibrate",
     "convert",
     "evaluate",
     "deploy",
 ]
 # What must run on a board, where there is neither Keras nor TensorFlow.
-BOARD = ["specs", "artifacts", "pixels", "interpreter", "deploy", "summary"]
+BOARD = [
+    "specs",
+    "artifacts",
+    "pixels",
+    "interpreter",
+    "deploy",
+    "summary",
+    "check",
+    "tflite_file",
+]
 
 
 @functools.cache

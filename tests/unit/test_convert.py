@@ -1,6 +1,5 @@
 """Exported files: the input contract, integers throughout, and the same answers."""
 
-import keras
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
@@ -172,7 +171,7 @@ def test_saved_model_answers_as_keras(classifier, keras_scores, photos, tmp_path
     assert list(tmp_path.iterdir()) == [folder]
 
 
-def stop_in_the_middle(self, path, **options):
+def stop_in_the_middle(model, path):
     """Write half of a SavedModel and be interrupted."""
     path.mkdir()
     (path / "saved_model.pb").write_bytes(b"half")
@@ -183,7 +182,7 @@ def test_interrupted_export_keeps_the_earlier_one(classifier, tmp_path, monkeypa
     folder = tmp_path / "saved"
     folder.mkdir()
     (folder / "saved_model.pb").write_bytes(b"earlier")
-    monkeypatch.setattr(keras.Model, "export", stop_in_the_middle)
+    monkeypatch.setattr(convert, "_export", stop_in_the_middle)
     with pytest.raises(KeyboardInterrupt):
         convert.save_saved_model(classifier, folder)
     assert (folder / "saved_model.pb").read_bytes() == b"earlier"
@@ -191,11 +190,11 @@ def test_interrupted_export_keeps_the_earlier_one(classifier, tmp_path, monkeypa
 
 
 def test_folder_of_other_things_is_not_replaced(classifier, tmp_path, monkeypatch):
-    def export(self, path, **options):
+    def export(model, path):
         path.mkdir()
         (path / "saved_model.pb").write_bytes(b"new")
 
-    monkeypatch.setattr(keras.Model, "export", export)
+    monkeypatch.setattr(convert, "_export", export)
     thesis = tmp_path / "mine" / "thesis.txt"
     thesis.parent.mkdir()
     thesis.write_text("years of work")

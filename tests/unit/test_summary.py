@@ -74,8 +74,8 @@ def test_operators_are_counted_most_frequent_first(int8_tflite):
         ("split_concat", {"CONCATENATION": 2, "SPLIT": 1}, 3),
         ("mobilenet_v2_1.0_224_quant", {"ADD": 10}, 66),
         ("tf2_mobilenet_v2_1.0_224_ptq", {"ADD": 10}, 68),
-        ("model_invoking_error", {"CUSTOM": 1}, 1),
-        ("mobilenet_v1_0.25_128_quant_edgetpu", {"CUSTOM": 1}, 1),
+        ("model_invoking_error", {"fake-op-double": 1}, 1),
+        ("mobilenet_v1_0.25_128_quant_edgetpu", {"edgetpu-custom-op": 1}, 1),
     ],
 )
 def test_operators_of_published_models(shared, name, some, total):

@@ -1,0 +1,339 @@
+"""Find out how large the numbers inside a network become.
+
+Takes a float TFLite file and calibration pictures; gives the range of every tensor.
+Next: `convert` turns the ranges into scales and zero points.
+"""
+
+from __future__ import annotations
+
+import collections
+import concurrent.futures
+import copy
+import dataclasses
+import os
+import threading
+from collections.abc import Iterable, Iterator
+
+import flatbuffers
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.interpreter import Interpreter
+from tqdm import tqdm
+
+from edgetpu_lib import data, pixels
+from edgetpu_lib.artifacts import InputError
+from edgetpu_lib.quiet import quiet_native
+from edgetpu_lib.tflite_file import IDENTIFIER
+
+# Fused activations whose output is never below zero.
+_NOT_NEGATIVE = (
+    schema.ActivationFunctionType.RELU,
+    schema.ActivationFunctionType.RELU6,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class TensorRange:
+    """What one tensor held over all calibration pictures.
+
+    Attributes:
+        name: of the tensor in the TFLite file.
+        low: the smallest value.
+        high: the largest value.
+        channel_low: float32 [channels], the smallest value of each channel.
+        channel_high: float32 [channels], the largest value of each channel.
+    """
+
+    name: str
+    low: float
+    high: float
+    channel_low: np.ndarray
+    channel_high: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Ranges:
+    """The ranges of all tensors a network computes.
+
+    Attributes:
+        tensors: index of the tensor in the TFLite file → its range.
+        pictures: how many were seen.
+    """
+
+    tensors: dict[int, TensorRange]
+    pictures: int
+
+
+def device_pictures(photos: data.Photos, image_size: int) -> Iterator[np.ndarray]:
+    """Load photos as a device would see them, one at a time.
+
+    Args:
+        photos: training photos.
+        image_size: of the model's input.
+
+    Yields:
+        uint8 [image_size, image_size, 3], RGB: rounded, and clipped to 0..255, which
+        bicubic interpolation overshoots.
+
+    Raises:
+        InputError: a photo cannot be used; the message names it.
+    """
+    return map(pixels.to_uint8, data.iterate_pixels(photos, image_size))
+
+
+def measure_ranges(
+    float_tflite: bytes,
+    pictures: Iterable[np.ndarray],
+    *,
+    total: int | None = None,
+    workers: int | None = None,
+) -> Ranges:
+    """Run pictures through a float file and note every tensor's smallest and largest.
+
+    The file gets an operator beside each tensor that reduces it to its extremes, so
+    that a picture costs hardly more than one inference. One interpreter a core works
+    on one picture each; the result does not depend on how many there are. Memory is
+    constant over any number of pictures.
+
+    Args:
+        float_tflite: from `convert.to_float_tflite`.
+        pictures: [size, size, 3] each, RGB, 0..255; from `device_pictures`.
+        total: how many there will be, for the progress bar.
+        workers: interpreters at a time; `None` takes one a core.
+
+    Raises:
+        InputError: there is no picture; one has another shape, holds NaN or infinity,
+            or is not 0..255 (it is named by its number); or the network itself gives
+            NaN or infinity.
+    """
+    probe = _with_extremes(float_tflite)
+    pictures = _checked(pictures, probe.shape)
+    extremes = _Extremes(probe)
+    with concurrent.futures.ThreadPoolExecutor(workers or _cores()) as pool:
+        results = _in_order(pool, probe, pictures)
+        for found in tqdm(results, "calibration", total, leave=False, unit="photo"):
+            extremes.add(found)
+    return extremes.ranges()
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _checked(
+    pictures: Iterable[np.ndarray], shape: tuple[int, ...]
+) -> Iterator[np.ndarray]:
+    """Yield the pictures; stop at the first that would spoil the ranges."""
+    for number, picture in enumerate(pictures):
+        fault = _fault_of(np.asarray(picture), shape)
+        if fault:
+            raise InputError(f"calibration picture {number} {fault}")
+        yield picture
+
+
+def _fault_of(picture: np.ndarray, shape: tuple[int, ...]) -> str | None:
+    if picture.shape != shape:
+        return f"has shape {list(picture.shape)}; the model takes {list(shape)}"
+    if picture.dtype == np.uint8:
+        return None
+    if picture.dtype.kind not in "iuf":
+        return f"holds {picture.dtype}; give pixels as numbers, 0..255"
+    if not np.isfinite(picture).all():
+        return "holds NaN or infinity; look at what made or scaled it"
+    low, high = picture.min(), picture.max()
+    if low < 0 or high > 255:
+        return (
+            f"spans {low:g} to {high:g}; give pixels as they are, rounded and clipped"
+            " to 0..255: they are normalised here"
+        )
+    if 0 < high <= 1 and picture.dtype.kind == "f":
+        return (
+            f"spans {low:g} to {high:g}; it seems to be divided by 255: give pixels as"
+            " they are, 0..255"
+        )
+    return None
+
+
+@dataclasses.dataclass(frozen=True)
+class _Probe:
+    """A float file that gives out the extremes of its tensors.
+
+    Attributes:
+        content: of the file.
+        shape: of one picture.
+        outputs: index of the tensor, whether the output is its minimum, for each
+            output of the file.
+        names: of all tensors.
+    """
+
+    content: bytes
+    shape: tuple[int, ...]
+    outputs: tuple[tuple[int, bool], ...]
+    names: tuple[str, ...]
+
+
+def _with_extremes(float_tflite: bytes) -> _Probe:
+    """Add REDUCE_MAX and REDUCE_MIN behind every operator, as outputs of the file."""
+    model = unpack(float_tflite)
+    graph = model.subgraphs[0]
+    names = tuple((tensor.name or b"").decode() for tensor in graph.tensors)
+    highest = _add_code(model, schema.BuiltinOperator.REDUCE_MAX)
+    lowest = _add_code(model, schema.BuiltinOperator.REDUCE_MIN)
+    axes = {rank: _add_axes(model, rank) for rank in (2, 3, 4)}
+    operators, outputs, probed = [], [], []
+    for operator in graph.operators:
+        operators.append(operator)
+        fused = getattr(operator.builtinOptions, "fusedActivationFunction", None)
+        codes = [highest] if fused in _NOT_NEGATIVE else [highest, lowest]
+        for index in operator.outputs:
+            shape = list(graph.tensors[index].shape)
+            for code in codes:
+                # Per channel, which is the last axis; the tensor itself is discarded
+                # while it is still in the processor's cache.
+                made = _add_tensor(graph, [shape[-1]])
+                operators.append(_reduction(code, int(index), axes[len(shape)], made))
+                outputs.append(made)
+                probed.append((int(index), code == lowest))
+    graph.operators, graph.outputs = operators, outputs
+    model.signatureDefs = None
+    size = tuple(int(n) for n in graph.tensors[graph.inputs[0]].shape[1:])
+    return _Probe(pack(model), size, tuple(probed), names)
+
+
+def unpack(content: bytes) -> schema.ModelT:
+    """Return a TFLite file as objects that can be changed."""
+    return schema.ModelT.InitFromObj(schema.Model.GetRootAs(content))
+
+
+def pack(model: schema.ModelT) -> bytes:
+    """Return the bytes of a TFLite file; the inverse of `unpack`."""
+    builder = flatbuffers.Builder(1 << 20)
+    builder.Finish(model.Pack(builder), IDENTIFIER)
+    return bytes(builder.Output())
+
+
+def _add_code(model: schema.ModelT, builtin: int) -> int:
+    code = schema.OperatorCodeT()
+    code.builtinCode = code.deprecatedBuiltinCode = builtin
+    code.version = 1
+    model.operatorCodes.append(code)
+    return len(model.operatorCodes) - 1
+
+
+def _add_axes(model: schema.ModelT, rank: int) -> int:
+    """Store the axes of all but the last dimension, and return the tensor."""
+    buffer = schema.BufferT()
+    axes = np.arange(rank - 1, dtype=np.int32)
+    buffer.data = np.frombuffer(axes.tobytes(), np.uint8)
+    model.buffers.append(buffer)
+    graph = model.subgraphs[0]
+    index = _add_tensor(graph, [rank - 1])
+    graph.tensors[index].type = schema.TensorType.INT32
+    graph.tensors[index].buffer = len(model.buffers) - 1
+    return index
+
+
+def _add_tensor(graph: schema.SubGraphT, shape: list[int]) -> int:
+    tensor = schema.TensorT()
+    tensor.shape, tensor.name = shape, b"probe"
+    graph.tensors.append(tensor)
+    return len(graph.tensors) - 1
+
+
+def _reduction(code: int, index: int, axes: int, made: int) -> schema.OperatorT:
+    operator = schema.OperatorT()
+    operator.opcodeIndex = code
+    operator.inputs, operator.outputs = [index, axes], [made]
+    operator.builtinOptionsType = schema.BuiltinOptions.ReducerOptions
+    operator.builtinOptions = schema.ReducerOptionsT()
+    operator.builtinOptions.keepDims = False
+    return operator
+
+
+def _in_order(
+    pool: concurrent.futures.Executor,
+    probe: _Probe,
+    pictures: Iterator[np.ndarray],
+) -> Iterator[list[np.ndarray]]:
+    """Yield the outputs of the probe for each picture, computed by several threads."""
+    local = threading.local()
+
+    def run(picture: np.ndarray) -> list[np.ndarray]:
+        if not hasattr(local, "interpreter"):
+            local.interpreter = _open(probe)
+        return _run(local.interpreter, picture)
+
+    # A bounded window keeps memory constant.
+    window: collections.deque = collections.deque()
+    try:
+        for picture in pictures:
+            window.append(pool.submit(run, picture))
+            if len(window) > 2 * _cores():
+                yield window.popleft().result()
+        while window:
+            yield window.popleft().result()
+    finally:
+        for waiting in window:
+            waiting.cancel()
+
+
+def _open(probe: _Probe) -> Interpreter:
+    with quiet_native():
+        # One thread each: whole pictures in parallel leave no core waiting.
+        interpreter = Interpreter(model_content=probe.content, num_threads=1)
+        interpreter.allocate_tensors()
+    return interpreter
+
+
+def _run(interpreter: Interpreter, picture: np.ndarray) -> list[np.ndarray]:
+    taken = interpreter.get_input_details()[0]["index"]
+    interpreter.set_tensor(taken, pixels.normalize(np.asarray(picture))[None])
+    interpreter.invoke()
+    details = interpreter.get_output_details()
+    return [interpreter.get_tensor(detail["index"]) for detail in details]
+
+
+class _Extremes:
+    """Collects the smallest and largest values over pictures."""
+
+    def __init__(self, probe: _Probe) -> None:
+        self.probe = probe
+        self.worst: list[np.ndarray] = []
+        self.pictures = 0
+
+    def add(self, found: list[np.ndarray]) -> None:
+        """Take the extremes of one more picture into account."""
+        for (index, _), values in zip(self.probe.outputs, found, strict=True):
+            if not np.isfinite(values).all():
+                raise InputError(
+                    f"the network gives NaN or infinity at {self.probe.names[index]!r}"
+                    f" for calibration picture {self.pictures}; its weights are"
+                    " damaged, or training diverged"
+                )
+        self.pictures += 1
+        if not self.worst:
+            self.worst = copy.deepcopy(found)
+            return
+        for (_, is_lowest), known, values in zip(
+            self.probe.outputs, self.worst, found, strict=True
+        ):
+            (np.minimum if is_lowest else np.maximum)(known, values, out=known)
+
+    def ranges(self) -> Ranges:
+        """Return what was collected."""
+        if not self.pictures:
+            raise InputError("calibration needs at least one picture; got none")
+        lows, highs = {}, {}
+        for (index, is_lowest), values in zip(
+            self.probe.outputs, self.worst, strict=True
+        ):
+            (lows if is_lowest else highs)[index] = values
+        ranges = {}
+        for index, high in highs.items():
+            low = lows.get(index, np.zeros_like(high))
+            ranges[index] = TensorRange(
+                self.probe.names[index], float(low.min()), float(high.max()), low, high
+            )
+        return Ranges(ranges, self.pictures)

@@ -1,0 +1,147 @@
+"""What is known of the Edge TPU, its compiler and its memory: facts, no code.
+
+Used by `check` and `compiler`. Google's compiler 16.0.384591198 of 2021 is the last;
+nobody outside can read its rules, so each fact says where it was seen.
+"""
+
+from __future__ import annotations
+
+COMPILER_VERSION = "16.0.384591198"
+MIB = 1 << 20
+
+# Versions of the runtime a compiled file can ask for (`--min_runtime_version`).
+# Source: google-coral/libedgetpu api/runtime_version.h.
+OLDEST_RUNTIME = 10
+NEWEST_RUNTIME = 14
+
+# Operators the compiler knows → first runtime that runs them.
+# Source: coral.ai "TensorFlow models on the Edge TPU", table of supported operations,
+# as copied by Axis for ARTPEC-7; google-coral/edgetpu CHANGES.md for those of 13. Those
+# of 14 and PRELU are from memory of the table.
+SUPPORTED = {
+    "ADD": 10,
+    "AVERAGE_POOL_2D": 10,
+    "CONCATENATION": 10,
+    "CONV_2D": 10,
+    "DEPTHWISE_CONV_2D": 10,
+    "EXPAND_DIMS": 13,
+    "FULLY_CONNECTED": 10,
+    "L2_NORMALIZATION": 10,
+    "LOGISTIC": 10,
+    "MAXIMUM": 10,
+    "MAX_POOL_2D": 10,
+    "MEAN": 10,
+    "MINIMUM": 10,
+    "MUL": 10,
+    "PACK": 13,
+    "PAD": 10,
+    "PRELU": 13,
+    "QUANTIZE": 13,
+    "REDUCE_MAX": 14,
+    "REDUCE_MIN": 14,
+    "RELU": 10,
+    "RELU6": 10,
+    "RELU_N1_TO_1": 10,
+    "RESHAPE": 10,
+    "RESIZE_BILINEAR": 10,
+    "RESIZE_NEAREST_NEIGHBOR": 10,
+    "RSQRT": 14,
+    "SLICE": 10,
+    "SOFTMAX": 10,
+    "SPACE_TO_DEPTH": 10,
+    "SPLIT": 10,
+    "SQUARED_DIFFERENCE": 14,
+    "SQUEEZE": 10,
+    "STRIDED_SLICE": 10,
+    "SUB": 10,
+    "SUM": 13,
+    "TANH": 10,
+    "TRANSPOSE": 14,
+    "TRANSPOSE_CONV": 13,
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": 14,
+}
+
+# Highest version of each operator that TensorFlow Lite 2.5.0 registers; the compiler
+# was built within weeks of it and refuses a whole model for one operator beyond.
+# Source: measured with that release, one file an operator and version.
+NEWEST_OPERATOR_VERSION = {
+    "ADD": 3,
+    "AVERAGE_POOL_2D": 3,
+    "CONCATENATION": 3,
+    "CONV_2D": 5,
+    "DEPTHWISE_CONV_2D": 6,
+    "DEQUANTIZE": 4,
+    "EXP": 1,
+    "EXPAND_DIMS": 1,
+    "FULLY_CONNECTED": 9,
+    "HARD_SWISH": 1,
+    "L2_NORMALIZATION": 2,
+    "LOGISTIC": 3,
+    "MAXIMUM": 4,
+    "MAX_POOL_2D": 3,
+    "MEAN": 3,
+    "MINIMUM": 4,
+    "MUL": 4,
+    "PACK": 3,
+    "PAD": 3,
+    "PADV2": 3,
+    "PRELU": 1,
+    "QUANTIZE": 2,
+    "REDUCE_MAX": 3,
+    "REDUCE_MIN": 3,
+    "RELU": 3,
+    "RELU6": 3,
+    "RELU_N1_TO_1": 1,
+    "RESHAPE": 1,
+    "RESIZE_BILINEAR": 4,
+    "RESIZE_NEAREST_NEIGHBOR": 4,
+    "RSQRT": 2,
+    "SLICE": 5,
+    "SOFTMAX": 3,
+    "SPACE_TO_DEPTH": 2,
+    "SPLIT": 4,
+    "SQUARED_DIFFERENCE": 2,
+    "SQUEEZE": 2,
+    "STRIDED_SLICE": 5,
+    "SUB": 5,
+    "SUM": 2,
+    "TANH": 3,
+    "TRANSPOSE": 5,
+    "TRANSPOSE_CONV": 3,
+}
+
+# Source: coral.ai, the same table.
+SOFTMAX_MAX_ELEMENTS = 16_000
+# The smallest map whose MEAN was reported as not mapped (256 × 128).
+# Source: google-coral/edgetpu issues 183 and 461.
+MEAN_MAX_POSITIONS = 256 * 128 - 1
+# DeepLab's 1 → 33 stays on the CPU, twofold enlargements are mapped; the limit lies
+# somewhere between. Source: Google's compiled test files.
+RESIZE_MAX_FACTOR = 8
+
+# 16 tiles of 192 KiB. Source: google-coral/libedgetpu beagle_chip_structures.h.
+ACTIVATION_BYTES = 3 * MIB
+# Tensors up to three times that memory are cut up and compile (PoseNet 721 × 1281 has
+# 5.3 MiB); beyond four times nothing public did. A deduction, not a documented limit.
+ACTIVATION_LIMIT_BYTES = 4 * ACTIVATION_BYTES
+# S and M compiled together fill this much of the 8 MiB that all memory is; the rest
+# holds instructions and activations. Source: a public log of compiler 16,
+# HanChangHun/EdgeTPU-Compiler-Log-Parser.
+PARAMETER_CACHE_BYTES = 7.41 * MIB
+# Bytes on the device a byte of weights, S and M in the same log.
+PARAMETER_EXPANSION = 1.28
+
+# The words of the compiler's operation log.
+# Source: google-coral/edgetpu issues 25, 27, 75, 317, 396, 433, 461.
+MAPPED = "Mapped to Edge TPU"
+CUT_OFF = "More than one subgraph is not supported"
+LIMITATION = (
+    "Operation is otherwise supported, but not mapped"
+    " due to some unspecified limitation"
+)
+WRONG_TYPE = "Operation is working on an unsupported data type"
+NOT_SUPPORTED = "Operation not supported"
+WRONG_VERSION = "Operation version not supported"
+WRONG_RANK = "Tensor has unsupported rank (up to 3 innermost dimensions mapped)"
+# Our own word, where the compiler gives no operation log at all.
+NOT_COMPILED = "Not compiled"

@@ -11,6 +11,7 @@ import concurrent.futures
 import copy
 import dataclasses
 import os
+import re
 import threading
 from collections.abc import Iterable, Iterator
 
@@ -63,6 +64,20 @@ class Ranges:
     tensors: dict[int, TensorRange]
     pictures: int
 
+    def of_layer(self, layer_name: str) -> TensorRange:
+        """Return the range of what a Keras layer gives out.
+
+        Raises:
+            InputError: no tensor bears the layer's name; batch normalisation, for one,
+                is folded into the convolution before it.
+        """
+        # Keras numbers a layer that is called again.
+        pattern = re.compile(rf"(^|/){re.escape(layer_name)}(_\d+)?/")
+        for found in self.tensors.values():
+            if pattern.search(found.name):
+                return found
+        raise InputError(f"no tensor of the file is named after layer {layer_name!r}")
+
 
 def device_pictures(photos: data.Photos, image_size: int) -> Iterator[np.ndarray]:
     """Load photos as a device would see them, one at a time.
@@ -111,7 +126,9 @@ def measure_ranges(
     extremes = _Extremes(probe)
     with concurrent.futures.ThreadPoolExecutor(workers or _cores()) as pool:
         results = _in_order(pool, probe, pictures)
-        for found in tqdm(results, "calibration", total, leave=False, unit="photo"):
+        for found in tqdm(
+            results, "calibration", total, leave=False, unit="photo", delay=0.5
+        ):
             extremes.add(found)
     return extremes.ranges()
 
@@ -181,7 +198,7 @@ def _with_extremes(float_tflite: bytes) -> _Probe:
     names = tuple((tensor.name or b"").decode() for tensor in graph.tensors)
     highest = _add_code(model, schema.BuiltinOperator.REDUCE_MAX)
     lowest = _add_code(model, schema.BuiltinOperator.REDUCE_MIN)
-    axes = {rank: _add_axes(model, rank) for rank in (2, 3, 4)}
+    axes = {rank: _add_axes(model, rank) for rank in (1, 2, 3, 4)}
     operators, outputs, probed = [], [], []
     for operator in graph.operators:
         operators.append(operator)
@@ -192,7 +209,7 @@ def _with_extremes(float_tflite: bytes) -> _Probe:
             for code in codes:
                 # Per channel, which is the last axis; the tensor itself is discarded
                 # while it is still in the processor's cache.
-                made = _add_tensor(graph, [shape[-1]])
+                made = _add_tensor(graph, shape[1:][-1:])
                 operators.append(_reduction(code, int(index), axes[len(shape)], made))
                 outputs.append(made)
                 probed.append((int(index), code == lowest))
@@ -223,13 +240,13 @@ def _add_code(model: schema.ModelT, builtin: int) -> int:
 
 
 def _add_axes(model: schema.ModelT, rank: int) -> int:
-    """Store the axes of all but the last dimension, and return the tensor."""
+    """Store the axes before the last, or the only one, and return the tensor."""
     buffer = schema.BufferT()
-    axes = np.arange(rank - 1, dtype=np.int32)
+    axes = np.arange(max(1, rank - 1), dtype=np.int32)
     buffer.data = np.frombuffer(axes.tobytes(), np.uint8)
     model.buffers.append(buffer)
     graph = model.subgraphs[0]
-    index = _add_tensor(graph, [rank - 1])
+    index = _add_tensor(graph, [len(axes)])
     graph.tensors[index].type = schema.TensorType.INT32
     graph.tensors[index].buffer = len(model.buffers) - 1
     return index
@@ -306,7 +323,8 @@ class _Extremes:
     def add(self, found: list[np.ndarray]) -> None:
         """Take the extremes of one more picture into account."""
         for (index, _), values in zip(self.probe.outputs, found, strict=True):
-            if not np.isfinite(values).all():
+            # A convolution cuts infinity down to the largest float.
+            if not (np.abs(values) < np.finfo(np.float32).max).all():
                 raise InputError(
                     f"the network gives NaN or infinity at {self.probe.names[index]!r}"
                     f" for calibration picture {self.pictures}; its weights are"

@@ -72,14 +72,15 @@ def label_file(tmp_path):
 def fed(monkeypatch):
     """Note what export would convert, and how; write a stand-in for the file."""
     noted = {}
+    content = artifacts.data_file("quickstart_quant.tflite").read_bytes()
 
     def floats(model):
-        noted.update(kind="float", model=model)
-        return b"float file"
+        noted.update(kind="float", model=model, content=content)
+        return content
 
     def integers(model, calibration):
-        noted.update(kind="int8", model=model, calibration=calibration)
-        return b"integer file"
+        noted.update(kind="int8", model=model, calibration=calibration, content=content)
+        return content
 
     monkeypatch.setattr(convert, "to_float_tflite", floats)
     monkeypatch.setattr(convert, "to_int8_tflite", integers)
@@ -178,7 +179,7 @@ def test_reference_export_of_floats(run, fed, slim, slim_checkpoint, tmp_path):
     assert out.count("\n") == 1
     assert fed["kind"] == "float"
     assert fed["model"].output_shape == (None, 3)
-    assert output.read_bytes() == b"float file"
+    assert output.read_bytes() == fed["content"]
     record = artifacts.read_record(output)
     assert record["image_size"] == 32
     assert record["sha256"] == artifacts.sha256_of(output)
@@ -249,6 +250,39 @@ def test_calibration_photos_are_drawn_by_seed(
         assert code == 0, err
         drawn.append(fed["calibration"].paths)
     assert drawn[0] == drawn[1] != drawn[2]
+
+
+def test_record_says_what_the_file_came_from(
+    run, fed, slim, slim_checkpoint, class_folders, tmp_path
+):
+    output, folder = tmp_path / "model.tflite", tmp_path / "saved"
+    code, _, err = run(
+        *("export", *slim, f"--ckpt_dir={slim_checkpoint}", "--num_steps=6"),
+        *(f"--data_dir={class_folders}", f"--output_tflite={output}", "--seed=3"),
+        f"--output_saved_model_dir={folder}",
+    )
+    assert code == 0, err
+    record = artifacts.read_record(output)
+    assert record["model_name"] == "efficientnet-edgetpu-S"
+    assert (record["image_size"], record["num_classes"]) == (32, 3)
+    assert (record["width_coefficient"], record["depth_coefficient"]) == (0.1, 0.3)
+    assert record["weights_sha256"] == checkpoint.weights_digest(fed["model"])
+    assert record["calibration"] == {
+        "data_dir": str(class_folders),
+        "photos": 6,
+        "sha256": data.digest_of(fed["calibration"]),
+    }
+    assert record["input"] == {
+        "dtype": "uint8",
+        "shape": [1, 96, 96, 3],
+        "scale": 1 / 128,
+        "zero_point": 127,
+    }
+    assert (record["edge_tpu_operators"], record["cpu_operators"]) == (66, 0)
+    assert "tensorflow" in record["versions"]
+    of_folder = artifacts.read_record(folder)
+    assert of_folder["weights_sha256"] == record["weights_sha256"]
+    assert of_folder["sha256"] == artifacts.sha256_of(folder)
 
 
 def test_endpoint_is_exported(run, fed, slim, slim_checkpoint, tmp_path):
@@ -878,19 +912,89 @@ def test_interruption_keeps_the_earlier_model(
 # Help, and a process of its own.
 
 
-@pytest.mark.parametrize("command", ["classify", "export", "evaluate", "fine-tune"])
+COMMANDS = ["classify", "export", "evaluate", "fine-tune", "check", "compile"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_help_tells_every_flag(run, command):
     code, out, err = run(command, "--help")
     assert (code, err) == (0, "")
-    assert "--model_name" in out
     assert "--json" in out
 
 
 def test_help_lists_the_commands(run):
     code, out, _ = run("--help")
     assert code == 0
-    for command in ("classify", "export", "evaluate", "fine-tune"):
+    for command in COMMANDS:
         assert command in out
+
+
+# check.
+
+
+def test_check_of_a_ready_model(run, run_json, int8_tflite):
+    answer = run_json("check", int8_tflite)
+    assert answer["ready"] is True
+    assert answer["cpu_operators"] == 0
+    assert answer["findings"] == []
+    contract = answer["input"]
+    assert (contract["dtype"], contract["scale"]) == ("uint8", 1 / 128)
+    assert contract["zero_point"] == 127
+    code, out, err = run("check", int8_tflite)
+    assert (code, err) == (0, "")
+    operators = answer["edge_tpu_operators"]
+    assert f"Number of operations that will run on Edge TPU: {operators}\n" in out
+    assert "raw RGB bytes" in out
+
+
+def test_check_of_a_float_model(run, float_tflite):
+    code, out, err = run("check", float_tflite, "--json")
+    assert (code, err) == (1, "")
+    answer = json.loads(out)
+    assert answer["ready"] is False
+    assert answer["edge_tpu_operators"] == 0
+    (finding,) = answer["findings"]
+    assert finding["code"] == "float-model"
+    assert finding.keys() >= {"operator", "tensor", "reason", "remedy"}
+    code, out, err = run("check", float_tflite)
+    assert (code, err) == (1, "")
+    assert "float-model" in out
+    assert finding["remedy"] in out
+
+
+def test_check_names_operators(run, shared):
+    code, out, _ = run(
+        "check", shared("models/deeplabv3_mnv2_dm05_pascal_quant.tflite")
+    )
+    assert code == 1
+    assert "operator 71, ARG_MAX v1" in out
+    assert "Number of operations that will run on CPU: 8\n" in out
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\x89PNG\r\n", b"\x1c\0\0\0TFL3junk"])
+@pytest.mark.parametrize("as_json", [[], ["--json"]])
+def test_check_of_something_else(run, tmp_path, content, as_json):
+    path = tmp_path / "model.tflite"
+    if content is not None:
+        path.write_bytes(content)
+    line = one_error(run, "check", path, *as_json)
+    assert str(path) in line
+
+
+def test_check_of_an_unknown_runtime(run, int8_tflite):
+    one_error(run, "check", int8_tflite, "--runtime=15")
+
+
+def test_check_imports_no_tensorflow(int8_tflite, tmp_path):
+    program = (
+        "import sys; from edgetpu_lib.cli import main;"
+        f"code = main(['check', {str(int8_tflite)!r}]);"
+        "sys.exit(code or bool({'tensorflow', 'keras'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True
+    )
+    assert done.returncode == 0
 
 
 def test_no_command_shows_the_help(run):

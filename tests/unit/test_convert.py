@@ -1,11 +1,23 @@
 """Exported files: the input contract, integers throughout, and the same answers."""
 
+import keras
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
-from edgetpu_lib import build, convert, data, evaluate, interpreter, pixels, summary
+from edgetpu_lib import (
+    build,
+    calibrate,
+    check,
+    convert,
+    data,
+    evaluate,
+    interpreter,
+    pixels,
+    summary,
+    tflite_file,
+)
 from edgetpu_lib.artifacts import InputError
 
 
@@ -142,6 +154,127 @@ def test_features_are_exported_without_softmax(new_model, photos):
     np.testing.assert_allclose(found, expected.ravel(), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("endpoint", "shape"),
+    [("pooled_features", (1, 1, 1, 128)), ("reduction_3", (1, 4, 4, 8))],
+)
+def test_features_are_exported_as_integers(new_model, photos, endpoint, shape):
+    features = build.feature_model(new_model(), endpoint)
+    content = convert.to_int8_tflite(features, photos)
+    report = check.check_tflite(content)
+    assert report.ready
+    assert (report.input.scale, report.input.zero_point) == (1 / 128, 127)
+    opened = interpreter.open_interpreter(content) if shape[1] == 1 else None
+    if opened is None:
+        opened = Interpreter(model_content=content)
+        opened.allocate_tensors()
+    assert interpreter.output_contract(opened).shape == shape
+    assert interpreter.output_contract(opened).dtype == "uint8"
+    picture = next(calibrate.device_pictures(photos, 32))
+    expected = features.predict(pixels.normalize(picture)[None], verbose=0).ravel()
+    found = interpreter.run(opened, picture)
+    correlation = np.corrcoef(found, expected)[0, 1]
+    assert correlation > 0.98
+
+
+def test_same_calibration_gives_the_same_bytes(classifier, photos, int8_tflite):
+    again = convert.to_int8_tflite(convert.with_softmax(classifier), photos)
+    assert again == int8_tflite.read_bytes()
+
+
+def test_pictures_calibrate_as_their_photos_do(classifier, photos, int8_tflite):
+    pictures = calibrate.device_pictures(photos, 32)
+    content = convert.to_int8_tflite(convert.with_softmax(classifier), pictures)
+    assert content == int8_tflite.read_bytes()
+
+
+def test_map_of_one_pixel_is_quantized(new_model):
+    # The converter flattens such a map on the way, to a tensor of one dimension.
+    content = convert.to_int8_tflite(
+        new_model(depth_coefficient=1.0), [np.zeros((32, 32, 3), np.uint8)]
+    )
+    assert check.check_tflite(content).ready
+
+
+@pytest.mark.parametrize("value", [0, 128, 255])
+def test_flat_pictures_leave_raw_pixels_the_input(new_model, value):
+    model = convert.with_softmax(new_model(depth_coefficient=0.1))
+    flat = [np.full((32, 32, 3), value, np.uint8)]
+    report = check.check_tflite(convert.to_int8_tflite(model, flat))
+    assert (report.input.scale, report.input.zero_point) == (1 / 128, 127)
+
+
+def test_ranges_are_those_of_the_converters_own_loop(
+    classifier, photos, int8_tflite, monkeypatch
+):
+    """The scales are TensorFlow's, except where its calibrator reads too late.
+
+    It reads the input of an addition after the addition was computed in its place, so
+    that it takes the sum's range for the summand's.
+    """
+    import tensorflow as tf
+
+    def pictures():
+        for picture in calibrate.device_pictures(photos, 32):
+            yield [pixels.normalize(picture)[None]]
+
+    images = keras.Input((32, 32, 3), batch_size=1)
+    wrapped = keras.Model(images, convert.with_softmax(classifier)(images))
+    converter = tf.lite.TFLiteConverter.from_keras_model(wrapped)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = pictures
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    converter.inference_input_type = converter.inference_output_type = tf.uint8
+    converter._experimental_disable_per_channel_quantization_for_dense_layers = True
+    plain = tflite_file.read_tflite(converter.convert())
+    ours = tflite_file.read_tflite(int8_tflite)
+    assert [o.kind for o in ours.operators] == [o.kind for o in plain.operators]
+    added = {i for o in ours.operators if o.kind == "ADD" for i in o.inputs}
+    # Their input ranges differ: these pictures hold neither black nor white.
+    added |= {*ours.inputs, *ours.operators[0].outputs}
+    compared = 0
+    for operator, other in zip(ours.operators, plain.operators, strict=True):
+        for index, other_index in zip(operator.outputs, other.outputs, strict=True):
+            if index not in added:
+                found, expected = ours.tensors[index], plain.tensors[other_index]
+                np.testing.assert_allclose(found.scales, expected.scales, rtol=1e-4)
+                compared += 1
+    assert compared > 20
+
+
+def test_file_that_is_not_ready_is_not_given_out(classifier, photos, monkeypatch):
+    from tensorflow.lite.python import convert as inside
+
+    quantize = inside.mlir_quantize
+
+    def as_by_default(content, **options):
+        options["disable_per_channel_for_dense_layers"] = False
+        return quantize(content, **options)
+
+    monkeypatch.setattr(inside, "mlir_quantize", as_by_default)
+    with pytest.raises(InputError, match="scales"):
+        convert.to_int8_tflite(convert.with_softmax(classifier), photos)
+
+
+@pytest.mark.parametrize(
+    ("name", "operators"), [("S", (64, 67)), ("M", (84, 87)), ("L", (95, 98))]
+)
+def test_family_is_ready_in_full_depth(name, operators):
+    model = build.build_model(
+        f"efficientnet-edgetpu-{name}",
+        num_classes=7,
+        image_size=64,
+        width_coefficient=0.1,
+    )
+    grey = [np.full((64, 64, 3), 128, np.uint8)]
+    report = check.check_tflite(
+        convert.to_int8_tflite(convert.with_softmax(model), grey)
+    )
+    assert report.ready
+    assert report.findings == ()
+    assert operators[0] <= report.edge_tpu_operators <= operators[1]
+
+
 def test_quantization_without_photos_is_refused(classifier, photos):
     nothing = photos.take(np.arange(0))
     with pytest.raises(InputError):
@@ -169,6 +302,11 @@ def test_saved_model_answers_as_keras(classifier, keras_scores, photos, tmp_path
     (found,) = served(tf.constant(images)).values()
     np.testing.assert_allclose(found.numpy(), keras_scores, rtol=0, atol=1e-5)
     assert list(tmp_path.iterdir()) == [folder]
+    encoded = tf.saved_model.load(folder).signatures["encoded_images"]
+    assert {path.suffix for path in photos.paths} == {".jpg", ".png"}
+    contents = tf.constant([path.read_bytes() for path in photos.paths])
+    (found,) = encoded(contents).values()
+    np.testing.assert_allclose(found.numpy(), keras_scores, rtol=0, atol=1e-5)
 
 
 def stop_in_the_middle(model, path):

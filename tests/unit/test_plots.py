@@ -10,7 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from edgetpu_lib import plots, specs, summary
+from edgetpu_lib import calibrate, plots, specs, summary
 from edgetpu_lib.deploy import Prediction
 from edgetpu_lib.train import Epoch
 
@@ -42,6 +42,12 @@ PREDICTIONS = [
 SCORES = np.array([[0.8, 0.2], [0.3, 0.7], [0.6, 0.4]])
 OTHERS = np.array([[0.7, 0.3], [0.2, 0.8], [0.4, 0.6]])
 
+TENSORS = {
+    7: calibrate.TensorRange("a", -2.0, 3.1, np.array([-2.0]), np.array([3.1])),
+    9: calibrate.TensorRange("b", 0.0, 40.0, np.array([0.0]), np.array([40.0])),
+}
+RANGES = calibrate.Ranges(TENSORS, 12)
+
 
 def words(ax):
     """Return all texts of a drawn figure."""
@@ -55,6 +61,10 @@ def figures(rows):
         "plot_network": lambda **o: plots.plot_network(rows, **o),
         "plot_costs": lambda **o: plots.plot_costs(rows, **o),
         "plot_curves": lambda **o: plots.plot_curves(EPOCHS, **o),
+        "plot_ranges": lambda **o: plots.plot_ranges({"12 photos": RANGES}, **o),
+        "plot_value_histogram": lambda **o: plots.plot_value_histogram(
+            np.linspace(-2, 3, 50), TENSORS[7], **o
+        ),
         "plot_confusion": lambda **o: plots.plot_confusion(
             np.array([[8, 2], [0, 0]]), ["rose", "tulip"], **o
         ),
@@ -152,6 +162,23 @@ def test_predictions_of_one_name_are_all_drawn():
     ax = plots.plot_predictions(twins)
     tops = {bar.get_y() for bar in ax.patches}
     assert len(tops) == 2
+
+
+def test_ranges_reach_from_the_smallest_to_the_largest_value():
+    ax = plots.plot_ranges({"12 photos": RANGES})
+    reaches = [(bar.get_y(), bar.get_y() + bar.get_height()) for bar in ax.patches]
+    assert reaches == [(-2.0, pytest.approx(3.1)), (0.0, 40.0)]
+    assert "12 photos" in words(ax)
+
+
+def test_value_histogram_has_a_bar_a_step_and_tells_what_lies_outside():
+    values = np.array([-2.0, 0.0, 0.0, 3.1, 9.0])
+    ax = plots.plot_value_histogram(values, TENSORS[7])
+    bars = ax.patches
+    assert len(bars) == 256
+    assert sum(bar.get_height() for bar in bars) == 4
+    assert bars[0].get_height() == bars[-1].get_height() == 1
+    assert any(text.startswith("20 %") for text in words(ax))
 
 
 def test_scores_count_equal_answers():

@@ -1,0 +1,189 @@
+"""Ranges: the same as looking at every value, and safe from bad pictures."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from ai_edge_litert.interpreter import Interpreter
+
+from edgetpu_lib import calibrate, convert, data, pixels
+from edgetpu_lib.artifacts import InputError
+
+
+@pytest.fixture(scope="module")
+def float_content(float_tflite):
+    return float_tflite.read_bytes()
+
+
+@pytest.fixture(scope="module")
+def pictures(photos):
+    return list(calibrate.device_pictures(photos, 32))
+
+
+@pytest.fixture(scope="module")
+def ranges(float_content, pictures):
+    return calibrate.measure_ranges(float_content, pictures, total=len(pictures))
+
+
+def all_values(content, pictures):
+    """Return every value of every computed tensor: index → [pictures, …]."""
+    model = calibrate.unpack(content)
+    graph = model.subgraphs[0]
+    graph.outputs = [i for operator in graph.operators for i in operator.outputs]
+    model.signatureDefs = None
+    opened = Interpreter(model_content=calibrate.pack(model))
+    opened.allocate_tensors()
+    seen = {int(index): [] for index in graph.outputs}
+    for picture in pictures:
+        opened.set_tensor(
+            opened.get_input_details()[0]["index"], pixels.normalize(picture)[None]
+        )
+        opened.invoke()
+        for detail in opened.get_output_details():
+            seen[detail["index"]].append(opened.get_tensor(detail["index"]))
+    return {index: np.stack(values) for index, values in seen.items()}
+
+
+def test_ranges_are_those_of_all_values(float_content, pictures, ranges):
+    values = all_values(float_content, pictures)
+    assert set(ranges.tensors) == set(values)
+    assert ranges.pictures == len(pictures)
+    for index, found in ranges.tensors.items():
+        flat = values[index].reshape(-1, values[index].shape[-1])
+        np.testing.assert_allclose(found.channel_high, flat.max(axis=0), atol=1e-5)
+        np.testing.assert_allclose(found.high, flat.max(), atol=1e-5)
+        # Behind a ReLU the smallest value is taken to be zero.
+        assert found.low <= flat.min() + 1e-5
+        assert found.low == pytest.approx(flat.min(), abs=1e-5) or found.low == 0
+
+
+def test_tensors_keep_their_names(float_content, ranges):
+    graph = calibrate.unpack(float_content).subgraphs[0]
+    for index, found in ranges.tensors.items():
+        assert found.name == graph.tensors[index].name.decode()
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_ranges_do_not_depend_on_the_number_of_workers(
+    float_content, pictures, ranges, workers
+):
+    again = calibrate.measure_ranges(float_content, iter(pictures), workers=workers)
+    for index, found in ranges.tensors.items():
+        assert (again.tensors[index].low, again.tensors[index].high) == (
+            found.low,
+            found.high,
+        )
+
+
+def test_pictures_are_rounded_and_clipped(photos):
+    for seen, loaded in zip(
+        calibrate.device_pictures(photos, 32),
+        data.iterate_pixels(photos, 32),
+        strict=True,
+    ):
+        assert seen.dtype == np.uint8
+        np.testing.assert_array_equal(seen, np.clip(np.rint(loaded), 0, 255))
+
+
+def spoilt(how):
+    picture = np.full((32, 32, 3), 100, np.float32)
+    if how == "nan":
+        picture[3, 4, 1] = np.nan
+    elif how == "infinity":
+        picture[3, 4, 1] = -np.inf
+    elif how == "shape":
+        return picture[:31]
+    elif how == "batched":
+        return picture[None]
+    elif how == "normalised":
+        return pixels.normalize(picture)
+    elif how == "divided":
+        return picture / 255
+    elif how == "overshoot":
+        picture[0, 0] = 255.5
+    elif how == "text":
+        return picture.astype(str)
+    return picture
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        "nan",
+        "infinity",
+        "shape",
+        "batched",
+        "normalised",
+        "divided",
+        "overshoot",
+        "text",
+    ],
+)
+def test_bad_picture_is_named_by_its_number(float_content, pictures, how):
+    stream = iter([*pictures[:5], spoilt(how), *pictures[5:]])
+    with pytest.raises(InputError, match="picture 5 "):
+        calibrate.measure_ranges(float_content, stream)
+
+
+def test_black_picture_of_floats_is_fine(float_content):
+    black = np.zeros((32, 32, 3), np.float32)
+    assert calibrate.measure_ranges(float_content, [black]).pictures == 1
+
+
+def test_no_picture_is_refused(float_content):
+    with pytest.raises(InputError):
+        calibrate.measure_ranges(float_content, [])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_damaged_weights_are_named(new_model, pictures, value):
+    model = new_model(depth_coefficient=0.1)
+    bias = model.get_layer("block_3_project_bn").beta
+    damaged = np.array(bias)
+    damaged[2] = value
+    bias.assign(damaged)
+    content = convert.to_float_tflite(convert.with_softmax(model))
+    with pytest.raises(InputError, match="block_3_project_conv"):
+        calibrate.measure_ranges(content, pictures[:1])
+
+
+def test_calibration_photos_are_balanced_seeded_and_drawn_once(tmp_path, draw_folders):
+    photos = data.list_photos(draw_folders(tmp_path / "colours", 6))
+    twin = photos.paths[0].with_name("twin.jpg")
+    twin.write_bytes(photos.paths[0].read_bytes())
+    photos = data.list_photos(tmp_path / "colours")
+    drawn = data.calibration_photos(photos, 9, seed=1)
+    assert np.bincount(drawn.labels).tolist() == [3, 3, 3]
+    assert drawn.paths == data.calibration_photos(photos, 9, seed=1).paths
+    assert drawn.paths != data.calibration_photos(photos, 9, seed=2).paths
+    everything = data.calibration_photos(photos, 100)
+    assert len({path.read_bytes() for path in everything.paths}) == len(everything)
+    assert len(everything) == len(photos) - 1
+
+
+MEMORY = """
+import resource, sys
+from edgetpu_lib import calibrate
+import numpy as np
+content = open(sys.argv[1], "rb").read()
+rng = np.random.default_rng(0)
+stream = (rng.integers(0, 256, (32, 32, 3), np.uint8) for _ in range(int(sys.argv[2])))
+calibrate.measure_ranges(content, stream)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def peak_kib(float_tflite, count):
+    done = subprocess.run(
+        [sys.executable, "-c", MEMORY, str(float_tflite), str(count)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return int(done.stdout)
+
+
+def test_memory_does_not_grow_with_the_number_of_pictures(float_tflite):
+    few, many = (peak_kib(float_tflite, count) for count in (50, 2000))
+    assert many - few < 50 * 1024

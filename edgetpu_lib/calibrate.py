@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import collections
 import concurrent.futures
-import copy
 import dataclasses
+import math
 import os
+import queue
 import re
-import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import flatbuffers
 import numpy as np
@@ -124,12 +124,15 @@ def measure_ranges(
     probe = _with_extremes(float_tflite)
     pictures = _checked(pictures, probe.shape)
     extremes = _Extremes(probe)
-    with concurrent.futures.ThreadPoolExecutor(workers or _cores()) as pool:
-        results = _in_order(pool, probe, pictures)
-        for found in tqdm(
-            results, "calibration", total, leave=False, unit="photo", delay=0.5
-        ):
-            extremes.add(found)
+    for found in tqdm(
+        _in_order(probe, pictures, workers or _cores()),
+        "calibration",
+        total,
+        leave=False,
+        unit="photo",
+        delay=0.5,
+    ):
+        extremes.add(found)
     return extremes.ranges()
 
 
@@ -147,7 +150,7 @@ def _checked(
         fault = _fault_of(np.asarray(picture), shape)
         if fault:
             raise InputError(f"calibration picture {number} {fault}")
-        yield picture
+        yield np.asarray(picture)
 
 
 def _fault_of(picture: np.ndarray, shape: tuple[int, ...]) -> str | None:
@@ -180,14 +183,14 @@ class _Probe:
     Attributes:
         content: of the file.
         shape: of one picture.
-        outputs: index of the tensor, whether the output is its minimum, for each
-            output of the file.
+        outputs: index of the tensor, whether the output is its minimum, and the
+            number of channels, for each output of the file.
         names: of all tensors.
     """
 
     content: bytes
     shape: tuple[int, ...]
-    outputs: tuple[tuple[int, bool], ...]
+    outputs: tuple[tuple[int, bool, int], ...]
     names: tuple[str, ...]
 
 
@@ -206,13 +209,14 @@ def _with_extremes(float_tflite: bytes) -> _Probe:
         codes = [highest] if fused in _NOT_NEGATIVE else [highest, lowest]
         for index in operator.outputs:
             shape = list(graph.tensors[index].shape)
+            # Per channel, which is the last axis; the tensor itself is discarded while
+            # it is still in the processor's cache.
+            kept = shape[1:][-1:]
             for code in codes:
-                # Per channel, which is the last axis; the tensor itself is discarded
-                # while it is still in the processor's cache.
-                made = _add_tensor(graph, shape[1:][-1:])
+                made = _add_tensor(graph, kept)
                 operators.append(_reduction(code, int(index), axes[len(shape)], made))
                 outputs.append(made)
-                probed.append((int(index), code == lowest))
+                probed.append((int(index), code == lowest, math.prod(kept)))
     graph.operators, graph.outputs = operators, outputs
     model.signatureDefs = None
     size = tuple(int(n) for n in graph.tensors[graph.inputs[0]].shape[1:])
@@ -270,46 +274,51 @@ def _reduction(code: int, index: int, axes: int, made: int) -> schema.OperatorT:
 
 
 def _in_order(
-    pool: concurrent.futures.Executor,
-    probe: _Probe,
-    pictures: Iterator[np.ndarray],
-) -> Iterator[list[np.ndarray]]:
-    """Yield the outputs of the probe for each picture, computed by several threads."""
-    local = threading.local()
+    probe: _Probe, pictures: Iterator[np.ndarray], workers: int
+) -> Iterator[np.ndarray]:
+    """Yield the extremes of each picture, computed by several threads."""
+    # Opened here, not in the threads: silencing the runtime is for one at a time.
+    idle: queue.SimpleQueue = queue.SimpleQueue()
+    for _ in range(workers):
+        idle.put(_open(probe))
 
-    def run(picture: np.ndarray) -> list[np.ndarray]:
-        if not hasattr(local, "interpreter"):
-            local.interpreter = _open(probe)
-        return _run(local.interpreter, picture)
+    def run(picture: np.ndarray) -> np.ndarray:
+        measure = idle.get()
+        try:
+            return measure(picture)
+        finally:
+            idle.put(measure)
 
     # A bounded window keeps memory constant.
     window: collections.deque = collections.deque()
-    try:
-        for picture in pictures:
-            window.append(pool.submit(run, picture))
-            if len(window) > 2 * _cores():
+    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+        try:
+            for picture in pictures:
+                window.append(pool.submit(run, picture))
+                if len(window) > 2 * workers:
+                    yield window.popleft().result()
+            while window:
                 yield window.popleft().result()
-        while window:
-            yield window.popleft().result()
-    finally:
-        for waiting in window:
-            waiting.cancel()
+        finally:
+            for waiting in window:
+                waiting.cancel()
 
 
-def _open(probe: _Probe) -> Interpreter:
+def _open(probe: _Probe) -> Callable[[np.ndarray], np.ndarray]:
+    """Return a function: a picture to all its extremes, one after the other."""
     with quiet_native():
         # One thread each: whole pictures in parallel leave no core waiting.
         interpreter = Interpreter(model_content=probe.content, num_threads=1)
         interpreter.allocate_tensors()
-    return interpreter
-
-
-def _run(interpreter: Interpreter, picture: np.ndarray) -> list[np.ndarray]:
     taken = interpreter.get_input_details()[0]["index"]
-    interpreter.set_tensor(taken, pixels.normalize(np.asarray(picture))[None])
-    interpreter.invoke()
-    details = interpreter.get_output_details()
-    return [interpreter.get_tensor(detail["index"]) for detail in details]
+    given = [detail["index"] for detail in interpreter.get_output_details()]
+
+    def run(picture: np.ndarray) -> np.ndarray:
+        interpreter.set_tensor(taken, pixels.normalize(picture)[None])
+        interpreter.invoke()
+        return np.concatenate([interpreter.get_tensor(i).ravel() for i in given])
+
+    return run
 
 
 class _Extremes:
@@ -317,35 +326,37 @@ class _Extremes:
 
     def __init__(self, probe: _Probe) -> None:
         self.probe = probe
-        self.worst: list[np.ndarray] = []
+        sizes = [size for *_, size in probe.outputs]
+        self.ends = np.cumsum(sizes)
+        # Turned around, minima are maxima, too.
+        self.signs = np.repeat(
+            [np.float32(-1 if low else 1) for _, low, _ in probe.outputs], sizes
+        )
+        self.worst = np.full(sum(sizes), -np.inf, np.float32)
         self.pictures = 0
 
-    def add(self, found: list[np.ndarray]) -> None:
+    def add(self, found: np.ndarray) -> None:
         """Take the extremes of one more picture into account."""
-        for (index, _), values in zip(self.probe.outputs, found, strict=True):
-            # A convolution cuts infinity down to the largest float.
-            if not (np.abs(values) < np.finfo(np.float32).max).all():
-                raise InputError(
-                    f"the network gives NaN or infinity at {self.probe.names[index]!r}"
-                    f" for calibration picture {self.pictures}; its weights are"
-                    " damaged, or training diverged"
-                )
+        # A convolution cuts infinity down to the largest float.
+        finite = np.abs(found) < np.finfo(np.float32).max
+        if not finite.all():
+            output = np.searchsorted(self.ends, finite.argmin(), side="right")
+            name = self.probe.names[self.probe.outputs[output][0]]
+            raise InputError(
+                f"the network gives NaN or infinity at {name!r} for calibration picture"
+                f" {self.pictures}; its weights are damaged, or training diverged"
+            )
+        np.maximum(self.worst, found * self.signs, out=self.worst)
         self.pictures += 1
-        if not self.worst:
-            self.worst = copy.deepcopy(found)
-            return
-        for (_, is_lowest), known, values in zip(
-            self.probe.outputs, self.worst, found, strict=True
-        ):
-            (np.minimum if is_lowest else np.maximum)(known, values, out=known)
 
     def ranges(self) -> Ranges:
         """Return what was collected."""
         if not self.pictures:
             raise InputError("calibration needs at least one picture; got none")
         lows, highs = {}, {}
-        for (index, is_lowest), values in zip(
-            self.probe.outputs, self.worst, strict=True
+        parts = np.split(self.worst * self.signs, self.ends[:-1])
+        for (index, is_lowest, _), values in zip(
+            self.probe.outputs, parts, strict=True
         ):
             (lows if is_lowest else highs)[index] = values
         ranges = {}

@@ -111,10 +111,9 @@ def check_tflite(
     if findings:
         words = [_word_of_refused(operator) for operator in file.operators]
     else:
-        problems = [
-            list(_problems(operator_rules.View.of(file, operator, runtime), file))
-            for operator in file.operators
-        ]
+        inputs, outputs = set(file.inputs), set(file.outputs)
+        views = [operator_rules.View.of(file, o, runtime) for o in file.operators]
+        problems = [list(_problems(view, inputs, outputs)) for view in views]
         words = list(_partition(file, problems))
         for operator in file.operators:
             findings += _errors(operator, problems[operator.index])
@@ -207,14 +206,15 @@ def _tensors(file: TfliteFile, indices: tuple[int, ...]) -> list[Tensor]:
 
 
 def _float_model(file: TfliteFile) -> Iterator[Finding]:
-    builtin = [operator for operator in file.operators if not operator.is_custom]
-    if builtin and all(
-        any(t.is_float for t in _tensors(file, (*o.inputs, *o.outputs)))
-        for o in builtin
-    ):
+    floats = [
+        [t for t in _tensors(file, (*o.inputs, *o.outputs)) if t.is_float]
+        for o in file.operators
+        if not o.is_custom
+    ]
+    if floats and all(floats):
         yield _error(
             "float-model",
-            _inputs_first(file)[0],
+            floats[0][0],
             "no operator computes with integers alone: the model is not quantized",
             "quantize all of it: TFLITE_BUILTINS_INT8 as the only operator set, a"
             " representative data set, uint8 in and out",
@@ -270,12 +270,12 @@ def _activations(file: TfliteFile) -> list[Tensor]:
 
 
 def _problems(
-    view: operator_rules.View, file: TfliteFile
+    view: operator_rules.View, inputs: set[int], outputs: set[int]
 ) -> Iterator[operator_rules.Problem]:
     """Yield an operator's problems; floats at the two ends get their own names."""
     operator = view.operator
     for problem in operator_rules.problems_of(view):
-        if operator.kind == "QUANTIZE" and _reads_float_input(file, operator):
+        if operator.kind == "QUANTIZE" and _reads_float_input(view, inputs):
             yield dataclasses.replace(
                 problem,
                 code="float-input",
@@ -290,9 +290,7 @@ def _problems(
                 reason="floats become integers in the middle of the model",
                 remedy="quantize what comes before it, too",
             )
-        elif operator.kind == "DEQUANTIZE" and set(operator.outputs) <= set(
-            file.outputs
-        ):
+        elif operator.kind == "DEQUANTIZE" and set(operator.outputs) <= outputs:
             yield dataclasses.replace(
                 problem,
                 code="float-output",
@@ -303,11 +301,8 @@ def _problems(
             yield problem
 
 
-def _reads_float_input(file: TfliteFile, operator: Operator) -> bool:
-    return all(
-        index in file.inputs and file.tensors[index].is_float
-        for index in operator.inputs
-    )
+def _reads_float_input(view: operator_rules.View, inputs: set[int]) -> bool:
+    return view.inputs[0].is_float and view.operator.inputs[0] in inputs
 
 
 def _errors(
@@ -359,7 +354,7 @@ def _partition(
         else:
             status = edge_tpu.MAPPED
         if status != edge_tpu.MAPPED and not (found and found[0].code == "float-input"):
-            on_cpu |= set(operator.outputs)
+            on_cpu |= set(operator.outputs) - {-1}
         yield status
 
 
@@ -405,7 +400,7 @@ def _large_activations(file: TfliteFile) -> Iterator[Finding]:
 
 def _streamed_parameters(file: TfliteFile) -> Iterator[Finding]:
     stored = {
-        index: len(file.tensors[index].data)
+        index: len(file.tensors[index].stored.data)
         for operator in file.operators
         for index in operator.inputs
         if index >= 0
@@ -426,10 +421,9 @@ def _streamed_parameters(file: TfliteFile) -> Iterator[Finding]:
 
 
 def _requantizations(file: TfliteFile) -> Iterator[Finding]:
+    inputs, outputs = set(file.inputs), set(file.outputs)
     for operator in file.operators:
-        ends = set(file.inputs) & set(operator.inputs) or set(file.outputs) & set(
-            operator.outputs
-        )
+        ends = inputs & set(operator.inputs) or outputs & set(operator.outputs)
         if operator.kind != "QUANTIZE" or ends:
             continue
         if any(t.is_float for t in _tensors(file, operator.inputs)):
@@ -438,7 +432,7 @@ def _requantizations(file: TfliteFile) -> Iterator[Finding]:
             "quantize-inside",
             "note",
             OperatorName(operator.index, operator.kind, operator.version),
-            (_tensors(file, operator.outputs) or [None])[0].name,
+            file.tensors[operator.outputs[0]].name,
             "integers change their scale in the middle of the model",
             "none is needed; each costs an operator and a rounding",
         )
@@ -464,6 +458,8 @@ def _is_picture(contract: TensorContract) -> bool:
 
 def _feed(contract: TensorContract) -> str:
     shape = "×".join(str(size) for size in contract.shape)
+    if contract.dtype == "none":
+        return "nothing: the model has no input"
     if not contract.scale:
         return f"{contract.dtype} values, {shape}, prepared as in training"
     if not _is_picture(contract):

@@ -43,7 +43,42 @@ def to_float_tflite(model: keras.Model) -> bytes:
         The file's bytes: float32 [1, size, size, 3] normalised to (pixel − 127) / 128
         in, what the model gives out, float32.
     """
-    return _convert(_converter(model))
+    import tensorflow as tf
+
+    shape = (1, *model.input_shape[1:])
+    # The batch is fixed: the Edge TPU compiler refuses the open one of Keras' files.
+    traced = tf.function(
+        lambda images: model(images, training=False),
+        input_signature=[tf.TensorSpec(shape, tf.float32, name="images")],
+        autograph=False,
+    )
+    converter = tf.lite.TFLiteConverter.from_concrete_functions(
+        [traced.get_concrete_function()], model
+    )
+    # Straight from the graph: four times as fast as by way of a SavedModel on disk,
+    # with the same operators and answers.
+    converter.experimental_lower_to_saved_model = False
+    with quiet_native(), contextlib.redirect_stdout(io.StringIO()):
+        content = converter.convert()
+    return _with_signature(content)
+
+
+def _with_signature(content: bytes) -> bytes:
+    """Name input and output for callers that ask for `serving_default`."""
+    model = calibrate.unpack(content)
+    graph = model.subgraphs[0]
+    signature = schema.SignatureDefT()
+    signature.signatureKey, signature.subgraphIndex = b"serving_default", 0
+    signature.inputs = [_tensor_map(b"images", graph.inputs[0])]
+    signature.outputs = [_tensor_map(b"output_0", graph.outputs[0])]
+    model.signatureDefs = [signature]
+    return calibrate.pack(model)
+
+
+def _tensor_map(name: bytes, index: int) -> schema.TensorMapT:
+    entry = schema.TensorMapT()
+    entry.name, entry.tensorIndex = name, int(index)
+    return entry
 
 
 def to_int8_tflite(
@@ -241,20 +276,3 @@ def _load_in_graph(encoded: Any, image_size: int) -> Any:
         images=crop[None], size=[image_size, image_size], half_pixel_centers=False
     )
     return resized[0]
-
-
-def _converter(model: keras.Model):
-    """Return a TFLite converter of the model with a batch of one."""
-    import tensorflow as tf
-
-    # The batch is fixed in a wrapping input: the Edge TPU compiler refuses the open
-    # batch that Keras leaves in a file.
-    images = keras.Input(model.input_shape[1:], batch_size=1, name="images")
-    wrapped = keras.Model(images, model(images), name=model.name)
-    return tf.lite.TFLiteConverter.from_keras_model(wrapped)
-
-
-def _convert(converter) -> bytes:
-    """Run a converter without its chatter."""
-    with quiet_native(), contextlib.redirect_stdout(io.StringIO()):
-        return converter.convert()

@@ -229,7 +229,21 @@ def load_picture(
         crop = _decode_jpeg_crop(encoded, (top, left, side), path)
     else:
         crop = pixels.to_rgb(image, path)[top : top + side, left : left + side]
-    return pixels.resize(crop, image_size, method)
+    return _resize(crop, image_size, method)
+
+
+def _resize(crop: np.ndarray, image_size: int, method: str) -> np.ndarray:
+    """Do what `pixels.resize` does, to the bit, two or three times as fast."""
+    import tensorflow as tf
+
+    if method not in ("bicubic", "bilinear"):
+        return pixels.resize(crop, image_size, method)
+    resize = {
+        "bicubic": tf.raw_ops.ResizeBicubic,
+        "bilinear": tf.raw_ops.ResizeBilinear,
+    }[method]
+    size = [image_size, image_size]
+    return resize(images=crop[None], size=size, half_pixel_centers=False)[0].numpy()
 
 
 def _decode_jpeg_crop(

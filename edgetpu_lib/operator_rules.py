@@ -58,7 +58,7 @@ class View:
         return cls(operator, tuple(inputs), tuple(outputs), runtime)
 
     def constants(self, position: int) -> list[int]:
-        """Return the integers stored in an input; none if it is left out."""
+        """Return the integers stored in an input, 64 at most; none if left out."""
         known = self.inputs[position : position + 1]
         return known[0].values() if known and known[0] else []
 
@@ -160,6 +160,10 @@ def _wrong_type(view: View) -> Problem | None:
     for tensor in (*view.inputs, *view.outputs):
         if tensor is None or (tensor.is_constant and tensor.dtype == "int32"):
             continue
+        # The memory of a quantized LSTM has 16 bits by definition.
+        if view.operator.kind == "UNIDIRECTIONAL_SEQUENCE_LSTM":
+            if tensor.dtype == "int16":
+                continue
         if tensor.is_float:
             return Problem(
                 "float-tensor",
@@ -282,8 +286,8 @@ def _mean(view: View) -> Problem | None:
 
 
 def _resize(view: View) -> Problem | None:
-    old, new = view.inputs[0].shape, view.outputs[0].shape
-    factor = max(new[axis] / max(1, old[axis]) for axis in (-3, -2))
+    old, new = view.inputs[0].shape[-3:-1], view.outputs[0].shape[-3:-1]
+    factor = max(map(lambda a, b: b / max(1, a), old, new), default=1)
     if factor > edge_tpu.RESIZE_MAX_FACTOR:
         reason = f"enlarges {factor:g} times; large factors stay on the CPU"
     elif view.outputs[0].elements > edge_tpu.ACTIVATION_BYTES:
@@ -317,7 +321,8 @@ def _pad(view: View) -> Problem | None:
         "pad-limit",
         view.inputs[0],
         f"pads by {pairs}; the batch"
-        + (" cannot be padded" if view.runtime >= 13 else " and channels cannot be"),
+        + ("" if view.runtime >= 13 else " and, before runtime 13, channels")
+        + " cannot be padded",
         "pad height and width only",
     )
 
@@ -326,10 +331,7 @@ def _concatenation(view: View) -> Problem | None:
     constants = [t for t in view.inputs if t is not None and t.is_constant]
     if not constants:
         return None
-    zero = all(
-        set(t.values()) <= {t.zero_points[0] if t.zero_points else 0} for t in constants
-    )
-    if len(view.inputs) == 2 and len(constants) == 1 and zero:
+    if len(view.inputs) == 2 and len(constants) == 1 and _is_zero(constants[0]):
         return None
     return _limit(
         "concatenation-limit",
@@ -337,6 +339,12 @@ def _concatenation(view: View) -> Problem | None:
         "a constant is concatenated; only zeros, to one other tensor, can be",
         "pad with zeros, or concatenate on the host",
     )
+
+
+def _is_zero(tensor: Tensor) -> bool:
+    """Tell whether an 8-bit constant stands for zeros alone."""
+    zero_point = tensor.zero_points[0] if tensor.zero_points else 0
+    return tensor.elements == 0 or tensor.stored.repeated == zero_point % 256
 
 
 def _along_batch(view: View, axis: int, rank: int) -> Problem | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import re
 import struct
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,32 @@ from edgetpu_lib.artifacts import InputError
 IDENTIFIER = b"TFL3"
 # FlatBuffers address their parts with signed 32-bit offsets.
 MAX_BYTES = 2**31 - 1
+
+# TensorFlow's own limit of dimensions. Source: tensorflow tensor_shape.h.
+_MAX_RANK = 254
+# TFLite counts the bytes of a tensor in 64 bits.
+_MAX_ELEMENTS = 2**63 - 1
+# No list of sizes, axes or paddings is longer.
+_MAX_VALUES = 64
+# Of an entry in a list of operators or tensors and what it refers to, at the least.
+_ENTRY_BYTES = 16
+_ITEM_BYTES = {"int8": 1, "uint8": 1, "int32": 4, "int64": 8}
+
+# Tensors that an operator's definition requires → kinds; all give at least one.
+_NEEDED_INPUTS = {
+    kind: count
+    for count, kinds in (
+        (1, "AVERAGE_POOL_2D CONCATENATION DEQUANTIZE L2_NORMALIZATION LOGISTIC"),
+        (1, "MAX_POOL_2D PACK QUANTIZE RELU RELU6 RELU_N1_TO_1 RESHAPE RSQRT"),
+        (1, "SOFTMAX SPACE_TO_DEPTH SQUEEZE TANH"),
+        (2, "ADD CONV_2D DEPTHWISE_CONV_2D EXPAND_DIMS FULLY_CONNECTED MAXIMUM"),
+        (2, "MEAN MINIMUM MUL PAD PRELU REDUCE_MAX REDUCE_MIN RESIZE_BILINEAR"),
+        (2, "RESIZE_NEAREST_NEIGHBOR SPLIT SQUARED_DIFFERENCE SUB SUM TRANSPOSE"),
+        (3, "SLICE TRANSPOSE_CONV"),
+        (4, "STRIDED_SLICE"),
+    )
+    for kind in kinds.split()
+}
 
 # What is read of an operator's options: kind → (table of the schema, fields).
 _POOL = ("Pool2DOptions", ("FusedActivationFunction",))
@@ -55,6 +82,27 @@ _OPTIONS = {
 }
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Stored:
+    """Bytes that a file stores; tensors with the same value may share them.
+
+    Attributes:
+        data: the bytes, not copied.
+    """
+
+    data: memoryview = dataclasses.field(repr=False)
+
+    @functools.cached_property
+    def repeated(self) -> int | None:
+        """What every byte is, or `None` if they differ or there are none."""
+        values = np.frombuffer(self.data, np.uint8)
+        alike = len(values) > 0 and bool((values == values[0]).all())
+        return int(values[0]) if alike else None
+
+
+_NOTHING = Stored(memoryview(b""))
+
+
 @dataclasses.dataclass(frozen=True)
 class Tensor:
     """One tensor of a file.
@@ -66,7 +114,7 @@ class Tensor:
         shape_signature: as `shape`, with −1 where a size is open.
         scales: one for the tensor, or one a channel; empty when not quantized.
         zero_points: as many as `scales`.
-        data: the stored value, not copied; empty for what is computed.
+        stored: the value; empty for what is computed.
     """
 
     name: str
@@ -75,12 +123,12 @@ class Tensor:
     shape_signature: tuple[int, ...]
     scales: tuple[float, ...]
     zero_points: tuple[int, ...]
-    data: memoryview = dataclasses.field(repr=False)
+    stored: Stored = dataclasses.field(repr=False)
 
     @property
     def is_constant(self) -> bool:
-        """Whether the value is stored in the file."""
-        return len(self.data) > 0
+        """Whether the value is stored in the file, or empty."""
+        return len(self.stored.data) > 0 or 0 in self.shape_signature
 
     @property
     def is_float(self) -> bool:
@@ -93,10 +141,11 @@ class Tensor:
         return math.prod(self.shape)
 
     def values(self) -> list[int]:
-        """Return the stored integers, flat; none for other types or no value."""
-        if self.dtype not in ("int8", "uint8", "int32", "int64"):
+        """Return the first 64 stored integers, flat; none for other types."""
+        if self.dtype not in _ITEM_BYTES:
             return []
-        return np.frombuffer(self.data, self.dtype).tolist()
+        data = self.stored.data[: _MAX_VALUES * _ITEM_BYTES[self.dtype]]
+        return np.frombuffer(data, self.dtype).tolist()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,7 +154,7 @@ class Operator:
 
     Attributes:
         index: position in the order of execution.
-        kind: "CONV_2D", …; a custom operator's own name.
+        kind: "CONV_2D", …; a custom operator's own name, which is none of TFLite's.
         is_custom: whether it is no operator of TFLite itself.
         version: of the operator's definition that it needs.
         inputs: indices of tensors; −1 where an optional one is left out.
@@ -222,30 +271,26 @@ class _Reader:
         self.schema = schema_py_generated
         self.content = content
         self.unread = len(content)
+        self.model = self.schema.Model.GetRootAs(content)
+        # Read where they are needed, and once.
+        self.codes: dict[int, tuple[str, bool, int]] = {}
+        self.buffers: dict[int, Stored] = {0: _NOTHING}
+        self.ranges: dict[tuple[int, int], Stored] = {}
 
     def read(self) -> TfliteFile:
-        model = self.schema.Model.GetRootAs(self.content)
-        subgraphs = self._length(model, "Subgraphs")
+        subgraphs = self._length(self.model, "Subgraphs")
         if not subgraphs:
             raise ValueError("no subgraph")
-        graph = model.Subgraphs(0)
-        codes = [self._code(table) for table in self._tables(model, "OperatorCodes")]
-        buffers = list(self._tables(model, "Buffers"))
-        tensors = tuple(
-            self._tensor(table, buffers) for table in self._tables(graph, "Tensors")
-        )
+        graph = self.model.Subgraphs(0)
+        tensors = tuple(map(self._tensor, self._tables(graph, "Tensors")))
         operators = tuple(
-            self._operator(index, table, codes, len(tensors))
+            self._operator(index, table, len(tensors))
             for index, table in enumerate(self._tables(graph, "Operators"))
         )
-        return TfliteFile(
-            operators,
-            tensors,
-            self._indices(graph, "Inputs", len(tensors)),
-            self._indices(graph, "Outputs", len(tensors)),
-            subgraphs,
-            len(self.content),
-        )
+        ends = [self._indices(graph, f, len(tensors)) for f in ("Inputs", "Outputs")]
+        if any(index < 0 for end in ends for index in end):
+            raise IndexError("an input or output of the model is left out")
+        return TfliteFile(operators, tensors, *ends, subgraphs, len(self.content))
 
     def _spend(self, count: int, size: int) -> int:
         self.unread -= count * size
@@ -257,7 +302,7 @@ class _Reader:
         return self._spend(getattr(table, f"{field}Length")(), size)
 
     def _tables(self, table: Any, field: str):
-        for index in range(self._length(table, field)):
+        for index in range(self._length(table, field, _ENTRY_BYTES)):
             yield getattr(table, field)(index)
 
     def _numbers(self, table: Any, field: str, size: int = 4) -> np.ndarray:
@@ -274,54 +319,95 @@ class _Reader:
     def _text(self, text: bytes | None) -> str:
         text = text or b""
         self._spend(len(text), 1)
-        return text.decode("utf-8", errors="replace")
+        name = text.decode("utf-8", errors="replace")
+        # Names are shown, and a terminal obeys some characters.
+        return name if name.isprintable() else re.sub(r"[^ -~]", "?", name)
 
-    def _code(self, code: Any) -> tuple[str, bool, int]:
+    def _code(self, index: int) -> tuple[str, bool, int]:
+        if index not in self.codes:
+            if index >= self.model.OperatorCodesLength():
+                raise IndexError("an operator of a kind that is not there")
+            self.codes[index] = self._read_code(self.model.OperatorCodes(index))
+        return self.codes[index]
+
+    def _read_code(self, code: Any) -> tuple[str, bool, int]:
+        kinds = _names(self.schema.BuiltinOperator)
         # Old files hold the code in one byte, new ones in an integer beside it.
         number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
-        if number == self.schema.BuiltinOperator.CUSTOM:
-            return self._text(code.CustomCode()) or "CUSTOM", True, code.Version()
-        kinds = _names(self.schema.BuiltinOperator)
-        return kinds.get(number, f"BUILTIN_{number}"), False, code.Version()
+        if number != self.schema.BuiltinOperator.CUSTOM:
+            return kinds.get(number, f"BUILTIN_{number}"), False, code.Version()
+        name = self._text(code.CustomCode()) or "CUSTOM"
+        if name in kinds.values():
+            name = f"custom {name}"
+        return name, True, code.Version()
 
-    def _tensor(self, table: Any, buffers: list[Any]) -> Tensor:
+    def _stored(self, index: int) -> Stored:
+        if index not in self.buffers:
+            if index >= self.model.BuffersLength():
+                raise IndexError("a value that is not there")
+            self.buffers[index] = self._read_buffer(self.model.Buffers(index))
+        return self.buffers[index]
+
+    def _read_buffer(self, buffer: Any) -> Stored:
+        if self._length(buffer, "Data", 1):
+            return Stored(memoryview(buffer.DataAsNumpy()))
+        # Files of more than 2 GB, or made as if they were, hold values behind the rest.
+        start, size = buffer.Offset(), buffer.Size()
+        if start <= 1:
+            return _NOTHING
+        if (start, size) not in self.ranges:
+            if start + self._spend(size, 1) > len(self.content):
+                raise ValueError("a value beyond the end of the file")
+            data = memoryview(self.content)[start : start + size]
+            self.ranges[start, size] = Stored(data)
+        return self.ranges[start, size]
+
+    def _shape(self, table: Any, field: str) -> tuple[int, ...]:
+        shape = self._numbers(table, field)
+        if len(shape) > _MAX_RANK or any(shape < -1):
+            raise ValueError("a tensor with impossible sizes")
+        sizes = tuple(shape.tolist())
+        if abs(math.prod(sizes)) > _MAX_ELEMENTS:
+            raise ValueError(f"a tensor of shape {list(sizes)}")
+        return sizes
+
+    def _tensor(self, table: Any) -> Tensor:
         types = _names(self.schema.TensorType)
-        shape = tuple(self._numbers(table, "Shape").tolist())
-        signature = tuple(self._numbers(table, "ShapeSignature").tolist())
-        data = memoryview(b"")
-        # Buffer 0 is empty by the schema, and may be missing.
-        if table.Buffer() and buffers[table.Buffer()].DataLength():
-            # Not copied, so that tensors may share it.
-            data = memoryview(buffers[table.Buffer()].DataAsNumpy())
+        shape = self._shape(table, "Shape")
         quantization = table.Quantization()
         scales = zero_points = np.empty(0)
         if quantization is not None:
             scales = self._numbers(quantization, "Scale")
             zero_points = self._numbers(quantization, "ZeroPoint", 8)
-        dtype = types.get(table.Type(), f"type_{table.Type()}").lower()
-        return Tensor(
+            if not np.all((scales >= 0) & (scales < np.inf)):
+                raise ValueError("a scale that is no positive number")
+        tensor = Tensor(
             name=self._text(table.Name()),
-            dtype=dtype,
+            dtype=types.get(table.Type(), f"type_{table.Type()}").lower(),
             shape=shape,
-            shape_signature=signature or shape,
+            shape_signature=self._shape(table, "ShapeSignature") or shape,
             scales=tuple(scales.tolist()),
             zero_points=tuple(zero_points.tolist()),
-            data=data,
+            stored=self._stored(table.Buffer()),
         )
+        item, stored = _ITEM_BYTES.get(tensor.dtype), len(tensor.stored.data)
+        if item and stored and table.Sparsity() is None:
+            if min(shape, default=1) < 1 or stored != item * tensor.elements:
+                raise ValueError(f"{stored} bytes for shape {list(shape)}")
+        return tensor
 
-    def _operator(
-        self, index: int, table: Any, codes: list[tuple], tensors: int
-    ) -> Operator:
-        kind, is_custom, version = codes[table.OpcodeIndex()]
-        return Operator(
-            index,
-            kind,
-            is_custom,
-            version,
-            self._indices(table, "Inputs", tensors),
-            self._indices(table, "Outputs", tensors),
-            {} if is_custom else self._options(kind, table),
-        )
+    def _operator(self, index: int, table: Any, tensors: int) -> Operator:
+        kind, is_custom, version = self._code(table.OpcodeIndex())
+        inputs = self._indices(table, "Inputs", tensors)
+        outputs = self._indices(table, "Outputs", tensors)
+        if kind in _NEEDED_INPUTS:
+            needed = inputs[: _NEEDED_INPUTS[kind]]
+            if len(needed) < _NEEDED_INPUTS[kind] or not outputs:
+                raise IndexError(f"{kind} with too few tensors")
+            if min((*needed, *outputs)) < 0:
+                raise IndexError(f"{kind} without a tensor that it needs")
+        options = {} if is_custom else self._options(kind, table)
+        return Operator(index, kind, is_custom, version, inputs, outputs, options)
 
     def _options(self, kind: str, table: Any) -> dict[str, int]:
         if kind not in _OPTIONS:
@@ -329,7 +415,8 @@ class _Reader:
         name, fields = _OPTIONS[kind]
         options = getattr(self.schema, name)()
         union = table.BuiltinOptions()
-        if union is None:
+        expected = getattr(self.schema.BuiltinOptions, name)
+        if union is None or table.BuiltinOptionsType() != expected:
             return dict.fromkeys(fields, 0)
         options.Init(union.Bytes, union.Pos)
         return {field: int(getattr(options, field)()) for field in fields}

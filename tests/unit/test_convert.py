@@ -54,6 +54,14 @@ def test_float_file_has_a_batch_of_one(float_details):
     assert given["shape_signature"].tolist() == [1, 3]
 
 
+def test_files_have_the_usual_signature(float_tflite, int8_tflite):
+    for path in (float_tflite, int8_tflite):
+        signatures = Interpreter(str(path)).get_signature_list()
+        assert signatures == {
+            "serving_default": {"inputs": ["images"], "outputs": ["output_0"]}
+        }
+
+
 def test_integer_file_has_bytes_and_a_batch_of_one(int8_details):
     taken, given = int8_details
     assert taken["dtype"] == given["dtype"] == np.uint8
@@ -204,6 +212,7 @@ def test_flat_pictures_leave_raw_pixels_the_input(new_model, value):
     assert (report.input.scale, report.input.zero_point) == (1 / 128, 127)
 
 
+@pytest.mark.filterwarnings("ignore:Statistics for quantized inputs")
 def test_ranges_are_those_of_the_converters_own_loop(
     classifier, photos, int8_tflite, monkeypatch
 ):

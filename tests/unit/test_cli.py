@@ -606,6 +606,8 @@ def one_error(run, *arguments):
     code, out, err = run(*arguments)
     assert code == 2, (out, err)
     assert out == ""
+    # What is left on the screen once progress bars are erased.
+    err = err.rsplit("\r", 1)[-1].lstrip()
     assert err.startswith("error: "), err
     assert err.count("\n") == 1, err
     assert err.endswith("\n")

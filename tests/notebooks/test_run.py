@@ -63,7 +63,7 @@ def test_parameters_reach_the_notebooks(chain):
     record = artifacts.read_record(folder / f"{MODEL}.keras")
     assert record["image_size"] == SMALL["image_size"]
     record = artifacts.read_record(folder / f"{MODEL}_quant.tflite")
-    assert record["calibration_images"] == SMALL["calibration_images"]
+    assert record["calibration"]["photos"] == SMALL["calibration_images"]
 
 
 def test_artefacts_match_their_records(chain):

@@ -166,7 +166,10 @@ def _head(x: keras.KerasTensor, spec: specs.ModelSpec) -> keras.KerasTensor:
     x = layers.Flatten(name="head_flatten")(x)
     x = layers.Dropout(spec.dropout_rate, name="head_dropout")(x)
     return layers.Dense(
-        spec.num_classes, kernel_initializer=_fan_out_uniform(), name="logits"
+        spec.num_classes,
+        kernel_initializer=_fan_out_uniform(),
+        dtype="float32",  # where training computes in bfloat16, the loss does not
+        name="logits",
     )(x)
 
 

@@ -309,10 +309,17 @@ def _check_complete(
             f"{path} holds {', '.join(sorted(scopes))}, not {model.name};"
             " give the model name that the checkpoint was trained with"
         )
-    if suffix and not any(name.endswith(AVERAGE) for name in shapes):
+    averaged = {name for name in shapes if name.endswith(AVERAGE)}
+    if suffix and not averaged:
         raise InputError(
             f"{path} holds no moving averages; load the raw values with"
             " use_ema=False (--enable_ema=False)"
+        )
+    others = set(shapes) - averaged
+    if not suffix and averaged and all(_LEFTOVER.search(name) for name in others):
+        raise InputError(
+            f"{path} holds moving averages only; load them with use_ema=True"
+            " (--enable_ema=True)"
         )
     problems = {
         "missing": [name + suffix for name in wanted if name + suffix not in shapes],
@@ -333,9 +340,15 @@ def _check_complete(
     remedy = "check the model name and the overrides (width, depth, classes)"
     if all("/head/dense/" in line for lines in problems.values() for line in lines):
         remedy = "set num_classes to match, or leave the classifier out"
-    listed = "; ".join(
+    raise InputError(
+        f"{path} does not fit {model.name}: tensors {list_problems(problems)}; {remedy}"
+    )
+
+
+def list_problems(problems: dict[str, list[str]]) -> str:
+    """Return one line with the first tensors of each kind of problem, for an error."""
+    return "; ".join(
         f"{len(lines)} {kind} ({', '.join(lines[:3])}{', …' if lines[3:] else ''})"
         for kind, lines in problems.items()
         if lines
     )
-    raise InputError(f"{path} does not fit {model.name}: tensors {listed}; {remedy}")

@@ -18,6 +18,7 @@ from edgetpu_lib.commands import (
     evaluate,
     export,
     fine_tune,
+    train,
 )
 
 EXIT_BAD_INPUT = 2
@@ -65,6 +66,7 @@ for command in (
     export.export,
     evaluate.evaluate,
     fine_tune.fine_tune,
+    train.train,
     check.check,
     compile.compile,
 ):

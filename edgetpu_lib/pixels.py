@@ -28,7 +28,7 @@ def open_picture(path: str | Path) -> tuple[bytes, Image.Image]:
     """Read a picture file and its header; pixels are decoded later.
 
     Args:
-        path: a file of any format Pillow knows.
+        path: a file of any format Pillow knows, or anything else with `read_bytes`.
 
     Returns:
         The file's bytes, and the lazy image of its first frame.
@@ -38,7 +38,7 @@ def open_picture(path: str | Path) -> tuple[bytes, Image.Image]:
             100 million pixels.
     """
     try:
-        encoded = Path(path).read_bytes()
+        encoded = (Path(path) if isinstance(path, str) else path).read_bytes()
     except OSError as error:
         raise InputError(
             f"cannot read {path}: {error.strerror}; check the path"

@@ -147,7 +147,7 @@ def plot_curves(epochs: Sequence[Epoch], ax: Axes | None = None) -> Axes:
     """Draw top-1 on training and validation photos over the epochs.
 
     Args:
-        epochs: from `train.fine_tune`; phases follow each other.
+        epochs: from `fine_tune.fine_tune`; phases follow each other.
         ax: where to draw; `None` makes a new figure.
     """
     ax = ax or plt.subplots(figsize=(6, 3.2))[1]

@@ -1,7 +1,8 @@
-"""Fine-tune a model on photos, or train it from nothing where no weights are at hand.
+"""Train a model from nothing, with the reference's recipe, for as long as it takes.
 
-Takes a model and splits; gives the fitted model and a history of its epochs.
-Next: `convert` exports what was trained here.
+Takes a model, photos and a recipe; gives the trained model, its moving averages and a
+history. Next: `checkpoint_writer` saves both in the reference's format.
+Whatever stops a training, the same call goes on from the last state it kept.
 """
 
 from __future__ import annotations
@@ -9,401 +10,283 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Mapping
+from pathlib import Path
 
 import keras
 import numpy as np
 from tqdm import tqdm
 
-from edgetpu_lib import data, pixels
+from edgetpu_lib import checkpoint, data, devices, fast_layers, pixels
 from edgetpu_lib.artifacts import InputError
+from edgetpu_lib.recipe import (
+    Averages,
+    LearningRate,
+    Recipe,
+    ReferenceRMSprop,
+    add_weight_decay,
+)
+from edgetpu_lib.training_batches import TrainingBatches
+from edgetpu_lib.training_state import TrainingState, stop_between_steps
+
+VALIDATION_BATCH = 64
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainConfig:
-    """How to train; the defaults suit a few thousand photos on a CPU.
+class EpochRow:
+    """One epoch; the loss with all it consists of, accuracies as fractions 0..1.
 
-    Attributes:
-        head_epochs: at most, of the classifier alone on cached features (pretrained
-            weights only).
-        epochs: at most, of the unfrozen layers.
-        batch_size: photos a step.
-        head_learning_rate: peak, of the classifier alone.
-        fine_learning_rate: peak, of the last stages of a pretrained network.
-        scratch_learning_rate: peak, of a network without pretrained weights.
-        unfrozen_blocks: how many of the last blocks the second phase trains; 6 are
-            the last two stages of S.
-        patience: epochs without a better validation loss before training stops.
-        seed: of shuffling, augmentation, dropout.
+    `top1` is on the varied training photos. `validation_top1` is the averaged weights'
+    on photos as evaluation sees them; `None` where there are none.
     """
 
-    head_epochs: int = 30
-    epochs: int = 12
-    batch_size: int = 32
-    head_learning_rate: float = 1e-2
-    fine_learning_rate: float = 3e-4
-    scratch_learning_rate: float = 1e-3
-    unfrozen_blocks: int = 6
-    patience: int = 4
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Refuse numbers that no training could use."""
-        for field in (
-            "head_epochs",
-            "epochs",
-            "batch_size",
-            "patience",
-            "unfrozen_blocks",
-        ):
-            if getattr(self, field) < 1:
-                raise InputError(f"{field}={getattr(self, field)} must be at least 1")
-
-
-@dataclasses.dataclass(frozen=True)
-class Epoch:
-    """One epoch; losses include label smoothing, accuracies are fractions 0..1."""
-
-    phase: str
     epoch: int
+    step: int
     loss: float
     top1: float
-    validation_loss: float
-    validation_top1: float
+    validation_top1: float | None
+    learning_rate: float
     seconds: float
 
 
-def fine_tune(
-    model: keras.Model,
-    splits: dict[str, data.Photos],
-    *,
-    pretrained: bool,
-    config: TrainConfig | None = None,
-) -> list[Epoch]:
-    """Train `model` in place on photos; the weights of the best epoch are kept.
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """What a training gives besides the weights in the model.
 
-    With pretrained weights: first the classifier, on features computed once, then the
-    last stages too, at a low rate and with batch-norm statistics frozen. Without: all
-    layers at once.
+    Attributes:
+        averages: float32 arrays by the names of `checkpoint.reference_names`.
+        step: how many steps were taken.
+        history: one row an epoch.
+        skipped: one line for every photo that could not be read and was left out.
+    """
+
+    averages: Mapping[str, np.ndarray]
+    step: int
+    history: tuple[EpochRow, ...]
+    skipped: tuple[str, ...]
+
+
+def train(
+    model: keras.Model,
+    photos: data.Photos,
+    recipe: Recipe,
+    output_dir: str | Path,
+    *,
+    validation: data.Photos | None = None,
+    background: int = 0,
+    seed: int = 0,
+    keep_minutes: float = 10,
+    keep_steps: int | None = None,
+    on_error: str = "raise",
+    parts: int = 1,
+) -> Trained:
+    """Train `model` in place, or go on where an earlier call was stopped.
+
+    The order of the photos, their crops and what dropout leaves out follow from the
+    seed and the step alone: a training that was killed and started again ends with
+    the weights of one that was not.
 
     Args:
-        model: from `build.build_model`, with as many logits as there are classes.
-        splits: "train" and "validation", from `data.split_photos`.
-        pretrained: whether the model holds weights worth keeping.
-        config: numbers; `None` takes the defaults.
+        model: from `build.build_model`; its weights are where a new training starts.
+        photos: to train on.
+        recipe: rates, loss, averages, augmentation, length.
+        output_dir: keeps the state between calls.
+        validation: to measure the averaged weights on after every epoch; by a single
+            process only.
+        background: added to every label: 1 where logit 0 is the background.
+        seed: of order, augmentation and dropout.
+        keep_minutes: the state is kept after so many minutes, and at the end.
+        keep_steps: and after so many steps; `None`: by the clock alone.
+        on_error: "raise" stops at a photo that cannot be read; "skip" takes the next
+            one instead and reports it.
+        parts: the photos are read in so many independent parts. Under
+            `keras.distribution` with several processes it is their number, and each
+            reads its own. Batch normalisation is over the global batch.
 
     Returns:
-        One row an epoch, in order. Best is the lowest validation loss of a phase.
+        Averages, number of steps, history, and the photos that were left out.
 
     Raises:
-        InputError: classes and logits differ in number, or a photo cannot be used.
-
-    See: notebooks/03_fine_tune.ipynb.
+        InputError: labels do not fit the model, a photo cannot be read, the loss is
+            not finite, or the state in `output_dir` belongs to another training.
     """
-    config = config or TrainConfig()
-    classes, logits = len(splits["train"].class_names), model.output_shape[-1]
-    if classes != logits:
-        raise InputError(
-            f"the photos have {classes} classes but the model has {logits} logits;"
-            f" build it with num_classes={classes}"
-        )
-    keras.utils.set_random_seed(config.seed)
+    _check_fit(model, photos, background)
     image_size = model.input_shape[1]
-    # Training pictures keep a margin that random crops use; the scale is the same as
-    # in evaluation, where the centre of the same square is cut.
-    margin_size = round(image_size / pixels.CROP_FRACTION)
-    train_u8 = data.load_pixels(
-        splits["train"], margin_size, whole_square=True, progress="training photos"
+    batches = TrainingBatches(
+        photos,
+        recipe,
+        image_size,
+        background=background,
+        seed=seed,
+        parts=parts,
+        on_error=on_error,
     )
-    validation = (
-        data.load_pixels(
-            splits["validation"], image_size, progress="validation photos"
-        ),
-        splits["validation"].labels,
+    settings = {
+        "model": model.name,
+        "image_size": image_size,
+        "logits": model.output_shape[-1],
+        "start": checkpoint.weights_digest(model),
+        "photos": data.list_digest(photos),
+        "background": background,
+        "seed": seed,
+        "parts": parts,
+        **dataclasses.asdict(recipe),
+    }
+    keras.utils.set_random_seed(seed)
+    twin = _compiled_twin(model, recipe, len(photos) / recipe.batch_size)
+    names = checkpoint.reference_names(twin)
+    averages = Averages(list(names.values()), recipe.average_decay)
+    state = TrainingState(output_dir, settings, twin, averages)
+    state.progress = {"history": [], "loss": [], "top1": [], "seconds": 0.0}
+    state.restore()
+    if devices.process()[1] > 1:
+        validation = None
+    steps_per_epoch = len(photos) // recipe.batch_size
+    last_step = recipe.epochs * steps_per_epoch
+    kept_at = time.monotonic()
+    with (
+        stop_between_steps() as stopping,
+        batches.from_step(state.step, last_step) as stream,
+        tqdm(total=last_step, initial=state.step, unit="step", desc="train") as bar,
+    ):
+        for images, targets in stream:
+            _step(state, batches, images, targets)
+            bar.update()
+            recent = np.mean(state.progress["loss"][-20:])
+            bar.set_postfix(loss=f"{recent:.3f}", refresh=False)
+            if state.step % steps_per_epoch == 0:
+                row = _close_epoch(state, steps_per_epoch, validation, background)
+                bar.write(_line(row))
+            due = keep_steps and state.step % keep_steps == 0
+            overdue = time.monotonic() - kept_at > 60 * keep_minutes
+            if due or overdue or stopping.is_set():
+                state.keep()
+                kept_at = time.monotonic()
+            if stopping.is_set():
+                raise KeyboardInterrupt
+        state.keep()
+    for mine, trained in zip(model.weights, twin.weights, strict=True):
+        mine.assign(trained)
+    return Trained(
+        averages={
+            name: keras.ops.convert_to_numpy(value)
+            for name, value in zip(names, averages.values, strict=True)
+        },
+        step=state.step,
+        history=tuple(EpochRow(**row) for row in state.progress["history"]),
+        skipped=tuple(batches.skipped.values()),
     )
-    # A damaged test photo must show before the training, not after.
-    for name in splits.keys() - {"train", "validation"}:
-        for _ in data.iterate_pixels(splits[name], 32, progress=f"{name} photos"):
-            pass
-    epochs = []
-    _reset_classifier(model)
-    if pretrained:
-        centre = _windows(train_u8, image_size)
-        epochs += _train_head(model, centre, splits["train"].labels, validation, config)
-        blocks = count_blocks(model)
-        freeze_until(model, f"block_{max(0, blocks - config.unfrozen_blocks)}")
-    else:
-        _prepare_for_scratch(model)
-    return epochs + _fit(
-        model,
-        augmented_batches(
-            train_u8, splits["train"].labels, image_size, config.batch_size, config.seed
-        ),
-        validation,
-        phase="last stages" if pretrained else "all layers",
-        epochs=config.epochs,
-        learning_rate=(
-            config.fine_learning_rate if pretrained else config.scratch_learning_rate
-        ),
-        steps=_steps(train_u8, config),
-        patience=config.patience,
-        keep_start=pretrained,
-    )
 
 
-def freeze_until(model: keras.Model, first_trained: str) -> None:
-    """Freeze all layers before a block, and every batch normalisation.
-
-    A frozen batch normalisation uses its moving statistics and does not update them.
-
-    Args:
-        model: from `build.build_model`.
-        first_trained: name of the first block to train, for example "block_12".
+def _check_fit(model: keras.Model, photos: data.Photos, background: int) -> None:
+    """Refuse labels that the model has no logits for.
 
     Raises:
-        InputError: the model has no such block.
+        InputError: it names both numbers.
     """
-    names = [layer.name for layer in model.layers]
-    first_layer = f"{first_trained}_expand_conv"
-    if first_layer not in names:
+    classes, logits = len(photos.class_names) + background, model.output_shape[-1]
+    if classes != logits:
+        with_background = " with the background" if background else ""
         raise InputError(
-            f"the model has no block {first_trained!r}; use one of block_0 …"
-            f" block_{count_blocks(model) - 1}"
-        )
-    for index, layer in enumerate(model.layers):
-        layer.trainable = index >= names.index(first_layer) and not isinstance(
-            layer, keras.layers.BatchNormalization
+            f"the photos have {classes} classes{with_background} but the model has"
+            f" {logits} logits; build it with num_classes={classes}"
         )
 
 
-def count_blocks(model: keras.Model) -> int:
-    """Return the number of blocks of a model from `build.build_model`."""
-    return sum(layer.name.endswith("_project_conv") for layer in model.layers)
+def _compiled_twin(
+    model: keras.Model, recipe: Recipe, steps_per_epoch: float
+) -> keras.Model:
+    """Return the model that is stepped: the same one, compiled with the recipe."""
+    twin = fast_layers.training_twin(model)
+    add_weight_decay(twin, recipe.weight_decay)
+    twin.compile(
+        optimizer=ReferenceRMSprop(LearningRate(recipe, steps_per_epoch)),
+        loss=keras.losses.CategoricalCrossentropy(
+            from_logits=True, label_smoothing=recipe.label_smoothing
+        ),
+        metrics=[keras.metrics.CategoricalAccuracy(name="top1")],
+        # On TensorFlow XLA compiles for minutes on a CPU and then runs slower.
+        jit_compile=keras.backend.backend() == "jax",
+    )
+    twin.optimizer.build(twin.trainable_variables)
+    return twin
 
 
-def augmented_batches(
-    images_u8: np.ndarray, labels: np.ndarray, size: int, batch_size: int, seed: int
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield shuffled, randomly cropped and mirrored batches for ever.
+def _step(
+    state: TrainingState,
+    batches: TrainingBatches,
+    images: np.ndarray,
+    targets: np.ndarray,
+) -> None:
+    """Take one step.
 
-    Args:
-        images_u8: uint8 [number, larger, larger, 3].
-        labels: int64 [number].
-        size: height and width of the crops.
-        batch_size: as `shuffled_batches`.
-        seed: of shuffle and augmentation.
-
-    Yields:
-        float32 [batch, size, size, 3] normalised, and int64 [batch].
+    Raises:
+        InputError: the loss is not finite.
     """
-    rng = np.random.default_rng([seed, 1])
-    for pictures, chosen in shuffled_batches(images_u8, labels, batch_size, seed):
-        crops = _windows(pictures, size, rng)
-        mirrored = rng.random(len(crops)) < 0.5
-        crops[mirrored] = crops[mirrored, :, ::-1]
-        yield pixels.normalize(crops), chosen
+    start = time.monotonic()
+    logs = state.model.train_on_batch(images, targets, return_dict=True)
+    if not math.isfinite(logs["loss"]):
+        raise InputError(
+            f"the loss is {logs['loss']} at step {state.step + 1}, on"
+            f" {batches.describe(state.step)}; {state.describe()}; lower"
+            " base_learning_rate, or look at these photos"
+        )
+    state.step += 1
+    state.averages.update(state.step)
+    state.progress["loss"].append(float(logs["loss"]))
+    state.progress["top1"].append(float(logs["top1"]))
+    state.progress["seconds"] += time.monotonic() - start
 
 
-def shuffled_batches(
-    inputs: np.ndarray, labels: np.ndarray, batch_size: int, seed: int
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield batches in a new order each pass, for ever.
-
-    Args:
-        inputs: any type [number, …].
-        labels: int64 [number].
-        batch_size: rows a batch; the last, smaller batch of a pass is left out.
-        seed: of the order.
-    """
-    rng = np.random.default_rng(seed)
-    batch_size = min(batch_size, len(inputs))
-    while True:
-        order = rng.permutation(len(inputs))
-        for start in range(0, len(order) - batch_size + 1, batch_size):
-            chosen = order[start : start + batch_size]
-            yield inputs[chosen], labels[chosen]
-
-
-def _windows(
-    images_u8: np.ndarray, size: int, rng: np.random.Generator | None = None
-) -> np.ndarray:
-    """Cut one window out of each picture: the centre, or a random one."""
-    slack = images_u8.shape[1] - size
-    count = len(images_u8)
-    if rng is None:
-        corners = np.full((count, 2), slack // 2)
-    else:
-        corners = rng.integers(0, slack + 1, (count, 2))
-    return np.stack(
-        [
-            image[top : top + size, left : left + size]
-            for image, (top, left) in zip(images_u8, corners, strict=True)
-        ]
+def _close_epoch(
+    state: TrainingState,
+    steps_per_epoch: int,
+    validation: data.Photos | None,
+    background: int,
+) -> EpochRow:
+    """Move what an epoch gathered into the history."""
+    held_out = None
+    if validation is not None:
+        with state.averages.applied():
+            held_out = _top1(state.model, validation, background)
+    rate = state.model.optimizer.learning_rate
+    progress = state.progress
+    row = EpochRow(
+        epoch=state.step // steps_per_epoch,
+        step=state.step,
+        loss=float(np.mean(progress["loss"])),
+        top1=float(np.mean(progress["top1"])),
+        validation_top1=held_out,
+        learning_rate=float(keras.ops.convert_to_numpy(rate)),
+        seconds=progress["seconds"],
     )
+    progress["history"].append(dataclasses.asdict(row))
+    progress |= {"loss": [], "top1": [], "seconds": 0.0}
+    return row
 
 
-def _prepare_for_scratch(model: keras.Model) -> None:
-    """Make a short training from nothing possible.
-
-    The published batch-norm momentum of 0.99 averages over hundreds of steps, more
-    than a short training has.
-    """
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.momentum = 0.9
-
-
-def _reset_classifier(model: keras.Model) -> None:
-    """Start the classifier at zero: all classes equally likely.
-
-    The reference's initial range, 1 / √classes, suits a thousand classes; with five
-    it makes the first answers wild and certain.
-    """
-    classifier = model.get_layer("logits")
-    classifier.kernel.assign(np.zeros(classifier.kernel.shape))
-    classifier.bias.assign(np.zeros(classifier.bias.shape))
-
-
-def _train_head(
-    model: keras.Model,
-    images_u8: np.ndarray,
-    labels: np.ndarray,
-    validation: tuple[np.ndarray, np.ndarray],
-    config: TrainConfig,
-) -> list[Epoch]:
-    """Train the classifier on pooled features that are computed once."""
-    backbone = keras.Model(model.input, model.get_layer("head_flatten").output)
-    features = _features(backbone, images_u8)
-    validation = (_features(backbone, validation[0]), validation[1])
-    head = keras.Sequential(
-        [
-            keras.Input(features.shape[1:]),
-            model.get_layer("head_dropout"),
-            model.get_layer("logits"),
-        ]
+def _top1(model: keras.Model, photos: data.Photos, background: int) -> float:
+    """Return the share of photos whose best class, the background apart, is right."""
+    hits = 0
+    stream = data.iterate_batches(
+        photos, model.input_shape[1], batch_size=VALIDATION_BATCH, progress="validate"
     )
-    batches = shuffled_batches(features, labels, config.batch_size, config.seed)
-    return _fit(
-        head,
-        batches,
-        validation,
-        phase="classifier",
-        epochs=config.head_epochs,
-        learning_rate=config.head_learning_rate,
-        steps=_steps(features, config),
-        patience=config.patience,
+    for number, images in enumerate(stream):
+        start = number * VALIDATION_BATCH
+        labels = photos.labels[start : start + len(images)]
+        # Of one size, batches are spread evenly over devices, and compiled once.
+        missing = VALIDATION_BATCH - len(images)
+        images = np.pad(images, ((0, missing), (0, 0), (0, 0), (0, 0)))
+        logits = model.predict_on_batch(pixels.normalize(images))[: len(labels)]
+        hits += int((logits[:, background:].argmax(axis=1) == labels).sum())
+    return hits / len(photos)
+
+
+def _line(row: EpochRow) -> str:
+    held_out = (
+        "" if row.validation_top1 is None else f", validation {row.validation_top1:.1%}"
     )
-
-
-def _features(backbone: keras.Model, images_u8: np.ndarray) -> np.ndarray:
-    """Return float32 [number, channels] pooled features."""
-    chunks = range(0, len(images_u8), 64)
-    return np.concatenate(
-        [
-            backbone.predict_on_batch(pixels.normalize(images_u8[start : start + 64]))
-            for start in tqdm(chunks, "features", unit="batch", leave=False)
-        ]
+    return (
+        f"epoch {row.epoch}: loss {row.loss:.3f}, top-1 {row.top1:.1%}{held_out},"
+        f" {row.seconds:.0f} s"
     )
-
-
-def _steps(images: np.ndarray, config: TrainConfig) -> int:
-    return max(1, len(images) // config.batch_size)
-
-
-def _compile(model: keras.Model, learning_rate: float, steps: int) -> None:
-    """Compile with AdamW, a short warm-up and a cosine decay over `steps`."""
-    warmup = max(1, steps // 10)
-    schedule = keras.optimizers.schedules.CosineDecay(
-        learning_rate / 10,
-        max(1, steps - warmup),
-        alpha=0.0,
-        warmup_target=learning_rate,
-        warmup_steps=warmup,
-    )
-    model.compile(
-        optimizer=keras.optimizers.AdamW(schedule, weight_decay=1e-4),
-        loss=_smoothed_cross_entropy,
-        metrics=[keras.metrics.SparseCategoricalAccuracy(name="top1")],
-        # XLA on a CPU compiles for minutes and then runs slower.
-        jit_compile=False,
-    )
-    # Built now, the training step is traced once; left to the first step, twice.
-    model.optimizer.build(model.trainable_variables)
-
-
-def _smoothed_cross_entropy(labels, logits):
-    """Cross-entropy of integer labels with label smoothing 0.1."""
-    classes = logits.shape[-1]
-    one_hot = keras.ops.one_hot(keras.ops.reshape(labels, (-1,)), classes)
-    return keras.losses.categorical_crossentropy(
-        one_hot, logits, from_logits=True, label_smoothing=0.1
-    )
-
-
-def _fit(
-    model: keras.Model,
-    batches: Iterator[tuple[np.ndarray, np.ndarray]],
-    validation: tuple[np.ndarray, np.ndarray],
-    *,
-    phase: str,
-    epochs: int,
-    learning_rate: float,
-    steps: int,
-    patience: int,
-    keep_start: bool = False,
-) -> list[Epoch]:
-    """Train until the epochs or the patience run out; keep the best epoch's weights.
-
-    With `keep_start` the weights it starts from are kept if no epoch is better.
-
-    A loop of single steps, not `model.fit`: Keras feeds batches that Python makes
-    through a TensorFlow operation that sets a memory option under which every step is
-    up to three times slower on a CPU.
-    """
-    _compile(model, learning_rate, steps * epochs)
-    rows: list[Epoch] = []
-    best_weights, best = model.get_weights(), 0
-    best_loss = _evaluate(model, *validation)["loss"] if keep_start else math.inf
-    with tqdm(total=epochs * steps, desc=phase, unit="step", leave=False) as bar:
-        for epoch in range(epochs):
-            start = time.perf_counter()
-            losses, hits = [], []
-            for _ in range(steps):
-                logs = model.train_on_batch(*next(batches), return_dict=True)
-                losses.append(float(logs["loss"]))
-                hits.append(float(logs["top1"]))
-                bar.update()
-            held_out = _evaluate(model, *validation)
-            rows.append(
-                Epoch(
-                    phase=phase,
-                    epoch=epoch + 1,
-                    loss=float(np.mean(losses)),
-                    top1=float(np.mean(hits)),
-                    validation_loss=held_out["loss"],
-                    validation_top1=held_out["top1"],
-                    seconds=time.perf_counter() - start,
-                )
-            )
-            bar.set_postfix(epoch=epoch + 1, validation=f"{held_out['top1']:.1%}")
-            if held_out["loss"] < best_loss:
-                best, best_loss = epoch, held_out["loss"]
-                best_weights = model.get_weights()
-            elif epoch - best >= patience:
-                break
-    model.set_weights(best_weights)
-    return rows
-
-
-def _evaluate(
-    model: keras.Model, inputs: np.ndarray, labels: np.ndarray
-) -> dict[str, float]:
-    """Return loss and top-1 on held-out pictures (uint8) or features (float32)."""
-    totals = {"loss": 0.0, "top1": 0.0}
-    for start in range(0, len(inputs), 64):
-        chunk = inputs[start : start + 64]
-        batch = pixels.normalize(chunk) if chunk.dtype == np.uint8 else chunk
-        logs = model.test_on_batch(batch, labels[start : start + 64], return_dict=True)
-        for name in totals:
-            totals[name] += float(logs[name]) * len(chunk) / len(inputs)
-    return totals

@@ -18,8 +18,19 @@ STAGES = [
     "specs",
     "build",
     "checkpoint",
+    "checkpoint_writer",
+    "timm_weights",
+    "records",
     "data",
+    "data_sets",
+    "recipe",
+    "augment",
+    "devices",
+    "training_batches",
+    "training_state",
+    "fast_layers",
     "train",
+    "fine_tune",
     "calibrate",
     "convert",
     "evaluate",
@@ -297,7 +308,7 @@ def own_files():
             for path in ROOT.rglob("*")
             if path.is_file() and not hidden & set(path.relative_to(ROOT).parts)
         ]
-    binary = {".jpg", ".png", ".npz", ".tflite", ".keras", ".ico"}
+    binary = {".jpg", ".png", ".npz", ".tflite", ".keras", ".ico", ".safetensors"}
     return [path for path in files if path.suffix not in binary]
 
 

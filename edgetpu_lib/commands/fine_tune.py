@@ -50,8 +50,9 @@ def fine_tune(
     options.start()
     import keras
 
-    from edgetpu_lib import checkpoint, data, train
+    from edgetpu_lib import checkpoint, data
     from edgetpu_lib import evaluate as stage
+    from edgetpu_lib import fine_tune as tuning
 
     photos = data.open_data_set(data_dir, images_per_class=images_per_class)
     splits = data.split_photos(photos, seed=seed)
@@ -64,8 +65,8 @@ def fine_tune(
             use_ema=network["enable_ema"],
             include_classifier=False,
         )
-    config = train.TrainConfig(epochs=epochs, batch_size=batch_size, seed=seed)
-    history = train.fine_tune(
+    config = tuning.FineTuneConfig(epochs=epochs, batch_size=batch_size, seed=seed)
+    history = tuning.fine_tune(
         model, splits, pretrained=bool(network["ckpt_dir"]), config=config
     )
     scores = stage.predict_keras(model, splits["test"])

@@ -40,6 +40,15 @@ _NETWORK_OPTIONS = (
     click.option("--width_coefficient", type=float, help="Factor on channels."),
     click.option("--depth_coefficient", type=float, help="Factor on repeats."),
 )
+NETWORK_FLAGS = (
+    "model_name",
+    "ckpt_dir",
+    "enable_ema",
+    "image_size",
+    "num_classes",
+    "width_coefficient",
+    "depth_coefficient",
+)
 BACKGROUND = flag(
     "--include_background_label",
     default=False,

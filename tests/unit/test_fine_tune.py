@@ -4,11 +4,11 @@ import keras
 import numpy as np
 import pytest
 
-from edgetpu_lib import data, evaluate, pixels, train
+from edgetpu_lib import data, evaluate, fine_tune, pixels
 from edgetpu_lib.artifacts import InputError
 
-SCRATCH = train.TrainConfig(epochs=5, batch_size=8, scratch_learning_rate=5e-3)
-GENTLE = train.TrainConfig(
+SCRATCH = fine_tune.FineTuneConfig(epochs=5, batch_size=8, scratch_learning_rate=5e-3)
+GENTLE = fine_tune.FineTuneConfig(
     head_epochs=3,
     epochs=2,
     batch_size=8,
@@ -52,7 +52,7 @@ def validation_loss(model, photos):
 def scratch(new_model, splits):
     """Return a model trained from nothing, and its epochs."""
     model = new_model(depth_coefficient=0.1)
-    return model, train.fine_tune(model, splits, pretrained=False, config=SCRATCH)
+    return model, fine_tune.fine_tune(model, splits, pretrained=False, config=SCRATCH)
 
 
 def test_training_from_nothing_learns(scratch, splits):
@@ -82,7 +82,7 @@ def test_best_weights_are_kept(scratch, splits):
 
 def test_seed_decides_the_outcome(new_model, splits, scratch):
     model = new_model(depth_coefficient=0.1)
-    epochs = train.fine_tune(model, splits, pretrained=False, config=SCRATCH)
+    epochs = fine_tune.fine_tune(model, splits, pretrained=False, config=SCRATCH)
     first, again = scratch[0].get_weights(), model.get_weights()
     for a, b in zip(first, again, strict=True):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-5)
@@ -103,15 +103,15 @@ def pretrained(new_model, splits):
             layer.moving_variance.assign(rng.uniform(0.5, 2, layer.moving_mean.shape))
     before = weights_by_name(model)
     changed_by_head = []
-    freeze = train.freeze_until
+    freeze = fine_tune.freeze_until
 
     def look_then_freeze(given, first_trained):
         changed_by_head.append(changed(before, given))
         freeze(given, first_trained)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train, "freeze_until", look_then_freeze)
-        epochs = train.fine_tune(model, splits, pretrained=True, config=GENTLE)
+        patch.setattr(fine_tune, "freeze_until", look_then_freeze)
+        epochs = fine_tune.fine_tune(model, splits, pretrained=True, config=GENTLE)
     return model, before, changed_by_head, epochs
 
 
@@ -160,21 +160,21 @@ def test_best_weights_of_both_phases_are_kept(pretrained, splits):
 def test_harmful_second_phase_changes_nothing(new_model, splits, monkeypatch):
     model = new_model(depth_coefficient=0.1)
     kept = []
-    freeze = train.freeze_until
+    freeze = fine_tune.freeze_until
 
     def look_then_freeze(given, first_trained):
         kept.append(weights_by_name(given))
         freeze(given, first_trained)
 
-    monkeypatch.setattr(train, "freeze_until", look_then_freeze)
-    config = train.TrainConfig(
+    monkeypatch.setattr(fine_tune, "freeze_until", look_then_freeze)
+    config = fine_tune.FineTuneConfig(
         head_epochs=1,
         epochs=1,
         batch_size=8,
         fine_learning_rate=100.0,
         unfrozen_blocks=1,
     )
-    train.fine_tune(model, splits, pretrained=True, config=config)
+    fine_tune.fine_tune(model, splits, pretrained=True, config=config)
     assert len(kept) == 1
     assert not changed(kept[0], model)
 
@@ -183,13 +183,13 @@ def test_classes_and_logits_must_match(new_model, splits):
     model = new_model(num_classes=4)
     before = weights_by_name(model)
     with pytest.raises(InputError, match="num_classes=3"):
-        train.fine_tune(model, splits, pretrained=False)
+        fine_tune.fine_tune(model, splits, pretrained=False)
     assert not changed(before, model)
 
 
 def test_freezing_stops_at_the_named_block(new_model):
     model = new_model()
-    train.freeze_until(model, "block_4")
+    fine_tune.freeze_until(model, "block_4")
     trained = {layer.name for layer in model.layers if layer.trainable_weights}
     assert not any(name.endswith("_bn") for name in trained)
     assert "block_3_expand_conv" not in trained
@@ -199,16 +199,16 @@ def test_freezing_stops_at_the_named_block(new_model):
 
 def test_freezing_does_not_mistake_block_1_for_block_10(new_model):
     model = new_model(depth_coefficient=1.0)
-    train.freeze_until(model, "block_1")
+    fine_tune.freeze_until(model, "block_1")
     assert model.get_layer("block_1_expand_conv").trainable
-    train.freeze_until(model, "block_10")
+    fine_tune.freeze_until(model, "block_10")
     assert not model.get_layer("block_9_expand_conv").trainable
     assert model.get_layer("block_10_expand_conv").trainable
 
 
 def test_frozen_batch_norm_uses_its_moving_statistics(new_model):
     model = new_model()
-    train.freeze_until(model, "block_0")
+    fine_tune.freeze_until(model, "block_0")
     images = np.random.default_rng(0).normal(3, 2, (4, 32, 32, 3)).astype("float32")
     before = weights_by_name(model)
     layer = keras.Model(model.input, model.get_layer("stem_bn").output)
@@ -224,7 +224,7 @@ def test_frozen_batch_norm_uses_its_moving_statistics(new_model):
 def test_unknown_block_is_named_with_the_known_ones(new_model, name):
     model = new_model()
     with pytest.raises(InputError) as caught:
-        train.freeze_until(model, name)
+        fine_tune.freeze_until(model, name)
     assert repr(name) in str(caught.value)
     assert "block_8" in str(caught.value)
 
@@ -232,7 +232,7 @@ def test_unknown_block_is_named_with_the_known_ones(new_model, name):
 @pytest.mark.parametrize("field", ["head_epochs", "epochs", "batch_size", "patience"])
 def test_numbers_below_one_are_refused(field):
     with pytest.raises(InputError, match=f"{field}=0"):
-        train.TrainConfig(**{field: 0})
+        fine_tune.FineTuneConfig(**{field: 0})
 
 
 def numbered(count, side):
@@ -246,7 +246,7 @@ def numbered(count, side):
 
 def take(number, count=10, side=12, size=9, batch_size=4, seed=0):
     images = numbered(count, side)
-    batches = train.augmented_batches(
+    batches = fine_tune.augmented_batches(
         images, np.arange(count) + 100, size, batch_size, seed
     )
     return [next(batches) for _ in range(number)]
@@ -307,7 +307,7 @@ def test_batch_larger_than_the_data_holds_all_of_it():
 def test_augmentation_leaves_the_pictures_alone():
     images = numbered(6, 12)
     before = images.copy()
-    batches = train.augmented_batches(images, np.arange(6), 9, 2, 0)
+    batches = fine_tune.augmented_batches(images, np.arange(6), 9, 2, 0)
     for _ in range(9):
         next(batches)
     assert np.array_equal(images, before)

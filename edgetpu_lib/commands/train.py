@@ -1,0 +1,194 @@
+"""`train`: the reference's recipe, on one machine or many."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+
+import click
+
+from edgetpu_lib.artifacts import require_writable, save_record
+from edgetpu_lib.commands import options
+
+PRECISIONS = ("float32", "mixed_bfloat16")
+
+
+@click.command("train")
+@options.network_options
+@click.option(
+    "--data_dir",
+    default="rendered_flowers",
+    show_default=True,
+    help="Folder of TFRecord shards or class folders, or a data set's name.",
+)
+@click.option("--holdout_shards", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--epochs", type=click.IntRange(1), default=350, show_default=True)
+@click.option(
+    "--batch_size",
+    type=click.IntRange(1),
+    default=2048,
+    show_default=True,
+    help="Photos a step, over all devices.",
+)
+@click.option(
+    "--base_learning_rate",
+    type=float,
+    default=0.016,
+    show_default=True,
+    help="Peak, for every 256 photos of a batch.",
+)
+@click.option(
+    "--schedule",
+    type=click.Choice(["exponential", "cosine", "constant"]),
+    default="exponential",
+    show_default=True,
+)
+@click.option("--warmup_epochs", type=float, default=5.0, show_default=True)
+@click.option("--label_smoothing", type=float, default=0.1, show_default=True)
+@click.option("--weight_decay", type=float, default=1e-5, show_default=True)
+@click.option("--average_decay", type=float, default=0.9999, show_default=True)
+@click.option(
+    "--min_crop_area",
+    type=float,
+    default=0.08,
+    show_default=True,
+    help="Smallest share of a photo that a random crop keeps.",
+)
+@options.flag("--randaugment", default=False, help="Vary colours and shapes.")
+@options.flag("--mixup", default=False, help="Blend pairs of photos.")
+@options.BACKGROUND
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option(
+    "--on_error",
+    type=click.Choice(["raise", "skip"]),
+    default="raise",
+    show_default=True,
+    help="At a photo that cannot be read: stop, or count it and go on.",
+)
+@click.option("--keep_minutes", type=float, default=10, show_default=True)
+@click.option("--keep_steps", type=click.IntRange(1), help="Keep the state more often.")
+@click.option(
+    "--precision",
+    type=click.Choice(PRECISIONS),
+    default=PRECISIONS[0],
+    show_default=True,
+    help="mixed_bfloat16 where the hardware has it: TPUs, recent GPUs.",
+)
+@click.option(
+    "--processes",
+    type=click.IntRange(1),
+    help="So many processes train together; on this machine unless --coordinator.",
+)
+@click.option("--coordinator", help="Address and port of the first process.")
+@click.option("--process_id", type=click.IntRange(0), help="Which process this is.")
+@click.option(
+    "--parts",
+    type=click.IntRange(1),
+    help="Parts the photos are read in.  [default: the number of processes]",
+)
+@click.option(
+    "--output",
+    default="artifacts/train",
+    show_default=True,
+    help="Folder for the state and, at the end, the checkpoint.",
+)
+@options.JSON
+def train(
+    data_dir,
+    holdout_shards,
+    include_background_label,
+    seed,
+    on_error,
+    keep_minutes,
+    keep_steps,
+    precision,
+    processes,
+    coordinator,
+    process_id,
+    parts,
+    output,
+    as_json,
+    **flags,
+) -> None:
+    """Train all layers with the reference's recipe.
+
+    The defaults are those for ImageNet on many TPU cores. Stopped, killed or crashed,
+    the same command goes on from the last state in --output.
+    """
+    recipe_flags = set(flags) - set(options.NETWORK_FLAGS)
+    recipe_values = {name: flags.pop(name) for name in recipe_flags}
+    require_writable(f"{output}/checkpoint")
+    if (processes or 1) > 1 and not coordinator:
+        from edgetpu_lib import devices
+
+        if code := devices.start_processes(sys.argv[1:], processes):
+            sys.exit(code)
+        return
+    from edgetpu_lib import fast_layers
+
+    fast_layers.prefer_onednn()
+    options.start()
+    import keras
+
+    from edgetpu_lib import checkpoint, checkpoint_writer, data_sets, devices
+    from edgetpu_lib import train as stage
+    from edgetpu_lib.recipe import Recipe
+
+    recipe = Recipe(**recipe_values)
+    if coordinator or keras.backend.backend() == "jax":
+        devices.distribute(
+            coordinator=coordinator, processes=processes or 1, process_id=process_id
+        )
+    keras.config.set_dtype_policy(precision)
+    splits = data_sets.open_splits(
+        data_dir, holdout_shards=holdout_shards, on_error=on_error, seed=seed
+    )
+    photos = splits["train"]
+    background = int(include_background_label)
+    keras.utils.set_random_seed(seed)
+    model = options.build_network(flags, len(photos.class_names) + background)
+    if flags["ckpt_dir"]:
+        checkpoint.load_weights(model, flags["ckpt_dir"], use_ema=flags["enable_ema"])
+    trained = stage.train(
+        model,
+        photos,
+        recipe,
+        output,
+        validation=splits.get("validation"),
+        background=background,
+        seed=seed,
+        keep_minutes=keep_minutes,
+        keep_steps=keep_steps,
+        on_error=on_error,
+        parts=parts or processes or 1,
+    )
+    if devices.process()[0]:
+        return
+    target = checkpoint_writer.save_weights(
+        model,
+        f"{output}/checkpoint",
+        averages=trained.averages,
+        global_step=trained.step,
+    )
+    history = [dataclasses.asdict(row) for row in trained.history]
+    save_record(
+        target,
+        model_name=model.name,
+        image_size=model.input_shape[1],
+        class_names=photos.class_names,
+        include_background_label=include_background_label,
+        data_dir=data_dir,
+        seed=seed,
+        recipe=dataclasses.asdict(recipe),
+        history=history,
+        skipped=trained.skipped,
+    )
+    last = trained.history[-1]
+    options.answer(
+        {"checkpoint": str(target), "step": trained.step, "epochs": history},
+        as_json,
+        [
+            *(f"skipped: {line}" for line in trained.skipped),
+            f"wrote {target}, step {trained.step}, loss {last.loss:.3f}",
+        ],
+    )

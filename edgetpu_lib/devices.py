@@ -1,0 +1,112 @@
+"""Train on several devices and machines: data parallel, by Keras on JAX.
+
+Takes addresses; gives every model built afterwards a copy on each device and every
+batch a share on each. Next: `train` steps as on one device.
+Batch normalisation is over the global batch, so the number of devices changes
+nothing but rounding.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+
+import keras
+
+from edgetpu_lib.artifacts import InputError
+
+
+def process() -> tuple[int, int]:
+    """Return this process's index and the number of processes that train together."""
+    if keras.backend.backend() != "jax":
+        return 0, 1
+    import jax
+
+    return jax.process_index(), jax.process_count()
+
+
+def distribute(
+    *,
+    coordinator: str | None = None,
+    processes: int | None = None,
+    process_id: int | None = None,
+) -> int:
+    """Join the other processes, if there are any, and use all devices.
+
+    Call it before any model is built. On a TPU pod slice all arguments may be left
+    out: JAX asks the slice.
+
+    Args:
+        coordinator: address and port of the first process, "10.0.0.2:8476".
+        processes: how many there are.
+        process_id: which of them this is, from 0.
+
+    Returns:
+        The number of devices, over all processes.
+
+    Raises:
+        InputError: Keras runs on another backend than JAX.
+    """
+    if keras.backend.backend() != "jax":
+        raise InputError(
+            f"several devices need JAX, Keras runs on {keras.backend.backend()}; set"
+            " KERAS_BACKEND=jax and install jax for your devices"
+        )
+    if processes != 1:
+        keras.distribution.initialize(coordinator, processes, process_id)
+    distribution = keras.distribution.DataParallel(auto_shard_dataset=False)
+    keras.distribution.set_distribution(distribution)
+    return int(distribution.device_mesh.devices.size)
+
+
+def start_processes(arguments: Sequence[str], processes: int) -> int:
+    """Run a command in several processes of this machine that train together.
+
+    Each is told its place by `--coordinator` and `--process_id`. The first one's output
+    is shown; if one fails the others are stopped.
+
+    Args:
+        arguments: of `python -m edgetpu_lib`.
+        processes: how many.
+
+    Returns:
+        The exit code of the first that failed, or 0.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        coordinator = f"127.0.0.1:{free.getsockname()[1]}"
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-m", "edgetpu_lib", *arguments]
+            + [f"--coordinator={coordinator}", f"--process_id={number}"],
+            env={**os.environ, "KERAS_BACKEND": "jax"},
+            stdout=None if number == 0 else subprocess.DEVNULL,
+            stderr=None if number == 0 else subprocess.DEVNULL,
+        )
+        for number in range(processes)
+    ]
+    try:
+        return _wait_for_all(started)
+    finally:
+        for child in started:
+            child.terminate()
+        for child in started:
+            child.wait()
+
+
+def _wait_for_all(children: list[subprocess.Popen]) -> int:
+    """Return 0 once all have ended well, or the first other exit code at once."""
+    waiting = list(children)
+    while waiting:
+        for child in list(waiting):
+            try:
+                code = child.wait(timeout=0.2)
+            except subprocess.TimeoutExpired:
+                continue
+            if code:
+                return code
+            waiting.remove(child)
+    return 0

@@ -1,0 +1,145 @@
+"""The same layers, with gradients that a CPU computes faster.
+
+Takes a model; gives its twin for training: same names, weights and answers.
+Next: `train` steps the twin and hands its weights back.
+
+Why: benchmarks/training.py --profile. TensorFlow on a CPU computes a batch
+normalisation in some twenty passes over the activations, the gradients of a 1×1
+convolution at a fraction of a matrix product's speed, and (with oneDNN) the filter
+gradient of a depthwise convolution at a hundredth of the arithmetic's.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import keras
+from keras import layers
+
+
+def prefer_onednn() -> None:
+    """Let TensorFlow use oneDNN on every x86 CPU; it must not be imported yet.
+
+    On its own it does so only where the CPU has instructions for neural networks. Its
+    convolutions are faster elsewhere too, once `training_twin` avoids the one slow
+    gradient.
+    """
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+
+
+def training_twin(model: keras.Model) -> keras.Model:
+    """Return a copy of a model that trains faster on TensorFlow.
+
+    Args:
+        model: from `build.build_model`.
+
+    Returns:
+        A model with the same layer names and weights, in variables of its own. On
+        other backends, or in less than float32, its layers are Keras' own.
+    """
+    fast = keras.backend.backend() == "tensorflow" and all(
+        layer.compute_dtype == "float32" for layer in model.layers
+    )
+    twin = keras.models.clone_model(
+        model, clone_function=_fast_layer if fast else _same_layer
+    )
+    twin.set_weights(model.get_weights())
+    return twin
+
+
+def _fast_layer(layer: keras.Layer) -> keras.Layer:
+    kinds = {
+        layers.BatchNormalization: _BatchNormalization,
+        layers.DepthwiseConv2D: _DepthwiseConvolution,
+    }
+    if isinstance(layer, layers.Conv2D) and layer.kernel_size == (1, 1):
+        kinds[layers.Conv2D] = _PointwiseConvolution
+    return kinds.get(type(layer), type(layer)).from_config(layer.get_config())
+
+
+def _same_layer(layer: keras.Layer) -> keras.Layer:
+    return type(layer).from_config(layer.get_config())
+
+
+class _BatchNormalization(layers.BatchNormalization):
+    """Batch normalisation in training as one operation each way."""
+
+    def call(self, inputs: Any, training: bool = False, mask: Any = None) -> Any:
+        """Normalise float32 [batch, height, width, channels]."""
+        import tensorflow as tf
+
+        if not (training and self.trainable):
+            return super().call(inputs, training=training, mask=mask)
+        outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+            x=inputs,
+            scale=self.gamma,
+            offset=self.beta,
+            mean=tf.zeros([0]),
+            variance=tf.zeros([0]),
+            epsilon=self.epsilon,
+            is_training=True,
+        )
+        # The operation divides by n − 1; Keras and the reference by n.
+        count = tf.cast(tf.size(inputs) / tf.size(mean), variance.dtype)
+        variance *= (count - 1) / count
+        for moving, batch in (
+            (self.moving_mean, mean),
+            (self.moving_variance, variance),
+        ):
+            moving.assign(moving * self.momentum + batch * (1 - self.momentum))
+        return outputs
+
+
+class _PointwiseConvolution(layers.Conv2D):
+    """A 1×1 convolution as the matrix product that it is."""
+
+    def call(self, inputs: Any) -> Any:
+        """Multiply float32 [batch, height, width, channels]."""
+        import tensorflow as tf
+
+        kernel = tf.convert_to_tensor(self.kernel)
+        flat = tf.reshape(inputs, [-1, kernel.shape[2]])
+        shape = tf.concat([tf.shape(inputs)[:-1], [self.filters]], 0)
+        return tf.reshape(tf.matmul(flat, kernel[0, 0]), shape)
+
+
+class _DepthwiseConvolution(layers.DepthwiseConv2D):
+    """A depthwise convolution whose filter gradient is not oneDNN's.
+
+    TensorFlow leaves operations with explicit padding to its own kernels.
+    """
+
+    def call(self, inputs: Any) -> Any:
+        """Convolve float32 [batch, height, width, channels]."""
+        import tensorflow as tf
+
+        size, stride = self.kernel_size[0], self.strides[0]
+        same = {"strides": [1, stride, stride, 1], "padding": "SAME"}
+
+        @tf.custom_gradient
+        def convolve(x, kernel):
+            y = tf.raw_ops.DepthwiseConv2dNative(input=x, filter=kernel, **same)
+
+            def gradients(upstream):
+                dx = tf.raw_ops.DepthwiseConv2dNativeBackpropInput(
+                    input_sizes=tf.shape(x),
+                    filter=kernel,
+                    out_backprop=upstream,
+                    **same,
+                )
+                total = max((y.shape[1] - 1) * stride + size - x.shape[1], 0)
+                sides = [total // 2, total - total // 2]
+                dkernel = tf.raw_ops.DepthwiseConv2dNativeBackpropFilter(
+                    input=x,
+                    filter_sizes=kernel.shape,
+                    out_backprop=upstream,
+                    strides=same["strides"],
+                    padding="EXPLICIT",
+                    explicit_paddings=[0, 0, *sides, *sides, 0, 0],
+                )
+                return dx, dkernel
+
+            return y, gradients
+
+        return convolve(inputs, tf.convert_to_tensor(self.kernel))

@@ -54,8 +54,7 @@ def random_crop(
         content = pixels.to_rgb(image, photo)
     cut = _cutter(image_size, min_area, image.format == "JPEG")
     try:
-        # Tensors: the graph would be traced anew for every value of a Python object.
-        return cut(tf.constant(content), tf.constant(seed, tf.int64)).numpy()
+        return cut(content, seed).numpy()
     except tf.errors.InvalidArgumentError as error:
         raise InputError(
             f"{photo} is a damaged or cut JPEG; replace or remove it"
@@ -73,7 +72,11 @@ def _cutter(image_size: int, min_area: float, jpeg: bool) -> Any:
         side = tf.cast(share * tf.cast(tf.reduce_min(shape[:2]), tf.float32), tf.int32)
         return tf.concat([(shape[:2] - side + 1) // 2, [side, side]], 0)
 
-    @tf.function
+    encoded = tf.TensorSpec([], tf.string)
+    decoded = tf.TensorSpec([None, None, 3], tf.uint8)
+    seeds = tf.TensorSpec([2], tf.int64)
+
+    @tf.function(input_signature=[encoded if jpeg else decoded, seeds])
     def cut(content: Any, seed: Any) -> Any:
         shape = tf.io.extract_jpeg_shape(content) if jpeg else tf.shape(content)
         begin, size, _ = tf.image.stateless_sample_distorted_bounding_box(

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
-from edgetpu_lib import data, pixels
+from edgetpu_lib import build, data, pixels
 from edgetpu_lib.artifacts import InputError
 
 
@@ -126,7 +126,7 @@ def fine_tune(
         for _ in data.iterate_pixels(splits[name], 32, progress=f"{name} photos"):
             pass
     epochs = []
-    _reset_classifier(model)
+    build.zero_classifier(model)
     if pretrained:
         centre = _windows(train_u8, image_size)
         epochs += _train_head(model, centre, splits["train"].labels, validation, config)
@@ -251,17 +251,6 @@ def _prepare_for_scratch(model: keras.Model) -> None:
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = 0.9
-
-
-def _reset_classifier(model: keras.Model) -> None:
-    """Start the classifier at zero: all classes equally likely.
-
-    The reference's initial range, 1 / √classes, suits a thousand classes; with five
-    it makes the first answers wild and certain.
-    """
-    classifier = model.get_layer("logits")
-    classifier.kernel.assign(np.zeros(classifier.kernel.shape))
-    classifier.bias.assign(np.zeros(classifier.bias.shape))
 
 
 def _train_head(

@@ -17,6 +17,7 @@ import numpy as np
 
 from edgetpu_lib.artifacts import InputError
 
+OPTIMIZERS = ("rmsprop", "adamw")
 SCHEDULES = ("exponential", "cosine", "constant")
 
 
@@ -28,6 +29,8 @@ class Recipe:
         epochs: passes over the training photos.
         batch_size: photos a step, over all devices.
         base_learning_rate: peak, for every 256 photos of a batch.
+        optimizer: "rmsprop" as the reference's, or "adamw", which learns more in the
+            first thousands of steps.
         schedule: "exponential" (in stairs), "cosine" or "constant".
         warmup_epochs: in which the rate rises from zero to its peak.
         decay_epochs: length of one stair.
@@ -43,6 +46,7 @@ class Recipe:
     epochs: int = 350
     batch_size: int = 2048
     base_learning_rate: float = 0.016
+    optimizer: str = "rmsprop"
     schedule: str = "exponential"
     warmup_epochs: float = 5.0
     decay_epochs: float = 2.4
@@ -56,10 +60,11 @@ class Recipe:
 
     def __post_init__(self) -> None:
         """Refuse numbers that no training could use."""
-        if self.schedule not in SCHEDULES:
-            raise InputError(
-                f"schedule {self.schedule!r} is unknown; use {', '.join(SCHEDULES)}"
-            )
+        for name, known in (("schedule", SCHEDULES), ("optimizer", OPTIMIZERS)):
+            if getattr(self, name) not in known:
+                raise InputError(
+                    f"{name} {getattr(self, name)!r} is unknown; use {', '.join(known)}"
+                )
         for name in ("epochs", "batch_size", "base_learning_rate", "decay_epochs"):
             if getattr(self, name) <= 0:
                 raise InputError(f"{name}={getattr(self, name)} must be above 0")
@@ -117,7 +122,20 @@ class ReferenceRMSprop(keras.optimizers.RMSprop):
         super().build(variables)
         if not was_built:
             for velocity in self._velocities:
-                velocity.assign(keras.ops.ones_like(velocity))
+                velocity.assign(keras.ops.ones(velocity.shape))
+
+
+def new_optimizer(recipe: Recipe, steps_per_epoch: float) -> keras.optimizers.Optimizer:
+    """Return the recipe's optimizer with its schedule.
+
+    Args:
+        recipe: of the training.
+        steps_per_epoch: photos over batch size.
+    """
+    rate = LearningRate(recipe, steps_per_epoch)
+    if recipe.optimizer == "adamw":
+        return keras.optimizers.AdamW(rate)
+    return ReferenceRMSprop(rate)
 
 
 def add_weight_decay(model: keras.Model, weight_decay: float) -> None:
@@ -178,7 +196,8 @@ class Averages:
 
     def _assign(self, values: list[Any]) -> None:
         for variable, value in zip(self.variables, values, strict=True):
-            variable.assign(value)
+            # A copy: JAX gives the memory of a model's variables away at every step.
+            variable.assign(keras.ops.copy(value))
 
 
 def _average(averages: list[Any], now: list[Any], decay: Any) -> list[Any]:

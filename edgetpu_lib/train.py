@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,13 +20,7 @@ from tqdm import tqdm
 
 from edgetpu_lib import checkpoint, data, devices, fast_layers, pixels
 from edgetpu_lib.artifacts import InputError
-from edgetpu_lib.recipe import (
-    Averages,
-    LearningRate,
-    Recipe,
-    ReferenceRMSprop,
-    add_weight_decay,
-)
+from edgetpu_lib.recipe import Averages, Recipe, add_weight_decay, new_optimizer
 from edgetpu_lib.training_batches import TrainingBatches
 from edgetpu_lib.training_state import TrainingState, stop_between_steps
 
@@ -156,7 +151,7 @@ def train(
             bar.set_postfix(loss=f"{recent:.3f}", refresh=False)
             if state.step % steps_per_epoch == 0:
                 row = _close_epoch(state, steps_per_epoch, validation, background)
-                bar.write(_line(row))
+                bar.write(_line(row), file=sys.stderr)
             due = keep_steps and state.step % keep_steps == 0
             overdue = time.monotonic() - kept_at > 60 * keep_minutes
             if due or overdue or stopping.is_set():
@@ -200,7 +195,7 @@ def _compiled_twin(
     twin = fast_layers.training_twin(model)
     add_weight_decay(twin, recipe.weight_decay)
     twin.compile(
-        optimizer=ReferenceRMSprop(LearningRate(recipe, steps_per_epoch)),
+        optimizer=new_optimizer(recipe, steps_per_epoch),
         loss=keras.losses.CategoricalCrossentropy(
             from_logits=True, label_smoothing=recipe.label_smoothing
         ),

@@ -102,7 +102,7 @@ class TrainingState:
                 kept before is untouched.
         """
         tensors = {
-            name: np.ascontiguousarray(keras.ops.convert_to_numpy(variable))
+            name: np.array(keras.ops.convert_to_numpy(variable), order="C")
             for name, variable in self._variables.items()
         }
         averages = map(keras.ops.convert_to_numpy, self.averages.values)

@@ -88,7 +88,9 @@ def load_network(model: str | None, network: dict[str, Any]) -> Any:
     return built
 
 
-def build_network(network: dict[str, Any], num_classes: int = 1001) -> Any:
+def build_network(
+    network: dict[str, Any], num_classes: int = 1001, **overrides: float | None
+) -> Any:
     """Build the model that the flags describe, with fresh weights."""
     from edgetpu_lib import build
 
@@ -98,6 +100,7 @@ def build_network(network: dict[str, Any], num_classes: int = 1001) -> Any:
         image_size=network["image_size"],
         width_coefficient=network["width_coefficient"],
         depth_coefficient=network["depth_coefficient"],
+        **overrides,
     )
 
 

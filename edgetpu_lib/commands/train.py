@@ -38,6 +38,13 @@ PRECISIONS = ("float32", "mixed_bfloat16")
     help="Peak, for every 256 photos of a batch.",
 )
 @click.option(
+    "--optimizer",
+    type=click.Choice(["rmsprop", "adamw"]),
+    default="rmsprop",
+    show_default=True,
+    help="The reference's, or the one for short trainings.",
+)
+@click.option(
     "--schedule",
     type=click.Choice(["exponential", "cosine", "constant"]),
     default="exponential",
@@ -47,6 +54,17 @@ PRECISIONS = ("float32", "mixed_bfloat16")
 @click.option("--label_smoothing", type=float, default=0.1, show_default=True)
 @click.option("--weight_decay", type=float, default=1e-5, show_default=True)
 @click.option("--average_decay", type=float, default=0.9999, show_default=True)
+@click.option("--dropout_rate", type=float, help="Of the classifier.  [default: 0.2]")
+@click.option(
+    "--survival_prob",
+    type=float,
+    help="Of the last block; 1 is no stochastic depth.  [default: 0.8]",
+)
+@options.flag(
+    "--zero_classifier",
+    default=False,
+    help="Start it at zero: the reference's start is wild with few classes.",
+)
 @click.option(
     "--min_crop_area",
     type=float,
@@ -96,6 +114,9 @@ PRECISIONS = ("float32", "mixed_bfloat16")
 def train(
     data_dir,
     holdout_shards,
+    dropout_rate,
+    survival_prob,
+    zero_classifier,
     include_background_label,
     seed,
     on_error,
@@ -130,7 +151,7 @@ def train(
     options.start()
     import keras
 
-    from edgetpu_lib import checkpoint, checkpoint_writer, data_sets, devices
+    from edgetpu_lib import build, checkpoint, checkpoint_writer, data_sets, devices
     from edgetpu_lib import train as stage
     from edgetpu_lib.recipe import Recipe
 
@@ -146,9 +167,21 @@ def train(
     photos = splits["train"]
     background = int(include_background_label)
     keras.utils.set_random_seed(seed)
-    model = options.build_network(flags, len(photos.class_names) + background)
+    model = options.build_network(
+        flags,
+        len(photos.class_names) + background,
+        dropout_rate=dropout_rate,
+        survival_prob=survival_prob,
+    )
     if flags["ckpt_dir"]:
-        checkpoint.load_weights(model, flags["ckpt_dir"], use_ema=flags["enable_ema"])
+        checkpoint.load_weights(
+            model,
+            flags["ckpt_dir"],
+            use_ema=flags["enable_ema"],
+            include_classifier=not zero_classifier,
+        )
+    if zero_classifier:
+        build.zero_classifier(model)
     trained = stage.train(
         model,
         photos,

@@ -1,0 +1,319 @@
+"""Training: repeatable to the bit, resumable anywhere, and loud where it fails."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import keras
+import numpy as np
+import pytest
+import safetensors
+import safetensors.numpy
+
+from edgetpu_lib import checkpoint, data, train, training_batches
+from edgetpu_lib.artifacts import InputError
+from edgetpu_lib.recipe import Recipe
+
+QUICK = Recipe(epochs=4, batch_size=10, warmup_epochs=0, min_crop_area=0.5)
+VARIED = dataclasses.replace(QUICK, randaugment=True, mixup=True)
+STATE = "training_state.safetensors"
+
+
+def trained_arrays(model, trained):
+    raw = checkpoint.reference_names(model)
+    arrays = {name: keras.ops.convert_to_numpy(v) for name, v in raw.items()}
+    return arrays | {f"{name}:average": v for name, v in trained.averages.items()}
+
+
+def assert_same(found, expected):
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_array_equal(found[name], value, err_msg=name)
+
+
+@pytest.fixture(scope="module", params=[QUICK, VARIED], ids=["plain", "varied"])
+def uninterrupted(request, new_model, photos, tmp_path_factory):
+    model = new_model()
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    trained = train.train(model, photos, request.param, folder, validation=photos)
+    return request.param, trained_arrays(model, trained), trained
+
+
+class Stopped(Exception):
+    """Stands for whatever ends a process."""
+
+
+def stop_at(monkeypatch, step):
+    take = train._step
+
+    def step_or_stop(state, *rest):
+        if state.step == step:
+            raise Stopped
+        take(state, *rest)
+
+    monkeypatch.setattr(train, "_step", step_or_stop)
+
+
+@pytest.mark.parametrize("stops", [(7,), (1, 11)])
+def test_resumed_training_ends_with_the_same_weights(
+    uninterrupted, new_model, photos, tmp_path, stops
+):
+    recipe, expected, whole = uninterrupted
+    options = {"validation": photos, "keep_steps": 2}
+    for step in stops:
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped):
+            stop_at(patch, step)
+            train.train(new_model(), photos, recipe, tmp_path, **options)
+    keras.utils.set_random_seed(99)
+    model = new_model()
+    trained = train.train(model, photos, recipe, tmp_path, **options)
+    assert_same(trained_arrays(model, trained), expected)
+    times = {"seconds": 0.0}
+    rows = [dataclasses.replace(row, **times) for row in trained.history]
+    assert rows == [dataclasses.replace(row, **times) for row in whole.history]
+
+
+def test_finished_training_takes_no_further_step(
+    new_model, photos, tmp_path, monkeypatch
+):
+    once = train.train(new_model(), photos, QUICK, tmp_path)
+    stop_at(monkeypatch, once.step)
+    again = train.train(new_model(), photos, QUICK, tmp_path)
+    assert again.step == once.step == 12
+    assert again.history == once.history
+
+
+def test_training_learns(new_model, photos, tmp_path):
+    recipe = dataclasses.replace(
+        QUICK, epochs=15, optimizer="adamw", base_learning_rate=0.15
+    )
+    trained = train.train(new_model(), photos, recipe, tmp_path, validation=photos)
+    assert trained.history[-1].loss < 0.8 * trained.history[0].loss
+    assert trained.history[-1].top1 > 0.7
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_seed_decides_order_and_pixels(photos, seed):
+    def first(seed, step=0):
+        batches = training_batches.TrainingBatches(photos, QUICK, 32, seed=seed)
+        with batches.from_step(step, step + 1) as stream:
+            return next(stream)
+
+    one, same, other = first(seed), first(seed), first(seed + 1)
+    np.testing.assert_array_equal(one[0], same[0])
+    assert not np.array_equal(one[0], other[0])
+    assert one[0].dtype == np.float32 and one[0].shape == (10, 32, 32, 3)
+    assert np.abs(one[0]).max() <= 1
+    np.testing.assert_array_equal(one[1].sum(axis=1), 1)
+
+
+def test_every_pass_shows_every_photo_once(photos):
+    batches = training_batches.TrainingBatches(photos, QUICK, 32)
+    counts = np.zeros(3)
+    with batches.from_step(0, 6) as stream:
+        for number, (_, targets) in enumerate(stream):
+            counts += targets.sum(axis=0)
+            if number == 2:
+                np.testing.assert_array_equal(counts, 10)
+    np.testing.assert_array_equal(counts, 20)
+
+
+def test_batches_from_the_middle_are_those_from_the_start(photos):
+    def last(first):
+        batches = training_batches.TrainingBatches(photos, VARIED, 32, parts=2)
+        with batches.from_step(first, 8) as stream:
+            return list(stream)[-1]
+
+    for early, late in zip(last(0), last(7), strict=True):
+        np.testing.assert_array_equal(early, late)
+
+
+def test_background_shifts_the_labels(photos):
+    batches = training_batches.TrainingBatches(photos, QUICK, 32, background=1)
+    with batches.from_step(0, 3) as stream:
+        targets = np.concatenate([targets for _, targets in stream])
+    assert targets.shape == (30, 4)
+    np.testing.assert_array_equal(targets.sum(axis=0), [0, 10, 10, 10])
+
+
+@pytest.fixture
+def damaged(draw_folders, tmp_path):
+    folder = draw_folders(tmp_path / "photos")
+    for name in ("blue/00.jpg", "red/03.png"):
+        path = folder / name
+        path.write_bytes(path.read_bytes()[:100])
+    return data.list_photos(folder)
+
+
+def test_damaged_photo_stops_the_training_by_name(new_model, damaged, tmp_path):
+    with pytest.raises(InputError, match="blue/00.jpg|red/03.png"):
+        train.train(new_model(), damaged, QUICK, tmp_path / "out")
+
+
+def test_damaged_photos_are_skipped_and_counted(new_model, damaged, tmp_path):
+    trained = train.train(
+        new_model(), damaged, QUICK, tmp_path / "out", on_error="skip"
+    )
+    assert trained.step == 12
+    assert len(trained.skipped) == 2
+    assert any("00.jpg" in line for line in trained.skipped)
+
+
+def test_loss_that_is_not_finite_stops_and_keeps_the_last_state(
+    new_model, photos, tmp_path, monkeypatch
+):
+    recipe = dataclasses.replace(QUICK, base_learning_rate=0.016)
+    take = train._step
+
+    def poison(state, batches, images, targets):
+        take(state, batches, images, targets * (np.nan if state.step == 6 else 1))
+
+    monkeypatch.setattr(train, "_step", poison)
+    with pytest.raises(InputError) as caught:
+        train.train(new_model(), photos, recipe, tmp_path, keep_steps=4)
+    message = str(caught.value)
+    batches = training_batches.TrainingBatches(photos, recipe, 32)
+    assert "step 7" in message and batches.describe(6) in message
+    assert "keeps step 4" in message
+    with safetensors.safe_open(tmp_path / STATE, "numpy") as file:
+        assert file.metadata()["step"] == "4"
+        assert all(np.isfinite(file.get_tensor(name)).all() for name in file.keys())
+
+
+def test_weights_that_are_not_finite_are_never_kept(
+    new_model, photos, tmp_path, monkeypatch
+):
+    take = train._step
+
+    def overflow(state, *rest):
+        take(state, *rest)
+        state.model.get_layer("stem_bn").gamma.assign(np.full(8, np.inf))
+
+    monkeypatch.setattr(train, "_step", overflow)
+    with pytest.raises(InputError, match="after step 1"):
+        train.train(new_model(), photos, QUICK, tmp_path, keep_steps=1)
+    assert not (tmp_path / STATE).exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [({"seed": 1}, "seed"), ({"background": 1}, "logits"), ({"parts": 2}, "parts")],
+)
+def test_state_of_another_training_is_refused(
+    new_model, photos, tmp_path, change, named
+):
+    recipe = dataclasses.replace(QUICK, epochs=1)
+    train.train(new_model(), photos, recipe, tmp_path)
+    before = (tmp_path / STATE).read_bytes()
+    model = new_model(num_classes=3 + change.get("background", 0))
+    with pytest.raises(InputError, match=named):
+        train.train(model, photos, recipe, tmp_path, **change)
+    assert (tmp_path / STATE).read_bytes() == before
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 64, b'{"a": 1}' * 20])
+def test_damaged_state_is_named(new_model, photos, tmp_path, content):
+    (tmp_path / STATE).write_bytes(content)
+    with pytest.raises(InputError, match=STATE):
+        train.train(new_model(), photos, QUICK, tmp_path)
+
+
+def test_classes_and_logits_must_match(new_model, photos, tmp_path):
+    with pytest.raises(InputError, match="num_classes=4"):
+        train.train(new_model(), photos, QUICK, tmp_path, background=1)
+
+
+@pytest.mark.parametrize("batch_size", [31, 7])
+def test_batches_must_fit_photos_and_parts(new_model, photos, tmp_path, batch_size):
+    recipe = dataclasses.replace(QUICK, batch_size=batch_size)
+    with pytest.raises(InputError, match=f"batch_size={batch_size}"):
+        train.train(new_model(), photos, recipe, tmp_path, parts=2)
+
+
+# The command, killed.
+
+
+@pytest.fixture(scope="module")
+def arguments(slim, class_folders):
+    recipe = "--epochs=40 --batch_size=10 --warmup_epochs=0 --min_crop_area=0.5"
+    return [
+        *(sys.executable, "-m", "edgetpu_lib", "train", *slim),
+        *(f"--data_dir={class_folders}", "--keep_steps=3", *recipe.split(), "--json"),
+    ]
+
+
+def wait_for(path, process):
+    limit = time.monotonic() + 120
+    while not path.exists():
+        assert process.poll() is None and time.monotonic() < limit
+        time.sleep(0.01)
+
+
+def checkpoint_arrays(folder):
+    import tensorflow as tf
+
+    reader = tf.train.load_checkpoint(str(folder))
+    return {n: reader.get_tensor(n) for n in reader.get_variable_to_shape_map()}
+
+
+@pytest.mark.parametrize("kind", ["SIGKILL", "SIGTERM"])
+def test_killed_command_resumes_to_the_same_weights(arguments, tmp_path, kind):
+    whole = subprocess.Popen([*arguments, f"--output={tmp_path}/whole"])
+    command = [*arguments, f"--output={tmp_path}/killed"]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as killed:
+        wait_for(tmp_path / "killed" / STATE, killed)
+        killed.send_signal(getattr(signal, kind))
+        assert killed.wait(60) != 0
+    assert not (tmp_path / "killed/checkpoint").exists()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    assert whole.wait(120) == 0
+    expected = checkpoint_arrays(tmp_path / "whole/checkpoint")
+    assert_same(checkpoint_arrays(tmp_path / "killed/checkpoint"), expected)
+    assert expected["global_step"] == 80
+
+
+def test_two_processes_take_the_steps_of_one(arguments, tmp_path):
+    def losses(name, *more):
+        result = subprocess.run(
+            [
+                *arguments,
+                "--epochs=4",
+                "--batch_size=20",
+                "--base_learning_rate=0.004",
+                f"--output={tmp_path}/{name}",
+            ]
+            + list(more),
+            env={**os.environ, "KERAS_BACKEND": "jax"},
+            capture_output=True,
+            text=True,
+        )
+        assert result.returncode == 0, result.stderr
+        # The processes greet each other on stdout before the answer.
+        return [
+            row["loss"] for row in json.loads(result.stdout.splitlines()[-1])["epochs"]
+        ]
+
+    alone = losses("one", "--parts=2")
+    together = losses("two", "--processes=2")
+    assert len(alone) == 4 and len(set(alone)) == 4
+    np.testing.assert_allclose(together, alone, rtol=1e-4)
+
+
+def test_trainings_in_other_threads_leave_signals_alone(new_model, photos, tmp_path):
+    recipe = dataclasses.replace(QUICK, epochs=1)
+    before = signal.getsignal(signal.SIGINT)
+    results = []
+    thread = threading.Thread(
+        target=lambda: results.append(
+            train.train(new_model(), photos, recipe, tmp_path).step
+        )
+    )
+    thread.start()
+    thread.join()
+    assert results == [3]
+    assert signal.getsignal(signal.SIGINT) is before

@@ -19,8 +19,12 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from edgetpu_lib.artifacts import InputError, atomic_path
+from edgetpu_lib.artifacts import InputError, atomic_path, data_file
 
+# Trained by this project; see the model card in data/README.md.
+SHIPPED = {
+    "efficientnet-edgetpu-S": "checkpoints/efficientnet-edgetpu-S-cifar10.tar.gz"
+}
 AVERAGE = "/ExponentialMovingAverage"
 
 # Layers of a block and the variable scopes the reference gave them, in its order of
@@ -117,6 +121,21 @@ def load_weights(
         kept=tuple(kept),
         ignored=tuple(sorted(set(shapes) - set(loaded))),
     )
+
+
+def shipped_checkpoint(model_name: str) -> Path | None:
+    """Return the checkpoint that ships for a model of the published width and depth.
+
+    Args:
+        model_name: any.
+
+    Returns:
+        The path; None where none ships.
+
+    Raises:
+        InputError: the file was not installed.
+    """
+    return data_file(SHIPPED[model_name]) if model_name in SHIPPED else None
 
 
 def save_model(model: keras.Model, path: str | Path) -> Path:

@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from edgetpu_lib import pixels, rendered
 from edgetpu_lib.artifacts import InputError
+from edgetpu_lib.records import Record
 
 PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
 RENDERED = "rendered_flowers"
@@ -33,16 +34,18 @@ class Photos:
     """Labelled photo files; labels and class names always travel together.
 
     Attributes:
-        paths: the files.
+        paths: the files, or `records.Record`s, which read like files.
         labels: int64 [number of photos], indices into `class_names`.
         class_names: one a class, sorted.
         data_dir: the folder they were listed from, as it was given.
+        skipped: one line for every damaged record that was left out, on request.
     """
 
-    paths: tuple[Path, ...]
+    paths: tuple[Path | Record, ...]
     labels: np.ndarray
     class_names: tuple[str, ...]
     data_dir: str = ""
+    skipped: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         """Return the number of photos."""
@@ -383,7 +386,7 @@ def list_digest(photos: Photos) -> str:
     return digest.hexdigest()
 
 
-def _digest(path) -> str:
+def _digest(path: Path | Record) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 

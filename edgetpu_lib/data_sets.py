@@ -8,7 +8,9 @@ Next: `train` and `fine_tune` learn from them, `evaluate` measures on them.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -16,8 +18,12 @@ from tqdm import tqdm
 from edgetpu_lib import data, records
 from edgetpu_lib.artifacts import InputError
 
-ON_ERROR = ("raise", "skip")
-_SHARD = re.compile(r"(train|validation|test)-(\d{5})-of-(\d{5})")
+UNDERSTOOD = (
+    "a folder of class folders, a folder of train-…-of-… shards, rendered_flowers, or"
+    " a set of TensorFlow Datasets such as tf_flowers"
+)
+_SHARD = re.compile(r"(train|validation)-(\d{5})-of-(\d{5})")
+_TFDS_NAME = re.compile(r"[a-z0-9_]+(/[\w.-]+)?(:[\d.*]+)?")
 
 
 def open_splits(
@@ -33,26 +39,62 @@ def open_splits(
     Args:
         name: "rendered_flowers", a folder of `train-…-of-…` shards, a folder of class
             folders, or the name of a TensorFlow Datasets set, such as "tf_flowers".
-        holdout_shards: of TFRecord shards, as `open_shards`.
-        on_error: of TFRecord shards, as `open_shards`.
+        holdout_shards: of a folder of shards, as `open_shards`.
+        on_error: of TFRecord files, as `open_shards`.
         images_per_class: of the rendered flowers.
         seed: of the split and of the rendered flowers.
 
     Returns:
-        "train", "test" and, unless the shards came without, "validation".
+        "train"; "test" if the set has one or none of its own splits; "validation" if
+        the set was split here or shards were held out.
 
     Raises:
         InputError: nothing is known by that name, or what it names cannot be used.
     """
+    if on_error not in ("raise", "skip"):
+        raise InputError(f"on_error={on_error!r} is unknown; use raise or skip")
     folder = Path(name)
     if folder.is_dir() and any(folder.glob("train-*-of-*")):
         return open_shards(folder, holdout_shards=holdout_shards, on_error=on_error)
     if holdout_shards:
-        raise InputError(f"{name} has no shards; leave holdout_shards out")
+        raise InputError(
+            f"{name} has no shards, so holdout_shards={holdout_shards} means nothing;"
+            " leave it out"
+        )
     if str(name) == data.RENDERED or folder.is_dir():
         photos = data.open_data_set(name, images_per_class=images_per_class, seed=seed)
         return data.split_photos(photos, seed=seed)
-    raise InputError(f"{name} is not a folder")
+    if _TFDS_NAME.fullmatch(str(name)):
+        splits = open_tfds(str(name), on_error=on_error)
+        return splits if "test" in splits else data.split_photos(splits["train"])
+    raise InputError(f"no data set at {name}; give {UNDERSTOOD}")
+
+
+def with_validation(
+    splits: dict[str, data.Photos], *, seed: int = 0
+) -> dict[str, data.Photos]:
+    """Return splits that have "validation" and "test", taken from "train" if need be.
+
+    Args:
+        splits: from `open_splits`.
+        seed: of the draw.
+
+    Raises:
+        InputError: a class has fewer than three different photos.
+    """
+    missing = {"validation", "test"} - splits.keys()
+    if not missing:
+        return splits
+    drawn = data.split_photos(splits["train"], seed=seed)
+    if "test" not in missing:
+        # What a test would have had stays in training.
+        indices = {str(path): i for i, path in enumerate(splits["train"].paths)}
+        held_out = {indices[str(path)] for path in drawn["validation"].paths}
+        rest = sorted(set(indices.values()) - held_out)
+        drawn["train"] = splits["train"].take(np.array(rest))
+    elif "validation" in splits:
+        raise InputError("the data set has no test split; add validation-… shards")
+    return {**splits, **{side: drawn[side] for side in {"train", *missing}}}
 
 
 def open_shards(
@@ -69,11 +111,12 @@ def open_shards(
             names, one a line, in `labels.txt` if there is one.
         holdout_shards: so many of the last training shards become "validation".
         first_label: stored label of the first class; 1 where 0 is the background.
-        on_error: "raise" stops at a damaged record, "skip" leaves it out.
+        on_error: "raise" stops at a damaged record, "skip" leaves it out and says so
+            in the photos' `skipped`.
 
     Returns:
         "train", "validation" if shards were held out, "test" from the validation
-        shards.
+        shards if there are any.
 
     Raises:
         InputError: shards are missing or damaged, or a label has no class.
@@ -90,16 +133,88 @@ def open_shards(
         shards["train"] = shards["train"][:-holdout_shards]
     if any(data_dir.glob("validation-*-of-*")):
         shards["test"] = _find_shards(data_dir, "validation")
-    found = {side: _scan(paths, on_error) for side, paths in shards.items()}
-    top = max(int(labels.max()) for _, labels in found.values())
-    names = _class_names(data_dir, first_label, top)
-    return {
-        side: data.Photos(places, labels - first_label, names, str(data_dir))
-        for side, (places, labels) in found.items()
+    path = data_dir / "labels.txt"
+    names = None
+    if path.is_file():
+        names = tuple(path.read_text(encoding="utf-8").splitlines()[first_label:])
+    return _open_records(
+        shards,
+        names,
+        str(data_dir),
+        image_key="image/encoded",
+        label_key="image/class/label",
+        first_label=first_label,
+        on_error=on_error,
+    )
+
+
+def open_tfds(name: str, *, on_error: str = "raise") -> dict[str, data.Photos]:
+    """Open a set of TensorFlow Datasets, prepared first if it is not yet.
+
+    Args:
+        name: as `tfds.load` takes it.
+        on_error: as `open_shards`.
+
+    Returns:
+        The set's own "train", "validation" and "test", as far as it has them; a
+        single held-out split is "test".
+
+    Raises:
+        InputError: the set is unknown, cannot be prepared, or is none of labelled
+            pictures.
+    """
+    try:
+        import tensorflow_datasets as tfds
+    except ImportError as error:
+        raise InputError(
+            f"{name} is no folder, and TensorFlow Datasets is not installed; give"
+            f" {UNDERSTOOD}, or `pip install tensorflow-datasets`"
+        ) from error
+    try:
+        builder = tfds.builder(name)
+    except (tfds.core.registered.DatasetNotFoundError, ValueError) as error:
+        raise InputError(f"no data set {name!r} is known; give {UNDERSTOOD}") from error
+    try:
+        builder.download_and_prepare()
+    except Exception as error:  # Every source of data fails in its own way.
+        raise InputError(
+            f"{name} could not be prepared ({type(error).__name__}); prepare it where"
+            f" there is internet and copy the result to {builder.data_dir}"
+        ) from error
+    features = builder.info.features
+    if not {"image", "label"} <= set(features) or "train" not in builder.info.splits:
+        raise InputError(f"{name} has no labelled training pictures; use another set")
+    shards = {
+        side: [Path(path) for path in builder.info.splits[split].filepaths]
+        for side, split in _sides(name, set(builder.info.splits)).items()
     }
+    return _open_records(
+        shards,
+        tuple(features["label"].names),
+        name,
+        image_key="image",
+        label_key="label",
+        first_label=0,
+        on_error=on_error,
+    )
+
+
+def _sides(name: str, splits: set[str]) -> dict[str, str]:
+    """Return which of a set's own splits is "train", "validation" and "test"."""
+    if name.startswith("imagenet"):
+        splits = splits - {"test"}  # its labels are not public
+    sides = {side: side for side in ("train", "validation", "test") if side in splits}
+    if "test" not in sides and "validation" in sides:
+        sides["test"] = sides.pop("validation")
+    return sides
 
 
 def _find_shards(data_dir: Path, side: str) -> list[Path]:
+    """Return all shards of a split.
+
+    Raises:
+        InputError: there is none, or some are missing.
+    """
     paths = sorted(data_dir.glob(f"{side}-*-of-*"))
     matches = [_SHARD.fullmatch(path.name) for path in paths]
     if not paths or not all(matches):
@@ -107,7 +222,7 @@ def _find_shards(data_dir: Path, side: str) -> list[Path]:
             f"{data_dir} holds no {side}-00000-of-… shards; check the path"
         )
     totals = {int(match[3]) for match in matches}
-    if len(totals) > 1 or totals != {len(paths)}:
+    if totals != {len(paths)}:
         raise InputError(
             f"{data_dir} holds {len(paths)} {side} shards but their names say"
             f" {', '.join(map(str, sorted(totals)))}; copy the missing ones"
@@ -115,21 +230,73 @@ def _find_shards(data_dir: Path, side: str) -> list[Path]:
     return paths
 
 
-def _scan(shards: list[Path], on_error: str) -> tuple[tuple, np.ndarray]:
-    places, labels = [], []
+def _open_records(
+    shards: dict[str, list[Path]],
+    names: tuple[str, ...] | None,
+    data_dir: str,
+    *,
+    first_label: int,
+    on_error: str,
+    **keys: str,
+) -> dict[str, data.Photos]:
+    """Return the photos of every split; without names, labels are their own.
+
+    Raises:
+        InputError: a record is damaged, or its label has no class.
+    """
+    found: dict[str, Any] = {}
+    for side, paths in shards.items():
+        found[side] = _scan(paths, on_error, **keys)
+    top = max((label for p, labels, _ in found.values() for label in labels), default=0)
+    if names is None:
+        names = tuple(str(label) for label in range(first_label, top + 1))
+    splits = {}
+    for side, (places, labels, skipped) in found.items():
+        _check_labels(places, labels, first_label, names)
+        indices = np.array(labels, np.int64) - first_label
+        splits[side] = data.Photos(
+            tuple(places), indices, names, data_dir, tuple(skipped)
+        )
+    return splits
+
+
+def _scan(
+    shards: Iterable[Path], on_error: str, **keys: str
+) -> tuple[list[records.Record], list[int], list[str]]:
+    """Return places, stored labels, and what was skipped."""
+    places, labels, skipped = [], [], []
     for shard in tqdm(shards, "indexing", unit="shard", leave=False, delay=0.5):
-        for place, label in records.scan_shard(shard, label_key="image/class/label"):
-            if isinstance(label, InputError):
-                if on_error == "raise":
-                    raise label
-                continue
-            places.append(place)
-            labels.append(label)
-    return tuple(places), np.array(labels, np.int64)
+        try:
+            for place, label in records.scan_shard(shard, **keys):
+                if isinstance(label, InputError):
+                    _raise_or_note(label, on_error, skipped)
+                else:
+                    places.append(place)
+                    labels.append(label)
+        except records.LostError as error:
+            _raise_or_note(error, on_error, skipped)
+    return places, labels, skipped
 
 
-def _class_names(data_dir: Path, first_label: int, top: int) -> tuple[str, ...]:
-    path = data_dir / "labels.txt"
-    if not path.is_file():
-        return tuple(str(label) for label in range(first_label, top + 1))
-    return tuple(path.read_text().split("\n")[first_label:])
+def _raise_or_note(error: InputError, on_error: str, skipped: list[str]) -> None:
+    """Raise an error, or note it and go on, as the user chose."""
+    if on_error == "raise":
+        raise error
+    skipped.append(str(error))
+
+
+def _check_labels(
+    places: list, labels: list[int], first_label: int, names: tuple[str, ...]
+) -> None:
+    """Refuse a label without a class.
+
+    Raises:
+        InputError: it names the record.
+    """
+    last = first_label + len(names) - 1
+    for place, label in zip(places, labels, strict=True):
+        if not first_label <= label <= last:
+            raise InputError(
+                f"{place} has label {label}; {len(names)} classes are labelled"
+                f" {first_label} … {last}: check labels.txt and the background offset"
+            )

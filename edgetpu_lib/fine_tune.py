@@ -10,12 +10,13 @@ import dataclasses
 import math
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import keras
 import numpy as np
 from tqdm import tqdm
 
-from edgetpu_lib import build, data, pixels
+from edgetpu_lib import build, data, fast_layers, features, pixels
 from edgetpu_lib.artifacts import InputError
 
 
@@ -79,6 +80,7 @@ def fine_tune(
     *,
     pretrained: bool,
     config: FineTuneConfig | None = None,
+    cache_dir: str | Path | None = None,
 ) -> list[Epoch]:
     """Train `model` in place on photos; the weights of the best epoch are kept.
 
@@ -88,9 +90,11 @@ def fine_tune(
 
     Args:
         model: from `build.build_model`, with as many logits as there are classes.
-        splits: "train" and "validation", from `data.split_photos`.
+        splits: "train" and "validation", from `data_sets.open_splits`.
         pretrained: whether the model holds weights worth keeping.
         config: numbers; `None` takes the defaults.
+        cache_dir: keeps features, so that the first phase is quick the next time;
+            `None` keeps nothing.
 
     Returns:
         One row an epoch, in order. Best is the lowest validation loss of a phase.
@@ -128,8 +132,7 @@ def fine_tune(
     epochs = []
     build.zero_classifier(model)
     if pretrained:
-        centre = _windows(train_u8, image_size)
-        epochs += _train_head(model, centre, splits["train"].labels, validation, config)
+        epochs += _train_head(model, splits, config, cache_dir)
         blocks = count_blocks(model)
         freeze_until(model, f"block_{max(0, blocks - config.unfrozen_blocks)}")
     else:
@@ -224,16 +227,9 @@ def shuffled_batches(
             yield inputs[chosen], labels[chosen]
 
 
-def _windows(
-    images_u8: np.ndarray, size: int, rng: np.random.Generator | None = None
-) -> np.ndarray:
-    """Cut one window out of each picture: the centre, or a random one."""
-    slack = images_u8.shape[1] - size
-    count = len(images_u8)
-    if rng is None:
-        corners = np.full((count, 2), slack // 2)
-    else:
-        corners = rng.integers(0, slack + 1, (count, 2))
+def _windows(images_u8: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
+    """Cut a random window out of each picture."""
+    corners = rng.integers(0, images_u8.shape[1] - size + 1, (len(images_u8), 2))
     return np.stack(
         [
             image[top : top + size, left : left + size]
@@ -255,43 +251,32 @@ def _prepare_for_scratch(model: keras.Model) -> None:
 
 def _train_head(
     model: keras.Model,
-    images_u8: np.ndarray,
-    labels: np.ndarray,
-    validation: tuple[np.ndarray, np.ndarray],
+    splits: dict[str, data.Photos],
     config: FineTuneConfig,
+    cache_dir: str | Path | None,
 ) -> list[Epoch]:
     """Train the classifier on pooled features that are computed once."""
-    backbone = keras.Model(model.input, model.get_layer("head_flatten").output)
-    features = _features(backbone, images_u8)
-    validation = (_features(backbone, validation[0]), validation[1])
+    train, validation = (
+        features.pooled_features(model, splits[side], cache_dir=cache_dir)
+        for side in ("train", "validation")
+    )
     head = keras.Sequential(
         [
-            keras.Input(features.shape[1:]),
+            keras.Input(train.shape[1:]),
             model.get_layer("head_dropout"),
             model.get_layer("logits"),
         ]
     )
-    batches = shuffled_batches(features, labels, config.batch_size, config.seed)
+    labels = splits["train"].labels
     return _fit(
         head,
-        batches,
-        validation,
+        shuffled_batches(train, labels, config.batch_size, config.seed),
+        (validation, splits["validation"].labels),
         phase="classifier",
         epochs=config.head_epochs,
         learning_rate=config.head_learning_rate,
-        steps=_steps(features, config),
+        steps=_steps(train, config),
         patience=config.patience,
-    )
-
-
-def _features(backbone: keras.Model, images_u8: np.ndarray) -> np.ndarray:
-    """Return float32 [number, channels] pooled features."""
-    chunks = range(0, len(images_u8), 64)
-    return np.concatenate(
-        [
-            backbone.predict_on_batch(pixels.normalize(images_u8[start : start + 64]))
-            for start in tqdm(chunks, "features", unit="batch", leave=False)
-        ]
     )
 
 
@@ -349,6 +334,7 @@ def _fit(
     through a TensorFlow operation that sets a memory option under which every step is
     up to three times slower on a CPU.
     """
+    given, model = model, fast_layers.training_twin(model)
     _compile(model, learning_rate, steps * epochs)
     rows: list[Epoch] = []
     best_weights, best = model.get_weights(), 0
@@ -380,7 +366,7 @@ def _fit(
                 best_weights = model.get_weights()
             elif epoch - best >= patience:
                 break
-    model.set_weights(best_weights)
+    given.set_weights(best_weights)
     return rows
 
 

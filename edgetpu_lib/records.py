@@ -7,6 +7,7 @@ Next: `data_sets` gathers places, labels and names into photos like any others.
 from __future__ import annotations
 
 import dataclasses
+import os
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -80,7 +81,7 @@ def scan_shard(
         the error instead of the label.
 
     Raises:
-        InputError: a record's length is damaged or the file is cut, so that nothing
+        LostError: a record's length is damaged or the file is cut, so that nothing
             behind it can be found.
     """
     with open(shard, "rb") as stream:
@@ -91,7 +92,7 @@ def scan_shard(
             try:
                 payload = _check_payload(stream, length, record)
                 yield record, _label(payload, label_key, record)
-            except _CutError:
+            except LostError:
                 raise
             except InputError as error:
                 yield record, error
@@ -100,8 +101,8 @@ def scan_shard(
             stream.seek(offset)
 
 
-class _CutError(InputError):
-    """The file ends within a record."""
+class LostError(InputError):
+    """Nothing behind a record can be found."""
 
 
 def _read_payload(stream, record: Record) -> bytes:
@@ -111,10 +112,10 @@ def _read_payload(stream, record: Record) -> bytes:
 def _read_length(stream, record: Record) -> int:
     header = stream.read(_HEADER.size)
     if len(header) < _HEADER.size:
-        raise _CutError(f"{record} is cut short; copy the shard again")
+        raise LostError(f"{record} is cut short; copy the shard again")
     length, checksum = _HEADER.unpack(header)
     if checksum != _masked_checksum(header[:8]):
-        raise InputError(
+        raise LostError(
             f"{record} has a damaged length, nothing behind it can be read;"
             " copy the shard again"
         )
@@ -122,10 +123,11 @@ def _read_length(stream, record: Record) -> int:
 
 
 def _check_payload(stream, length: int, record: Record) -> bytes:
-    payload = stream.read(length)
+    left = os.fstat(stream.fileno()).st_size - stream.tell()
+    payload = stream.read(min(length, left))
     footer = stream.read(_FOOTER.size)
     if len(payload) < length or len(footer) < _FOOTER.size:
-        raise _CutError(f"{record} is cut short; copy the shard again")
+        raise LostError(f"{record} is cut short; copy the shard again")
     if _FOOTER.unpack(footer)[0] != _masked_checksum(payload):
         raise InputError(f"{record} has damaged data; copy the shard again")
     return payload

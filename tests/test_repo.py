@@ -30,6 +30,7 @@ STAGES = [
     "training_state",
     "fast_layers",
     "train",
+    "features",
     "fine_tune",
     "calibrate",
     "convert",

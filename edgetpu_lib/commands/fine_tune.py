@@ -17,7 +17,7 @@ from edgetpu_lib.commands import options
     "--data_dir",
     default="rendered_flowers",
     show_default=True,
-    help="Folder of class folders, or the embedded data set.",
+    help="Folder of class folders or of TFRecord shards, or a data set's name.",
 )
 @click.option(
     "--images_per_class",
@@ -25,6 +25,17 @@ from edgetpu_lib.commands import options
     default=200,
     show_default=True,
     help="Of the embedded data set.",
+)
+@options.flag(
+    "--pretrained",
+    default=True,
+    help="Start from --ckpt_dir, or from the checkpoint that ships (S only).",
+)
+@click.option(
+    "--cache_dir",
+    default="artifacts/features",
+    show_default=True,
+    help="Keeps features between runs.",
 )
 @click.option("--epochs", type=click.IntRange(1), default=12, show_default=True)
 @click.option("--batch_size", type=click.IntRange(1), default=16, show_default=True)
@@ -37,37 +48,53 @@ from edgetpu_lib.commands import options
 )
 @options.JSON
 def fine_tune(
-    data_dir, images_per_class, epochs, batch_size, seed, output, as_json, **network
+    data_dir,
+    images_per_class,
+    pretrained,
+    cache_dir,
+    epochs,
+    batch_size,
+    seed,
+    output,
+    as_json,
+    **network,
 ) -> None:
-    """Train on a folder of photos, from a checkpoint or from nothing.
+    """Train on photos, from a checkpoint or from nothing.
 
-    Without --ckpt_dir all layers start from random numbers; a small --image_size such
-    as 96 keeps that within minutes.
+    M and L, and S of another width, have no checkpoint that ships: without --ckpt_dir
+    all their layers start from random numbers. A small --image_size such as 96 keeps
+    that within minutes.
     """
     if not output.endswith(".keras"):
         raise InputError(f"--output={output} must end in .keras")
+    if network["ckpt_dir"] and not pretrained:
+        raise InputError("--ckpt_dir and --pretrained=False do not go together")
     require_writable(output)
+    from edgetpu_lib import fast_layers
+
+    fast_layers.prefer_onednn()
     options.start()
     import keras
 
-    from edgetpu_lib import checkpoint, data
+    from edgetpu_lib import checkpoint, data_sets
     from edgetpu_lib import evaluate as stage
     from edgetpu_lib import fine_tune as tuning
 
-    photos = data.open_data_set(data_dir, images_per_class=images_per_class)
-    splits = data.split_photos(photos, seed=seed)
+    splits = data_sets.with_validation(
+        data_sets.open_splits(data_dir, images_per_class=images_per_class, seed=seed),
+        seed=seed,
+    )
+    photos = splits["train"]
     keras.utils.set_random_seed(seed)
     model = options.build_network(network, num_classes=len(photos.class_names))
-    if network["ckpt_dir"]:
+    start = _start(network) if pretrained else None
+    if start:
         checkpoint.load_weights(
-            model,
-            network["ckpt_dir"],
-            use_ema=network["enable_ema"],
-            include_classifier=False,
+            model, start, use_ema=network["enable_ema"], include_classifier=False
         )
     config = tuning.FineTuneConfig(epochs=epochs, batch_size=batch_size, seed=seed)
     history = tuning.fine_tune(
-        model, splits, pretrained=bool(network["ckpt_dir"]), config=config
+        model, splits, pretrained=bool(start), config=config, cache_dir=cache_dir
     )
     scores = stage.predict_keras(model, splits["test"])
     metrics = dataclasses.asdict(stage.measure(scores, splits["test"].labels))
@@ -79,7 +106,7 @@ def fine_tune(
         class_names=photos.class_names,
         data_dir=str(Path(photos.data_dir).resolve()),
         seed=seed,
-        pretrained=network["ckpt_dir"],
+        pretrained=start and str(start),
         history=[dataclasses.asdict(epoch) for epoch in history],
         test=metrics,
     )
@@ -91,3 +118,14 @@ def fine_tune(
             f"test photos {metrics['images']}, top-1 {metrics['top1']:.2%}",
         ],
     )
+
+
+def _start(network: dict) -> str | Path | None:
+    """Return the checkpoint to start from: the one given, or the one that ships."""
+    from edgetpu_lib import checkpoint
+
+    given = network["ckpt_dir"]
+    changed = network["width_coefficient"] or network["depth_coefficient"]
+    if given or changed:
+        return given
+    return checkpoint.shipped_checkpoint(network["model_name"])

@@ -524,7 +524,7 @@ def test_relative_training_folder_is_recorded_for_good(
     def stand_in(model, splits, **options):
         return []
 
-    monkeypatch.setattr(train, "fine_tune", stand_in)
+    monkeypatch.setattr(fine_tune, "fine_tune", stand_in)
     output = tmp_path / "model.keras"
     code, _, err = run(
         *("fine-tune", "--data_dir=colours", "--width_coefficient=0.1"),
@@ -559,7 +559,7 @@ def test_tuned_integer_file_is_ready_for_a_device(tuned):
 
 
 def test_seed_decides_the_fresh_weights(run, class_folders, tmp_path, monkeypatch):
-    monkeypatch.setattr(train, "fine_tune", lambda *arguments, **options: [])
+    monkeypatch.setattr(fine_tune, "fine_tune", lambda *arguments, **options: [])
     kernels = []
     for number, seed in enumerate((1, 1, 2)):
         output = tmp_path / f"{number}.keras"
@@ -899,7 +899,7 @@ def test_interruption_keeps_the_earlier_model(
     def interrupt(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(train, "fine_tune", interrupt)
+    monkeypatch.setattr(fine_tune, "fine_tune", interrupt)
     code, out, err = run(
         *("fine-tune", f"--data_dir={class_folders}", "--width_coefficient=0.1"),
         *("--depth_coefficient=0.3", "--image_size=32", f"--output={output}"),

@@ -18,9 +18,9 @@ from edgetpu_lib import (
     checkpoint,
     convert,
     data,
+    fine_tune,
     interpreter,
     summary,
-    train,
 )
 from edgetpu_lib.cli import main
 
@@ -828,7 +828,7 @@ def test_damaged_test_photo_is_found_before_training(
             break
     trained = []
     monkeypatch.setattr(
-        train, "_fit", lambda *arguments, **options: trained.append(1) or []
+        fine_tune, "_fit", lambda *arguments, **options: trained.append(1) or []
     )
     line = one_error(
         run,
@@ -914,7 +914,7 @@ def test_interruption_keeps_the_earlier_model(
 # Help, and a process of its own.
 
 
-COMMANDS = ["classify", "export", "evaluate", "fine-tune", "check", "compile"]
+COMMANDS = ["classify", "export", "evaluate", "fine-tune", "train", "check", "compile"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

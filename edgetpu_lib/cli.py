@@ -17,6 +17,7 @@ from edgetpu_lib.commands import (
     compile,
     evaluate,
     export,
+    fetch,
     fine_tune,
     train,
 )
@@ -65,6 +66,7 @@ for command in (
     classify.classify,
     export.export,
     evaluate.evaluate,
+    fetch.fetch,
     fine_tune.fine_tune,
     train.train,
     check.check,

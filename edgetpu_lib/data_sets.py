@@ -54,7 +54,7 @@ def open_splits(
     if on_error not in ("raise", "skip"):
         raise InputError(f"on_error={on_error!r} is unknown; use raise or skip")
     folder = Path(name)
-    if folder.is_dir() and any(folder.glob("train-*-of-*")):
+    if has_shards(folder):
         return open_shards(folder, holdout_shards=holdout_shards, on_error=on_error)
     if holdout_shards:
         raise InputError(
@@ -68,6 +68,11 @@ def open_splits(
         splits = open_tfds(str(name), on_error=on_error)
         return splits if "test" in splits else data.split_photos(splits["train"])
     raise InputError(f"no data set at {name}; give {UNDERSTOOD}")
+
+
+def has_shards(folder: str | Path) -> bool:
+    """Return whether a folder holds TFRecord shards, with splits of their own."""
+    return any(Path(folder).glob("train-*-of-*"))
 
 
 def with_validation(

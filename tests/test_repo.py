@@ -17,6 +17,7 @@ MODULES = sorted(path.stem for path in PACKAGE.glob("*.py"))
 STAGES = [
     "specs",
     "build",
+    "fetch",
     "checkpoint",
     "checkpoint_writer",
     "timm_weights",

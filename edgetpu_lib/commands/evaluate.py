@@ -13,7 +13,7 @@ from edgetpu_lib.commands import options
 @click.command()
 @options.network_options
 @click.option("--model", help=".tflite or .keras file, instead of a checkpoint.")
-@click.option("--data_dir", required=True, help="Folder of class folders.")
+@click.option("--data_dir", required=True, help="Folder of class folders or shards.")
 @click.option(
     "--split",
     type=click.Choice(["all", "train", "validation", "test"]),
@@ -29,17 +29,16 @@ def evaluate(
     is_tflite = model and model.endswith(".tflite")
     keras_model = None if is_tflite else options.load_network(model, network)
     options.start()
-    from edgetpu_lib import data, interpreter
     from edgetpu_lib import evaluate as stage
+    from edgetpu_lib import interpreter
 
     if is_tflite:
         opened = interpreter.open_interpreter(model)
         classes = interpreter.output_contract(opened).shape[-1]
     else:
         classes = keras_model.output_shape[-1]
-    photos = data.list_photos(data_dir)
+    photos, split = options.open_photos(data_dir, split, record, "test")
     _check_classes(photos, record, classes, include_background_label)
-    photos, split = options.choose_split(photos, split, record, "test")
     if is_tflite:
         scores = stage.predict_tflite(model, photos)
     else:

@@ -19,7 +19,9 @@ from edgetpu_lib.commands import options
 @click.command()
 @options.network_options
 @click.option("--model", help=".keras file, instead of a checkpoint.")
-@click.option("--data_dir", help="Photos for calibration; labels do not matter.")
+@click.option(
+    "--data_dir", help="Folder of photos or TFRecord shards, for calibration."
+)
 @click.option(
     "--num_steps",
     type=click.IntRange(1),
@@ -70,8 +72,7 @@ def export(
     calibration = None
     if output_tflite and quantize:
         # Test photos must not set ranges.
-        photos = data.list_pictures(data_dir)
-        photos, _ = options.choose_split(photos, None, record, "train")
+        photos, _ = options.open_photos(data_dir, None, record, "train", labelled=False)
         calibration = data.calibration_photos(photos, num_steps, seed=seed)
     written = {}
     if output_saved_model_dir:

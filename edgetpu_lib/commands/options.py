@@ -116,20 +116,38 @@ def answer(content: dict, as_json: bool, lines: list[str]) -> None:
     print(json.dumps(content, ensure_ascii=False) if as_json else "\n".join(lines))
 
 
-def choose_split(
-    photos: Any, split: str | None, record: dict, default: str
+def open_photos(
+    data_dir: str,
+    split: str | None,
+    record: dict,
+    default: str,
+    *,
+    labelled: bool = True,
 ) -> tuple[Any, str]:
-    """Return some of the photos, and the name of the split they are.
+    """Return some of the photos in a folder, and the name of the split they are.
 
     Args:
-        photos: all of a folder.
-        split: asked for; `None` takes `default` if the record says that the model
-            was trained on part of this folder, else all photos.
+        data_dir: of class folders, of TFRecord shards, or of mere pictures.
+        split: asked for; `None` takes `default` if the folder has splits of its own
+            or the record says that the model was trained on part of it, else all.
         record: of the model.
         default: a split that does not mix training and test.
-    """
-    from edgetpu_lib import data
+        labelled: refuse mere pictures.
 
+    Raises:
+        InputError: the folder cannot be used, or has no such split.
+    """
+    from edgetpu_lib import data, data_sets
+
+    if data_sets.has_shards(data_dir):
+        splits = data_sets.open_splits(data_dir)
+        chosen = split or default
+        if chosen not in splits:
+            raise InputError(
+                f"{data_dir} has no split {chosen!r}; use {' or '.join(splits)}"
+            )
+        return splits[chosen], chosen
+    photos = (data.list_photos if labelled else data.list_pictures)(data_dir)
     trained_on = record.get("data_dir")
     trained_here = (
         trained_on and Path(trained_on).resolve() == Path(photos.data_dir).resolve()

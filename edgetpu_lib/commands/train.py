@@ -110,6 +110,10 @@ PRECISIONS = ("float32", "mixed_bfloat16")
     show_default=True,
     help="Folder for the state and, at the end, the checkpoint.",
 )
+@click.option(
+    "--output_tarball",
+    help="Also pack the averages, rounded to bfloat16, into this .tar.gz.",
+)
 @options.JSON
 def train(
     data_dir,
@@ -128,6 +132,7 @@ def train(
     process_id,
     parts,
     output,
+    output_tarball,
     as_json,
     **flags,
 ) -> None:
@@ -139,6 +144,8 @@ def train(
     recipe_flags = set(flags) - set(options.NETWORK_FLAGS)
     recipe_values = {name: flags.pop(name) for name in recipe_flags}
     require_writable(f"{output}/checkpoint")
+    if output_tarball:
+        require_writable(output_tarball)
     if (processes or 1) > 1 and not coordinator:
         from edgetpu_lib import devices
 
@@ -203,6 +210,15 @@ def train(
         averages=trained.averages,
         global_step=trained.step,
     )
+    if output_tarball:
+        checkpoint_writer.save_weights(
+            model,
+            output_tarball,
+            averages=trained.averages,
+            global_step=trained.step,
+            only_averages=True,
+            round_to_bfloat16=True,
+        )
     history = [dataclasses.asdict(row) for row in trained.history]
     save_record(
         target,

@@ -914,7 +914,16 @@ def test_interruption_keeps_the_earlier_model(
 # Help, and a process of its own.
 
 
-COMMANDS = ["classify", "export", "evaluate", "fine-tune", "train", "check", "compile"]
+COMMANDS = [
+    "classify",
+    "export",
+    "evaluate",
+    "fine-tune",
+    "train",
+    "check",
+    "compile",
+    "fetch",
+]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -914,16 +914,7 @@ def test_interruption_keeps_the_earlier_model(
 # Help, and a process of its own.
 
 
-COMMANDS = [
-    "classify",
-    "export",
-    "evaluate",
-    "fine-tune",
-    "train",
-    "check",
-    "compile",
-    "fetch",
-]
+COMMANDS = "classify export evaluate fine-tune train fetch check compile".split()
 
 
 @pytest.mark.parametrize("command", COMMANDS)

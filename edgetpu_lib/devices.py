@@ -36,11 +36,11 @@ def distribute(
 ) -> int:
     """Join the other processes, if there are any, and use all devices.
 
-    Call it before any model is built. On a TPU pod slice all arguments may be left
-    out: JAX asks the slice.
+    Call it before any model is built.
 
     Args:
-        coordinator: address and port of the first process, "10.0.0.2:8476".
+        coordinator: address and port of the first process, "10.0.0.2:8476"; "auto" on
+            a TPU pod slice, which JAX asks for all three; `None` for a lone process.
         processes: how many there are.
         process_id: which of them this is, from 0.
 
@@ -55,7 +55,9 @@ def distribute(
             f"several devices need JAX, Keras runs on {keras.backend.backend()}; set"
             " KERAS_BACKEND=jax and install jax for your devices"
         )
-    if processes != 1:
+    if coordinator == "auto":
+        keras.distribution.initialize()
+    elif coordinator:
         keras.distribution.initialize(coordinator, processes, process_id)
     distribution = keras.distribution.DataParallel(auto_shard_dataset=False)
     keras.distribution.set_distribution(distribution)

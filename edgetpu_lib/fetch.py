@@ -1,272 +1,412 @@
-"""Fetch a published checkpoint once, safely.
+"""Download the published TensorFlow-1 checkpoints once, and trust only what was kept.
 
-Takes a model name; gives the folder of its checkpoint.
-Next: `checkpoint` fills the model from it. Works through cuts, stalls and lies; without
-a network it says what to do.
+Takes a model name; gives the folder of its checkpoint, from a cache where it can.
+Next: `checkpoint` loads it into the model.
 """
 
 from __future__ import annotations
 
 import gzip
-import hashlib
 import json
 import os
+import re
 import shutil
 import tarfile
 import time
-import urllib.parse
-import urllib.request
 import zlib
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import httpx
 from tqdm import tqdm
 
-from edgetpu_lib.artifacts import InputError, atomic_path, write_file
-from edgetpu_lib.specs import SPECS
+from edgetpu_lib import specs
+from edgetpu_lib.artifacts import (
+    InputError,
+    atomic_path,
+    read_record,
+    record_path,
+    require_writable,
+    save_record,
+    sha256_of,
+    write_file,
+)
 
 # Source: tensorflow/tpu models/official/efficientnet/edgetpu/README.md.
-PUBLISHED = "https://storage.googleapis.com/cloud-tpu-checkpoints/efficientnet"
+PUBLISHED_URL = "https://storage.googleapis.com/cloud-tpu-checkpoints/efficientnet"
 MIRROR_VARIABLE = "EDGETPU_CHECKPOINT_MIRROR"
-TIMEOUT_S = 30.0
-PAUSES_S = (1.0, 4.0, 15.0)
+# Several times what weights, averages and optimizer slots of the largest model take.
 MAX_UNPACKED_BYTES = 1 << 30
-MAX_FILES = 100
-_CHUNK = 1 << 16
+MAX_MEMBERS = 1000
+
+_CHUNK_BYTES = 1 << 20
+_WORTH_ANOTHER_TRY = {408, 416, 429}
+_REMEDY = (
+    "download it where there is internet and set"
+    f" {MIRROR_VARIABLE}=file:///its/folder, or pass --ckpt_dir"
+)
+_DAMAGED = (
+    tarfile.TarError,
+    gzip.BadGzipFile,
+    zlib.error,
+    EOFError,
+    ValueError,
+    OverflowError,
+    # One member is the folder of another, or the other way round.
+    FileExistsError,
+    IsADirectoryError,
+    NotADirectoryError,
+)
 
 
 def fetch_checkpoint(
     name: str,
     *,
     cache_dir: str | Path | None = None,
-    timeout_s: float = TIMEOUT_S,
-    pauses_s: tuple[float, ...] = PAUSES_S,
+    timeout_s: float = 20.0,
+    pauses_s: tuple[float, ...] = (1.0, 3.0, 9.0),
+    show_progress: bool = True,
 ) -> Path:
-    """Download a published checkpoint, unless it is here already.
+    """Return the folder of a published checkpoint; download it the first time.
 
-    `EDGETPU_CHECKPOINT_MIRROR` names another place of the same files, `http(s)://…` or
-    `file:///…`. The digest of the first download is kept and compared ever after.
+    An interrupted download goes on where it stopped. The SHA-256 of the first whole
+    download is kept in a record beside it, and all later ones must have the same.
 
     Args:
-        name: "efficientnet-edgetpu-S", "…-M" or "…-L".
-        cache_dir: keeps tarball, digest and folder; `None` takes
-            `~/.cache/edgetpu_lib`.
-        timeout_s: of connecting, and of silence while reading.
-        pauses_s: before each further attempt.
+        name: a key of `specs.SPECS`.
+        cache_dir: where downloads are kept; `None` is `~/.cache/edgetpu_lib`.
+        timeout_s: longest wait for a connection or for the next bytes, in seconds.
+        pauses_s: waits before the second, third, … attempt, in seconds.
+        show_progress: draw a bar with bytes and time left.
 
     Returns:
-        The folder, for `checkpoint.load_weights`.
+        The folder with `checkpoint` and `model.ckpt*`, for `checkpoint.load_weights`.
 
     Raises:
-        InputError: the name is unknown, the file cannot be had, differs from the
-            first download, or holds what a checkpoint must not.
+        InputError: the name is unknown, the file cannot be downloaded or written, its
+            digest is another than recorded, or it is no safe tarball of a checkpoint.
+
+    The environment variable `EDGETPU_CHECKPOINT_MIRROR` names another place for the
+    same files: a base URL that starts with http://, https:// or file:///.
     """
-    if name not in SPECS:
-        raise InputError(f"no checkpoint {name!r} is published; use {', '.join(SPECS)}")
-    cache = Path(cache_dir or Path.home() / ".cache" / "edgetpu_lib")
-    tarball = cache / f"{name}.tar.gz"
-    folder = cache / name
-    if not tarball.exists():
-        _download(_url(tarball.name), tarball, timeout_s, pauses_s)
-        shutil.rmtree(folder, ignore_errors=True)
-    digest = _check_digest(tarball)
-    if not folder.is_dir():
-        _unpack(tarball, folder)
-        write_file(_digest_path(tarball), json.dumps({"sha256": digest}).encode())
-    inner = [path for path in folder.iterdir() if path.is_dir()]
-    return inner[0] if len(inner) == 1 else folder
-
-
-def _url(file_name: str) -> str:
-    base = os.environ.get(MIRROR_VARIABLE) or PUBLISHED
-    if not base.startswith(("http://", "https://", "file://")):
-        raise InputError(
-            f"{MIRROR_VARIABLE}={base} must begin with https://, http:// or file://"
-        )
-    return f"{base.rstrip('/')}/{file_name}"
-
-
-def _download(
-    url: str, target: Path, timeout_s: float, pauses_s: tuple[float, ...]
-) -> None:
-    """Bring a file from its URL; what a failed attempt got is kept for the next.
-
-    Raises:
-        InputError: no attempt brought it.
-    """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if url.startswith("file://"):
-        _copy(url, target)
-        return
-    partial = target.with_name(target.name + ".part")
-    for attempt in range(len(pauses_s) + 1):
-        try:
-            _attempt(url, partial, timeout_s)
-            partial.replace(target)
-            return
-        except _RetryableError as error:
-            reason = error
-        if attempt < len(pauses_s):
-            time.sleep(pauses_s[attempt])
-    raise InputError(
-        f"{url} could not be fetched ({reason}); fetch it where there is internet and"
-        f" set {MIRROR_VARIABLE}=file:///its/folder, or give --ckpt_dir"
-    ) from reason
-
-
-class _RetryableError(Exception):
-    """An attempt failed in a way that another may not."""
-
-
-def _copy(url: str, target: Path) -> None:
-    source = Path(urllib.request.url2pathname(urllib.parse.urlsplit(url).path))
-    if not source.is_file():
-        raise InputError(f"no file at {source}; check {MIRROR_VARIABLE}")
-    with atomic_path(target) as scratch:
-        shutil.copyfile(source, scratch)
-
-
-def _attempt(url: str, partial: Path, timeout_s: float) -> None:
-    """Read as much as is missing, once.
-
-    Raises:
-        _RetryableError: something broke on the way.
-        InputError: the server will never give the file.
-    """
-    have = partial.stat().st_size if partial.exists() else 0
-    headers = {"Accept-Encoding": "identity"}
-    if have:
-        headers["Range"] = f"bytes={have}-"
+    specs.model_spec(name)
+    cache = Path.home() / ".cache/edgetpu_lib" if cache_dir is None else Path(cache_dir)
+    folder, tarball = cache / name, cache / f"{name}.tar.gz"
+    recorded = read_record(tarball).get("sha256")
+    if tarball.is_file():
+        _require_digest(tarball, tarball, f"delete {tarball} to download it again")
+        if not (recorded and folder.is_dir()):
+            _unpack(tarball, folder)
+        if not recorded:
+            save_record(tarball)
+        return folder
+    url = _url(tarball.name)
+    part = tarball.with_name(tarball.name + ".part")
+    _bring(url, part, timeout_s, pauses_s, show_progress)
     try:
-        with httpx.stream(
-            "GET", url, headers=headers, timeout=timeout_s, follow_redirects=True
-        ) as answer:
-            if answer.status_code == 416:
-                partial.unlink()
-            total = _total_bytes(answer, have)
-            if answer.status_code == 200:
-                have = 0
-            _receive(answer, partial, have, total)
-    except (httpx.TransportError, httpx.StreamError) as error:
-        raise _RetryableError(f"{type(error).__name__}: {error}") from error
-    if partial.stat().st_size != total:
-        size = partial.stat().st_size
-        if size > total:
-            partial.unlink()
-        raise _RetryableError(f"{size} bytes came, {total} were promised")
+        trust = f"check {url}, or delete {record_path(tarball)} to trust the new file"
+        _require_digest(part, tarball, trust)
+    except InputError:
+        _discard(part)
+        raise
+    _unpack(part, folder)
+    # The tarball appears last: where it lies, the folder is whole.
+    part.replace(tarball)
+    _discard(part)
+    if not recorded:
+        save_record(tarball, url=url)
+    return folder
 
 
-def _total_bytes(answer: httpx.Response, have: int) -> int:
-    """Return how long the whole file is, as the answer says.
-
-    Raises:
-        _RetryableError: the server failed for now, or does not say.
-        InputError: the server refuses.
-    """
-    status = answer.status_code
-    if status == 416:
-        raise _RetryableError("the part kept is longer than the file")
-    if status in (408, 429) or status >= 500:
-        raise _RetryableError(f"the server answered {status}")
-    if status not in (200, 206):
-        raise InputError(
-            f"{answer.url} answered {status}; check {MIRROR_VARIABLE}, or give"
-            " --ckpt_dir"
-        )
-    try:
-        if status == 206:
-            unit, _, total = answer.headers["Content-Range"].partition("/")
-            if not unit.startswith(f"bytes {have}-"):
-                raise ValueError(unit)
-            return int(total)
-        return int(answer.headers["Content-Length"])
-    except (KeyError, ValueError) as error:
-        raise _RetryableError(f"the answer's length is unclear ({error})") from error
-
-
-def _receive(answer: httpx.Response, partial: Path, have: int, total: int) -> None:
-    with (
-        open(partial, "ab" if have else "wb") as file,
-        tqdm(
-            total=total,
-            initial=have,
-            desc=partial.name.removesuffix(".part"),
-            unit="B",
-            unit_scale=True,
-            leave=False,
-        ) as bar,
-    ):
-        for chunk in answer.iter_raw(_CHUNK):
-            file.write(chunk)
-            bar.update(len(chunk))
-
-
-def _digest_path(tarball: Path) -> Path:
-    return tarball.with_name(tarball.name + ".json")
-
-
-def _check_digest(tarball: Path) -> str:
-    """Return a tarball's SHA-256, which must be that of the first download.
+def _require_digest(path: Path, tarball: Path, remedy: str) -> None:
+    """Compare a file's digest with the one recorded for `tarball`, if there is one.
 
     Raises:
         InputError: they differ.
     """
-    digest = hashlib.sha256(tarball.read_bytes()).hexdigest()
-    record = _digest_path(tarball)
-    try:
-        known = json.loads(record.read_text(encoding="utf-8"))["sha256"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return digest
-    if known != digest:
+    recorded = read_record(tarball).get("sha256")
+    found = sha256_of(path)
+    if recorded and found != recorded:
         raise InputError(
-            f"{tarball} has SHA-256 {digest}, the first download had {known}; delete"
-            f" it to fetch it again, and {record.name} too if the new one is right"
+            f"{path} has SHA-256 {found}, but the first download had {recorded};"
+            f" {remedy}"
         )
-    return digest
+
+
+def _url(file_name: str) -> str:
+    """Return where a published file, or its mirror's copy, lies.
+
+    Raises:
+        InputError: the mirror is no usable URL.
+    """
+    base = os.environ.get(MIRROR_VARIABLE) or PUBLISHED_URL
+    try:
+        parts = urlsplit(base)
+        httpx.URL(base)
+    except (ValueError, httpx.InvalidURL):
+        parts = urlsplit("")
+    remote = parts.scheme in ("http", "https") and parts.hostname
+    local = parts.scheme == "file" and parts.netloc in ("", "localhost")
+    if not (remote or local):
+        raise InputError(
+            f"{MIRROR_VARIABLE}={base} is no base URL; start it with http://, https://"
+            " or file:///"
+        )
+    return f"{base.rstrip('/')}/{file_name}"
+
+
+def _bring(
+    url: str,
+    part: Path,
+    timeout_s: float,
+    pauses_s: tuple[float, ...],
+    show_progress: bool,
+) -> None:
+    """Make `part` the whole file at `url`, by download or by copy.
+
+    Raises:
+        InputError: the file cannot be had, or `part` cannot be written.
+    """
+    require_writable(part)
+    try:
+        if url.startswith("file:"):
+            _copy(url, part)
+        else:
+            _download(url, part, timeout_s, pauses_s, show_progress)
+    except OSError as error:
+        raise InputError(
+            f"cannot copy {url} to {part}: {error.strerror or error}; free some space"
+            " or choose another cache folder"
+        ) from error
+
+
+def _copy(url: str, part: Path) -> None:
+    source = Path(url2pathname(urlsplit(url).path))
+    if not source.is_file():
+        raise InputError(f"no file {source}; put it there, or change {MIRROR_VARIABLE}")
+    _discard(part)
+    shutil.copyfile(source, part)
+
+
+def _discard(part: Path) -> None:
+    part.unlink(missing_ok=True)
+    record_path(part).unlink(missing_ok=True)
+
+
+def _download(
+    url: str,
+    part: Path,
+    timeout_s: float,
+    pauses_s: tuple[float, ...],
+    show_progress: bool,
+) -> None:
+    """Download into `part`, with a new attempt after every pause.
+
+    Raises:
+        InputError: no attempt succeeded, or the server refuses.
+    """
+    # Bytes as they are stored: their number and digest are compared.
+    headers = {"Accept-Encoding": "identity"}
+    with httpx.Client(
+        timeout=timeout_s, follow_redirects=True, headers=headers
+    ) as client:
+        for pause_s in (*pauses_s, None):
+            try:
+                return _continue(client, url, part, show_progress)
+            except httpx.HTTPError as error:
+                if pause_s is None:
+                    reason = " ".join(str(error).split()) or type(error).__name__
+                    raise InputError(
+                        f"cannot download {url} ({reason}); try again later, or"
+                        f" {_REMEDY}"
+                    ) from error
+            time.sleep(pause_s)
+
+
+def _continue(client: httpx.Client, url: str, part: Path, show_progress: bool) -> None:
+    """Download what `part` lacks, in one attempt.
+
+    Raises:
+        httpx.HTTPError: another attempt may succeed.
+        InputError: no other attempt will.
+    """
+    known = read_record(part)
+    offset = part.stat().st_size if part.is_file() else 0
+    if known.get("url") != url:
+        known, offset = {}, 0
+    if offset and offset == known["size_bytes"]:
+        return
+    headers = {"Range": f"bytes={offset}-"} if offset else {}
+    if offset and known["validator"]:
+        headers["If-Range"] = known["validator"]
+    with client.stream("GET", url, headers=headers) as response:
+        _require_success(response, part)
+        if response.status_code == 206:
+            size_bytes = _size_if_continued(response, offset, known, part)
+        else:
+            offset, size_bytes = 0, _content_length(response)
+            facts = {"url": url, "validator": _validator(response)}
+            # In this order: old bytes never get the new validator.
+            _discard(part)
+            text = json.dumps({**facts, "size_bytes": size_bytes})
+            write_file(record_path(part), text.encode())
+        _append(response, part, offset, size_bytes, show_progress)
+
+
+def _require_success(response: httpx.Response, part: Path) -> None:
+    """Tell answers to use from those to try again and those to give up at.
+
+    Raises:
+        httpx.RemoteProtocolError: another attempt may succeed.
+        InputError: the server refuses.
+    """
+    status = response.status_code
+    if status in (200, 206):
+        return
+    if status == 416:
+        _discard(part)
+    if 400 <= status < 500 and status not in _WORTH_ANOTHER_TRY:
+        raise InputError(
+            f"{response.url} answers HTTP {status}; check {MIRROR_VARIABLE}, or"
+            f" {_REMEDY}"
+        )
+    raise httpx.RemoteProtocolError(f"HTTP {status}")
+
+
+def _size_if_continued(
+    response: httpx.Response, offset: int, known: dict, part: Path
+) -> int | None:
+    """Return the whole file's size, once the answer goes on where `part` stops.
+
+    Raises:
+        httpx.RemoteProtocolError: it does not; `part` is gone, for a fresh start.
+    """
+    said = response.headers.get("Content-Range", "")
+    match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", said)
+    before, now = known.get("validator"), _validator(response)
+    expected = known.get("size_bytes")
+    if match and match[2] != "*":
+        size_bytes = int(match[2])
+    else:
+        size_bytes = expected
+    continues = match and offset and int(match[1]) == offset
+    changed = (before and now and before != now) or expected not in (None, size_bytes)
+    if changed or not continues:
+        _discard(part)
+        raise httpx.RemoteProtocolError(f"another range than asked for: {said!r}")
+    return size_bytes
+
+
+def _content_length(response: httpx.Response) -> int | None:
+    length = response.headers.get("Content-Length", "")
+    return int(length) if length.isdecimal() else None
+
+
+def _validator(response: httpx.Response) -> str:
+    """Return what tells one version of the file from another, or an empty string."""
+    etag = response.headers.get("ETag", "")
+    # A weak one may not be sent in If-Range (RFC 9110, section 13.1.5).
+    strong = etag and not etag.startswith("W/")
+    return etag if strong else response.headers.get("Last-Modified", "")
+
+
+def _append(
+    response: httpx.Response,
+    part: Path,
+    offset: int,
+    size_bytes: int | None,
+    show_progress: bool,
+) -> None:
+    """Append an answer's bytes to `part` and verify the sum.
+
+    Raises:
+        httpx.RemoteProtocolError: bytes lack, or there are too many.
+    """
+    with (
+        open(part, "ab") as file,
+        tqdm(
+            desc=part.stem,
+            initial=offset,
+            total=size_bytes,
+            unit="B",
+            unit_scale=True,
+            leave=False,
+            disable=not show_progress,
+        ) as bar,
+    ):
+        for chunk in response.iter_raw(_CHUNK_BYTES):
+            file.write(chunk)
+            bar.update(len(chunk))
+        found = file.tell()
+    if size_bytes is None or found == size_bytes:
+        return
+    if found > size_bytes:
+        _discard(part)
+    raise httpx.RemoteProtocolError(f"{found} bytes instead of {size_bytes}")
 
 
 def _unpack(tarball: Path, folder: Path) -> None:
-    """Unpack a tarball of plain files, whole or not at all.
+    """Make `folder` the checkpoint that a tarball holds, whole or not at all.
 
     Raises:
-        InputError: it is damaged, too large, or holds more than plain files below the
-            folder.
+        InputError: the tarball is damaged, unsafe or holds no checkpoint, and is gone;
+            or the folder cannot be written.
     """
-    with atomic_path(folder) as scratch:
-        scratch.mkdir()
-        left = MAX_UNPACKED_BYTES
-        try:
-            with tarfile.open(tarball, "r:gz") as tar:
-                for number, member in enumerate(tar, start=1):
-                    left -= member.size
-                    _check_member(tarball, member, scratch, number, left)
-                    tar.extract(member, scratch, filter="data")
-        except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error) as error:
-            tarball.unlink()
-            raise InputError(
-                f"{tarball} was damaged and is deleted ({error}); fetch it again"
-            ) from error
+    try:
+        with atomic_path(folder) as scratch:
+            plain, unpacked = scratch.with_name("tar"), scratch.with_name("unpacked")
+            try:
+                _decompress(tarball, plain)
+                _extract(plain, unpacked)
+                _checkpoint_folder(unpacked).rename(scratch)
+            except _DAMAGED as error:
+                # Out of reach of `atomic_path`, which takes OSError for a full disk.
+                raise tarfile.TarError(" ".join(str(error).split())) from error
+    except tarfile.TarError as error:
+        _discard(tarball)
+        raise InputError(
+            f"{tarball.name.removesuffix('.part')} is no usable checkpoint ({error});"
+            f" it was deleted: try again, or check {MIRROR_VARIABLE}"
+        ) from error
 
 
-def _check_member(
-    tarball: Path, member: tarfile.TarInfo, folder: Path, number: int, left: int
-) -> None:
-    """Refuse what a checkpoint has no need of.
+def _decompress(tarball: Path, plain: Path) -> None:
+    """Write the tar inside a gzip file; headers inside it may lie, its size cannot."""
+    left = MAX_UNPACKED_BYTES
+    with gzip.open(tarball) as source, open(plain, "wb") as target:
+        while chunk := source.read(_CHUNK_BYTES):
+            left -= len(chunk)
+            if left < 0:
+                raise tarfile.TarError(f"more than {MAX_UNPACKED_BYTES} bytes")
+            target.write(chunk)
 
-    Raises:
-        InputError: it names the member.
-    """
-    target = (folder / member.name).resolve()
-    outside = folder.resolve() not in (target, *target.parents)
-    problem = (
-        ("more files than a checkpoint has", number > MAX_FILES),
-        ("more than a checkpoint's size", left < 0),
-        ("a path outside the folder", outside or ":" in member.name),
-        ("neither a file nor a folder", not (member.isfile() or member.isdir())),
-    )
-    for what, found in problem:
-        if found:
-            raise InputError(
-                f"{tarball} holds {what} ({member.name!r}) and was not unpacked; delete"
-                " it, and take another mirror"
-            )
+
+def _extract(plain: Path, target: Path) -> None:
+    """Extract an uncompressed tar once every member was found safe."""
+    with tarfile.open(plain, "r:") as tar:
+        members = []
+        for member in tar:
+            members.append(member)
+            if len(members) > MAX_MEMBERS:
+                raise tarfile.TarError(f"more than {MAX_MEMBERS} members")
+            _require_safe(member)
+        tar.extractall(target, members, filter="data")
+
+
+def _require_safe(member: tarfile.TarInfo) -> None:
+    # A sparse file unpacks to more than the tar holds.
+    plain = member.isreg() and not member.issparse()
+    if not (plain or member.isdir()):
+        raise tarfile.TarError(f"{member.name!r} is neither a plain file nor a folder")
+    # Colons and backslashes lead elsewhere on Windows.
+    outside = re.search(r"^/|(^|/)\.\.(/|$)|[:\\]", member.name)
+    if outside:
+        raise tarfile.TarError(f"{member.name!r} may lie outside the folder")
+
+
+def _checkpoint_folder(unpacked: Path) -> Path:
+    folders = {index.parent for index in unpacked.rglob("*.index")}
+    if len(folders) != 1:
+        raise tarfile.TarError(f"{len(folders)} checkpoints inside instead of one")
+    return folders.pop()

@@ -17,7 +17,7 @@ from matplotlib_inline.backend_inline import set_matplotlib_formats
 
 from edgetpu_lib import calibrate, summary
 from edgetpu_lib.deploy import Prediction
-from edgetpu_lib.train import Epoch
+from edgetpu_lib.fine_tune import Epoch
 
 # One colour a role, told apart by people with any colour vision (Okabe and Ito).
 BLUE, ORANGE, GREEN, PINK, GREY = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#767676"

@@ -310,7 +310,16 @@ def own_files():
             for path in ROOT.rglob("*")
             if path.is_file() and not hidden & set(path.relative_to(ROOT).parts)
         ]
-    binary = {".jpg", ".png", ".npz", ".tflite", ".keras", ".ico", ".safetensors"}
+    binary = {
+        ".jpg",
+        ".png",
+        ".npz",
+        ".tflite",
+        ".keras",
+        ".ico",
+        ".safetensors",
+        ".gz",
+    }
     return [path for path in files if path.suffix not in binary]
 
 

@@ -97,7 +97,10 @@ PRECISIONS = ("float32", "mixed_bfloat16")
     type=click.IntRange(1),
     help="So many processes train together; on this machine unless --coordinator.",
 )
-@click.option("--coordinator", help="Address and port of the first process.")
+@click.option(
+    "--coordinator",
+    help="Address and port of the first process; auto on a TPU pod slice.",
+)
 @click.option("--process_id", type=click.IntRange(0), help="Which process this is.")
 @click.option(
     "--parts",
@@ -165,7 +168,7 @@ def train(
     recipe = Recipe(**recipe_values)
     if coordinator or keras.backend.backend() == "jax":
         devices.distribute(
-            coordinator=coordinator, processes=processes or 1, process_id=process_id
+            coordinator=coordinator, processes=processes, process_id=process_id
         )
     keras.config.set_dtype_policy(precision)
     splits = data_sets.open_splits(
@@ -200,7 +203,7 @@ def train(
         keep_minutes=keep_minutes,
         keep_steps=keep_steps,
         on_error=on_error,
-        parts=parts or processes or 1,
+        parts=parts or devices.process()[1],
     )
     if devices.process()[0]:
         return

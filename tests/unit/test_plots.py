@@ -12,7 +12,7 @@ import pytest
 
 from edgetpu_lib import calibrate, plots, specs, summary
 from edgetpu_lib.deploy import Prediction
-from edgetpu_lib.train import Epoch
+from edgetpu_lib.fine_tune import Epoch
 
 
 @pytest.fixture(autouse=True)

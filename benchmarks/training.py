@@ -1,0 +1,223 @@
+"""Measure training: throughput against PyTorch, and the head against `fit`.
+
+    python benchmarks/training.py throughput [--torch_python=other/.venv/bin/python]
+    python benchmarks/training.py profile
+    python benchmarks/training.py head
+
+Both sides of a comparison run in turns in one call; medians and ratios are printed.
+PyTorch and timm are no dependency: give the Python of an environment that has them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+# A step as timm's own training script takes it: forward, loss, backward, RMSProp.
+TORCH = """
+import json, sys, time, torch, timm
+size, batch, steps = map(int, sys.argv[1:])
+torch.manual_seed(0)
+model = timm.create_model("efficientnet_es", num_classes=1000)
+model = model.to(memory_format=torch.channels_last).train()
+images = torch.randn(batch, 3, size, size).to(memory_format=torch.channels_last)
+labels = torch.randint(0, 1000, (batch,))
+optimizer = torch.optim.RMSprop(model.parameters(), 1e-4, momentum=0.9)
+loss = torch.nn.CrossEntropyLoss(label_smoothing=0.1)
+seconds = []
+for step in range(steps):
+    start = time.perf_counter()
+    optimizer.zero_grad()
+    loss(model(images), labels).backward()
+    optimizer.step()
+    seconds.append(time.perf_counter() - start)
+print(json.dumps(seconds[2:]))
+"""
+OURS = """
+import json, sys, time
+size, batch, steps, fast = map(int, sys.argv[1:])
+from edgetpu_lib import fast_layers
+if fast:
+    fast_layers.prefer_onednn()
+import keras, numpy as np
+from edgetpu_lib import build, recipe, train
+keras.utils.set_random_seed(0)
+model = build.build_model("efficientnet-edgetpu-S", num_classes=1000, image_size=size)
+if not fast:
+    fast_layers.training_twin = lambda model: model
+model = train._compiled_twin(model, recipe.Recipe(batch_size=batch), 1000)
+rng = np.random.default_rng(0)
+images = rng.normal(size=(batch, size, size, 3)).astype("float32")
+targets = np.eye(1000, dtype="float32")[rng.integers(0, 1000, batch)]
+seconds = []
+for step in range(steps):
+    start = time.perf_counter()
+    model.train_on_batch(images, targets)
+    seconds.append(time.perf_counter() - start)
+print(json.dumps(seconds[2:]))
+"""
+
+
+@click.group()
+def main() -> None:
+    pass
+
+
+@main.command()
+@click.option("--torch_python", help="Python of an environment with torch and timm.")
+@click.option("--steps", default=8)
+@click.option("--turns", default=3)
+def throughput(torch_python: str | None, steps: int, turns: int) -> None:
+    table = Table("pixels", "batch", "side", "photos/s", "ratio to the first")
+    for size, batch in ((96, 32), (224, 16)):
+        numbers = [str(size), str(batch), str(steps)]
+        sides = {
+            "plain Keras on TensorFlow": [sys.executable, "-c", OURS, *numbers, "0"],
+            "edgetpu_lib": [sys.executable, "-c", OURS, *numbers, "1"],
+        }
+        if torch_python:
+            sides = {"timm": [torch_python, "-c", TORCH, *numbers], **sides}
+        found = {side: [] for side in sides}
+        for _ in range(turns):
+            for side, command in sides.items():
+                found[side] += _run(command)
+        first = next(iter(sides))
+        for side, seconds in found.items():
+            rate = batch / statistics.median(seconds)
+            ratio = statistics.median(found[first]) / statistics.median(seconds)
+            table.add_row(str(size), str(batch), side, f"{rate:.1f}", f"{ratio:.2f}")
+    Console().print(table)
+
+
+def _run(command: list[str]) -> list[float]:
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise click.ClickException(done.stderr[-500:])
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@main.command()
+@click.option("--image_size", default=96)
+@click.option("--batch_size", default=32)
+@click.option("--steps", default=5)
+@click.option("--fast/--plain", default=True, help="With edgetpu_lib's layers.")
+def profile(image_size: int, batch_size: int, steps: int, fast: bool) -> None:
+    """Print where a step's time goes, by kind of operation."""
+    from edgetpu_lib import fast_layers
+
+    if fast:
+        fast_layers.prefer_onednn()
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
+    import collections
+    import tempfile
+
+    import keras
+    import numpy as np
+    import tensorflow as tf
+    from tensorflow.tsl.profiler.protobuf import xplane_pb2
+
+    from edgetpu_lib import build, recipe, train
+
+    if not fast:
+        fast_layers.training_twin = lambda model: model
+    keras.utils.set_random_seed(0)
+    model = build.build_model("efficientnet-edgetpu-S", image_size=image_size)
+    model = train._compiled_twin(model, recipe.Recipe(batch_size=batch_size), 1000)
+    images = np.zeros((batch_size, image_size, image_size, 3), np.float32)
+    targets = np.eye(1001, dtype=np.float32)[:batch_size]
+    for _ in range(2):
+        model.train_on_batch(images, targets)
+    with tempfile.TemporaryDirectory() as folder:
+        tf.profiler.experimental.start(folder)
+        start = time.perf_counter()
+        for _ in range(steps):
+            model.train_on_batch(images, targets)
+        wall = time.perf_counter() - start
+        tf.profiler.experimental.stop()
+        space = xplane_pb2.XSpace()
+        (path,) = Path(folder).rglob("*.xplane.pb")
+        space.ParseFromString(path.read_bytes())
+    totals: collections.Counter = collections.Counter()
+    for plane in space.planes:
+        names = {key: value.name for key, value in plane.event_metadata.items()}
+        for line in plane.lines:
+            for event in line.events:
+                name = names[event.metadata_id]
+                if ":" in name and "/" in name:
+                    totals[name.rsplit(":", 1)[1]] += event.duration_ps
+    table = Table("operation", "ms a step, summed over threads", "share")
+    whole = sum(totals.values())
+    for name, picoseconds in totals.most_common(14):
+        table.add_row(
+            name, f"{picoseconds / 1e9 / steps:.1f}", f"{picoseconds / whole:.0%}"
+        )
+    table.caption = f"{wall / steps * 1e3:.0f} ms a step"
+    Console().print(table)
+
+
+@main.command()
+@click.option("--data_dir", required=True, help="Folder of class folders.")
+@click.option("--image_size", default=64)
+@click.option("--epochs", default=10)
+@click.option("--batch_size", default=32)
+def head(data_dir: str, image_size: int, epochs: int, batch_size: int) -> None:
+    """Train the classifier for some epochs on features, and by `fit`."""
+    from edgetpu_lib import fast_layers
+
+    fast_layers.prefer_onednn()
+    import keras
+
+    from edgetpu_lib import build, data, features, fine_tune, pixels
+
+    photos = data.list_photos(data_dir)
+    classes = len(photos.class_names)
+
+    def new_model():
+        keras.utils.set_random_seed(0)
+        return build.build_model(
+            "efficientnet-edgetpu-S", num_classes=classes, image_size=image_size
+        )
+
+    start = time.perf_counter()
+    model = new_model()
+    rows = features.pooled_features(model, photos)
+    feature_pass_s = time.perf_counter() - start
+    classifier = keras.Sequential(
+        [keras.Input(rows.shape[1:]), *model.layers[-2:]]  # dropout, logits
+    )
+    steps = len(photos) // batch_size
+    fine_tune._compile(classifier, 1e-2, steps * epochs)
+    batches = fine_tune.shuffled_batches(rows, photos.labels, batch_size, 0)
+    for _ in range(epochs * steps):
+        classifier.train_on_batch(*next(batches))
+    ours_s = time.perf_counter() - start
+
+    start = time.perf_counter()
+    model = new_model()
+    for layer in model.layers[:-1]:
+        layer.trainable = False
+    fine_tune._compile(model, 1e-2, steps * epochs)
+    images = pixels.normalize(data.load_pixels(photos, image_size))
+    model.fit(images, photos.labels, batch_size, epochs, verbose=0)
+    fit_s = time.perf_counter() - start
+    table = Table("side", "seconds", "ratio")
+    table.add_row("fit on a frozen backbone", f"{fit_s:.1f}", "1.0")
+    table.add_row(
+        f"features once ({feature_pass_s:.1f} s), then the head",
+        f"{ours_s:.1f}",
+        f"{fit_s / ours_s:.1f}",
+    )
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()

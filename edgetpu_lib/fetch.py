@@ -15,6 +15,7 @@ import tarfile
 import time
 import zlib
 from pathlib import Path
+from typing import NoReturn
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
@@ -46,18 +47,10 @@ _REMEDY = (
     "download it where there is internet and set"
     f" {MIRROR_VARIABLE}=file:///its/folder, or pass --ckpt_dir"
 )
-_DAMAGED = (
-    tarfile.TarError,
-    gzip.BadGzipFile,
-    zlib.error,
-    EOFError,
-    ValueError,
-    OverflowError,
-    # One member is the folder of another, or the other way round.
-    FileExistsError,
-    IsADirectoryError,
-    NotADirectoryError,
-)
+# The last three: one member is the folder of another, or the other way round.
+_DAMAGED = (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, ValueError)
+_DAMAGED += (OverflowError, RecursionError)
+_DAMAGED += (FileExistsError, IsADirectoryError, NotADirectoryError)
 
 
 def fetch_checkpoint(
@@ -93,44 +86,30 @@ def fetch_checkpoint(
     specs.model_spec(name)
     cache = Path.home() / ".cache/edgetpu_lib" if cache_dir is None else Path(cache_dir)
     folder, tarball = cache / name, cache / f"{name}.tar.gz"
+    part = tarball.with_name(tarball.name + ".part")
     recorded = read_record(tarball).get("sha256")
     if tarball.is_file():
-        _require_digest(tarball, tarball, f"delete {tarball} to download it again")
+        _require_digest(tarball, recorded, record_path(tarball))
         if not (recorded and folder.is_dir()):
             _unpack(tarball, folder)
-        if not recorded:
-            save_record(tarball)
-        return folder
-    url = _url(tarball.name)
-    part = tarball.with_name(tarball.name + ".part")
-    _bring(url, part, timeout_s, pauses_s, show_progress)
-    try:
-        trust = f"check {url}, or delete {record_path(tarball)} to trust the new file"
-        _require_digest(part, tarball, trust)
-    except InputError:
+    else:
+        _bring(_url(tarball.name), part, timeout_s, pauses_s, not show_progress)
+        _require_digest(part, recorded, record_path(tarball))
+        _unpack(part, folder)
+        # The tarball appears last: where it lies, the folder is whole.
+        part.replace(tarball)
         _discard(part)
-        raise
-    _unpack(part, folder)
-    # The tarball appears last: where it lies, the folder is whole.
-    part.replace(tarball)
-    _discard(part)
     if not recorded:
-        save_record(tarball, url=url)
+        save_record(tarball)
     return folder
 
 
-def _require_digest(path: Path, tarball: Path, remedy: str) -> None:
-    """Compare a file's digest with the one recorded for `tarball`, if there is one.
-
-    Raises:
-        InputError: they differ.
-    """
-    recorded = read_record(tarball).get("sha256")
+def _require_digest(path: Path, recorded: str | None, record: Path) -> None:
     found = sha256_of(path)
     if recorded and found != recorded:
         raise InputError(
             f"{path} has SHA-256 {found}, but the first download had {recorded};"
-            f" {remedy}"
+            f" delete {path} to download it again, or {record} to trust the new file"
         )
 
 
@@ -142,13 +121,11 @@ def _url(file_name: str) -> str:
     """
     base = os.environ.get(MIRROR_VARIABLE) or PUBLISHED_URL
     try:
-        parts = urlsplit(base)
-        httpx.URL(base)
-    except (ValueError, httpx.InvalidURL):
-        parts = urlsplit("")
-    remote = parts.scheme in ("http", "https") and parts.hostname
-    local = parts.scheme == "file" and parts.netloc in ("", "localhost")
-    if not (remote or local):
+        url = httpx.URL(base)
+    except httpx.InvalidURL:
+        url = httpx.URL("")
+    remote = url.scheme in ("http", "https") and url.host
+    if not remote and not (url.scheme == "file" and url.host in ("", "localhost")):
         raise InputError(
             f"{MIRROR_VARIABLE}={base} is no base URL; start it with http://, https://"
             " or file:///"
@@ -157,11 +134,7 @@ def _url(file_name: str) -> str:
 
 
 def _bring(
-    url: str,
-    part: Path,
-    timeout_s: float,
-    pauses_s: tuple[float, ...],
-    show_progress: bool,
+    url: str, part: Path, timeout_s: float, pauses_s: tuple[float, ...], silent: bool
 ) -> None:
     """Make `part` the whole file at `url`, by download or by copy.
 
@@ -169,11 +142,15 @@ def _bring(
         InputError: the file cannot be had, or `part` cannot be written.
     """
     require_writable(part)
+    # Bytes as they are stored: their number and digest are compared.
+    headers = {"Accept-Encoding": "identity"}
+    options = {"timeout": timeout_s, "follow_redirects": True, "headers": headers}
     try:
         if url.startswith("file:"):
-            _copy(url, part)
-        else:
-            _download(url, part, timeout_s, pauses_s, show_progress)
+            _copy(Path(url2pathname(urlsplit(url).path)), part)
+            return
+        with httpx.Client(**options) as client:
+            _download(client, url, part, pauses_s, silent)
     except OSError as error:
         raise InputError(
             f"cannot copy {url} to {part}: {error.strerror or error}; free some space"
@@ -181,10 +158,9 @@ def _bring(
         ) from error
 
 
-def _copy(url: str, part: Path) -> None:
-    source = Path(url2pathname(urlsplit(url).path))
+def _copy(source: Path, part: Path) -> None:
     if not source.is_file():
-        raise InputError(f"no file {source}; put it there, or change {MIRROR_VARIABLE}")
+        raise InputError(f"no file {source}; put it there or change {MIRROR_VARIABLE}")
     _discard(part)
     shutil.copyfile(source, part)
 
@@ -195,36 +171,26 @@ def _discard(part: Path) -> None:
 
 
 def _download(
+    client: httpx.Client,
     url: str,
     part: Path,
-    timeout_s: float,
     pauses_s: tuple[float, ...],
-    show_progress: bool,
+    silent: bool,
 ) -> None:
-    """Download into `part`, with a new attempt after every pause.
-
-    Raises:
-        InputError: no attempt succeeded, or the server refuses.
-    """
-    # Bytes as they are stored: their number and digest are compared.
-    headers = {"Accept-Encoding": "identity"}
-    with httpx.Client(
-        timeout=timeout_s, follow_redirects=True, headers=headers
-    ) as client:
-        for pause_s in (*pauses_s, None):
-            try:
-                return _continue(client, url, part, show_progress)
-            except httpx.HTTPError as error:
-                if pause_s is None:
-                    reason = " ".join(str(error).split()) or type(error).__name__
-                    raise InputError(
-                        f"cannot download {url} ({reason}); try again later, or"
-                        f" {_REMEDY}"
-                    ) from error
-            time.sleep(pause_s)
+    """Download into `part`, with a new attempt after every pause."""
+    for pause_s in (*pauses_s, None):
+        try:
+            return _continue(client, url, part, silent)
+        except httpx.HTTPError as error:
+            if pause_s is None:
+                reason = " ".join(str(error).split()) or type(error).__name__
+                raise InputError(
+                    f"cannot download {url} ({reason}); try again later, or {_REMEDY}"
+                ) from error
+        time.sleep(pause_s)
 
 
-def _continue(client: httpx.Client, url: str, part: Path, show_progress: bool) -> None:
+def _continue(client: httpx.Client, url: str, part: Path, silent: bool) -> None:
     """Download what `part` lacks, in one attempt.
 
     Raises:
@@ -241,29 +207,18 @@ def _continue(client: httpx.Client, url: str, part: Path, show_progress: bool) -
     if offset and known["validator"]:
         headers["If-Range"] = known["validator"]
     with client.stream("GET", url, headers=headers) as response:
-        _require_success(response, part)
         if response.status_code == 206:
             size_bytes = _size_if_continued(response, offset, known, part)
+        elif response.status_code == 200:
+            offset, size_bytes = 0, _start_over(response, url, part)
         else:
-            offset, size_bytes = 0, _content_length(response)
-            facts = {"url": url, "validator": _validator(response)}
-            # In this order: old bytes never get the new validator.
-            _discard(part)
-            text = json.dumps({**facts, "size_bytes": size_bytes})
-            write_file(record_path(part), text.encode())
-        _append(response, part, offset, size_bytes, show_progress)
+            _refuse(response, part)
+        _append(response, part, offset, size_bytes, silent)
 
 
-def _require_success(response: httpx.Response, part: Path) -> None:
-    """Tell answers to use from those to try again and those to give up at.
-
-    Raises:
-        httpx.RemoteProtocolError: another attempt may succeed.
-        InputError: the server refuses.
-    """
+def _refuse(response: httpx.Response, part: Path) -> NoReturn:
+    """Tell answers to try again from those to give up at."""
     status = response.status_code
-    if status in (200, 206):
-        return
     if status == 416:
         _discard(part)
     if 400 <= status < 500 and status not in _WORTH_ANOTHER_TRY:
@@ -274,33 +229,33 @@ def _require_success(response: httpx.Response, part: Path) -> None:
     raise httpx.RemoteProtocolError(f"HTTP {status}")
 
 
+def _start_over(response: httpx.Response, url: str, part: Path) -> int | None:
+    """Forget what came before; return the file's size if the server tells it."""
+    length = response.headers.get("Content-Length", "")
+    size_bytes = int(length) if length.isdecimal() else None
+    known = {"url": url, "validator": _validator(response), "size_bytes": size_bytes}
+    # In this order: old bytes never get the new validator.
+    _discard(part)
+    write_file(record_path(part), json.dumps(known).encode())
+    return size_bytes
+
+
 def _size_if_continued(
     response: httpx.Response, offset: int, known: dict, part: Path
-) -> int | None:
-    """Return the whole file's size, once the answer goes on where `part` stops.
+) -> int:
+    """Return the file's size, once the answer goes on where `part` stops.
 
     Raises:
         httpx.RemoteProtocolError: it does not; `part` is gone, for a fresh start.
     """
     said = response.headers.get("Content-Range", "")
-    match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", said)
-    before, now = known.get("validator"), _validator(response)
-    expected = known.get("size_bytes")
-    if match and match[2] != "*":
-        size_bytes = int(match[2])
-    else:
-        size_bytes = expected
+    match = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", said)
     continues = match and offset and int(match[1]) == offset
-    changed = (before and now and before != now) or expected not in (None, size_bytes)
-    if changed or not continues:
-        _discard(part)
-        raise httpx.RemoteProtocolError(f"another range than asked for: {said!r}")
-    return size_bytes
-
-
-def _content_length(response: httpx.Response) -> int | None:
-    length = response.headers.get("Content-Length", "")
-    return int(length) if length.isdecimal() else None
+    same = _validator(response) in ("", known.get("validator"))
+    if continues and same and known["size_bytes"] in (None, int(match[2])):
+        return int(match[2])
+    _discard(part)
+    raise httpx.RemoteProtocolError(f"another range than asked for: {said!r}")
 
 
 def _validator(response: httpx.Response) -> str:
@@ -316,34 +271,22 @@ def _append(
     part: Path,
     offset: int,
     size_bytes: int | None,
-    show_progress: bool,
+    silent: bool,
 ) -> None:
-    """Append an answer's bytes to `part` and verify the sum.
-
-    Raises:
-        httpx.RemoteProtocolError: bytes lack, or there are too many.
-    """
-    with (
-        open(part, "ab") as file,
-        tqdm(
-            desc=part.stem,
-            initial=offset,
-            total=size_bytes,
-            unit="B",
-            unit_scale=True,
-            leave=False,
-            disable=not show_progress,
-        ) as bar,
-    ):
-        for chunk in response.iter_raw(_CHUNK_BYTES):
+    """Append an answer's bytes to `part` and verify the sum."""
+    bar = tqdm(
+        desc=part.stem, initial=offset, total=size_bytes, unit="B", unit_scale=True,
+        leave=False, disable=silent,
+    )  # fmt: skip
+    with bar, open(part, "ab") as file:
+        for chunk in response.iter_raw():
             file.write(chunk)
             bar.update(len(chunk))
         found = file.tell()
-    if size_bytes is None or found == size_bytes:
-        return
-    if found > size_bytes:
+    if size_bytes is not None and found > size_bytes:
         _discard(part)
-    raise httpx.RemoteProtocolError(f"{found} bytes instead of {size_bytes}")
+    if size_bytes not in (None, found):
+        raise httpx.RemoteProtocolError(f"{found} bytes instead of {size_bytes}")
 
 
 def _unpack(tarball: Path, folder: Path) -> None:
@@ -364,7 +307,7 @@ def _unpack(tarball: Path, folder: Path) -> None:
                 # Out of reach of `atomic_path`, which takes OSError for a full disk.
                 raise tarfile.TarError(" ".join(str(error).split())) from error
     except tarfile.TarError as error:
-        _discard(tarball)
+        tarball.unlink()
         raise InputError(
             f"{tarball.name.removesuffix('.part')} is no usable checkpoint ({error});"
             f" it was deleted: try again, or check {MIRROR_VARIABLE}"

@@ -1,5 +1,6 @@
 """Written checkpoints: the reference's own format, whole or not at all."""
 
+import contextlib
 import errno
 import resource
 import tarfile
@@ -311,26 +312,28 @@ def test_file_in_the_way_of_a_folder_is_kept(trained, tmp_path):
     assert str(tmp_path / "c") in refused(trained, tmp_path / "c")
 
 
-@pytest.fixture(params=["data", "state", "archive"])
-def full_disk(request, monkeypatch):
+@contextlib.contextmanager
+def full_disk(kind):
     """Fail as a full disk does, at one of the files that are written."""
 
     def no_space(*args, **options):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    if request.param == "data":
-        # The operating system itself refuses TensorFlow's file.
-        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
-        yield
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        return
-    with monkeypatch.context() as patch:
-        if request.param == "state":
+    with pytest.MonkeyPatch.context() as patch:
+        if kind == "state":
             patch.setattr(Path, "write_text", no_space)
-        else:
+        elif kind == "archive":
             patch.setattr(checkpoint_writer.tarfile.TarFile, "addfile", no_space)
-        yield
+        else:
+            # The operating system itself refuses TensorFlow's file. For this block
+            # alone: the report of the tests may be a longer file.
+            limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
+        try:
+            yield
+        finally:
+            if kind == "data":
+                resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 @pytest.fixture(params=[False, True], ids=["new", "replaced"])
@@ -342,8 +345,10 @@ def earlier(request, trained, tmp_path):
     return path
 
 
-def test_full_disk_leaves_nothing(earlier, full_disk, trained):
-    message = refused(trained, earlier, global_step=12)
+@pytest.mark.parametrize("kind", ["data", "state", "archive"])
+def test_full_disk_leaves_nothing(earlier, trained, kind):
+    with full_disk(kind):
+        message = refused(trained, earlier, global_step=12)
     assert str(earlier) in message
     assert "{{" not in message
     assert ".partial" not in message

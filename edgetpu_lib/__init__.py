@@ -1,8 +1,8 @@
-"""EfficientNet-EdgeTPU: build, fine-tune, quantize, evaluate, deploy.
+"""EfficientNet-EdgeTPU: build, train, fine-tune, quantize, evaluate, deploy.
 
 The way of the data, one module a stage:
-specs → build → checkpoint → data → train → convert → evaluate → deploy.
-Helpers: artifacts, pixels, interpreter, summary, plots, rendered.
+specs → build → checkpoint → data → train → fine_tune → convert → check → evaluate →
+deploy. What each of these stands on, and the helpers, are listed in README.md.
 """
 
 import os

@@ -223,6 +223,7 @@ def train(
             round_to_bfloat16=True,
         )
     history = [dataclasses.asdict(row) for row in trained.history]
+    skipped = (*photos.skipped, *trained.skipped)
     save_record(
         target,
         model_name=model.name,
@@ -233,14 +234,19 @@ def train(
         seed=seed,
         recipe=dataclasses.asdict(recipe),
         history=history,
-        skipped=trained.skipped,
+        skipped=skipped,
     )
     last = trained.history[-1]
     options.answer(
-        {"checkpoint": str(target), "step": trained.step, "epochs": history},
+        {
+            "checkpoint": str(target),
+            "step": trained.step,
+            "epochs": history,
+            "skipped": skipped,
+        },
         as_json,
         [
-            *(f"skipped: {line}" for line in trained.skipped),
+            *(f"skipped: {line}" for line in skipped),
             f"wrote {target}, step {trained.step}, loss {last.loss:.3f}",
         ],
     )

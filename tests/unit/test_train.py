@@ -317,3 +317,23 @@ def test_trainings_in_other_threads_leave_signals_alone(new_model, photos, tmp_p
     thread.join()
     assert results == [3]
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_command_tells_what_it_skipped(slim, damaged, tmp_path, capfd):
+    from edgetpu_lib import cli
+
+    recipe = "--epochs=1 --batch_size=7 --on_error=skip --json"
+    folder = f"--data_dir={damaged.data_dir}"
+    tarball = tmp_path / "averages.tar.gz"
+    code = cli.main(
+        ["train", *slim, folder, *recipe.split(), f"--output={tmp_path}/out"]
+        + [f"--output_tarball={tarball}"]
+    )
+    out, _ = capfd.readouterr()
+    answer = json.loads(out)
+    assert code == 0
+    trained_on = {str(path) for path in data.split_photos(damaged)["train"].paths}
+    bad = {f"{damaged.data_dir}/{name}" for name in ("blue/00.jpg", "red/03.png")}
+    assert len(answer["skipped"]) == len(bad & trained_on) > 0
+    assert answer["step"] == 3
+    assert tarball.stat().st_size > 1000

@@ -149,7 +149,7 @@ def answer(options: argparse.Namespace, folder: Path) -> dict:
     start_tensorflow()
     import numpy as np
 
-    from edgetpu_lib import checkpoint, data, evaluate
+    from edgetpu_lib import checkpoint, classifiers, data, evaluate, metrics
     from edgetpu_lib.artifacts import read_record
 
     record = read_record(options.model)
@@ -158,18 +158,30 @@ def answer(options: argparse.Namespace, folder: Path) -> dict:
     chosen = np.random.default_rng(0).permutation(len(test))[: options.evaluate]
     test = test.take(np.sort(chosen))
     model = checkpoint.load_model(options.model)
-    scores = {"float": evaluate.predict_keras(model, test)}
-    for name in ("first", "plain"):
-        scores[name] = evaluate.predict_tflite(folder / f"{name}.tflite", test)
+    models = {"float": model}
+    models |= {name: folder / f"{name}.tflite" for name in ("first", "plain")}
+    answers = {
+        name: evaluate.predict(classifiers.open_classifier(each), test)
+        for name, each in models.items()
+    }
     return {
         name: {
             "photos": len(test),
-            "top1": evaluate.measure(found, test.labels).top1,
-            "agreement": evaluate.agreement(found, scores["float"]),
-            "error": float(np.abs(found - scores["float"]).mean()),
+            "top1": metrics.measure(found, test.labels).top1,
+            "agreement": metrics.agreement(found, answers["float"]),
+            "error": _error(found, answers["float"]),
         }
-        for name, found in scores.items()
+        for name, found in answers.items()
     }
+
+
+def _error(answers, floats) -> float:
+    """Return the mean error of the probability of the float model's answer."""
+    import numpy as np
+
+    places = answers.indices == floats.best[:, None]
+    found = (answers.probabilities * places).sum(axis=1)
+    return float(np.abs(found - floats.probabilities[:, 0]).mean())
 
 
 def report(runs: dict, seconds: float, answers: dict, options) -> None:
@@ -195,7 +207,9 @@ def report(runs: dict, seconds: float, answers: dict, options) -> None:
             row = [f"{100 * answers[name][key]:.1f} %" for name in ("plain", "first")]
             print(f"| {title}, {held_out} photos | {row[0]} | {row[1]} | |")
         row = [f"{answers[name]['error']:.4f}" for name in ("plain", "first")]
-        print(f"| mean error of a probability | {row[0]} | {row[1]} | |")
+        print(
+            f"| mean error of the float answer's probability | {row[0]} | {row[1]} | |"
+        )
         print(f"float top-1: {100 * answers['float']['top1']:.1f} %")
 
 

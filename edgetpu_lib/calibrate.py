@@ -6,11 +6,8 @@ Next: `convert` turns the ranges into scales and zero points.
 
 from __future__ import annotations
 
-import collections
-import concurrent.futures
 import dataclasses
 import math
-import os
 import queue
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -21,7 +18,7 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 from tqdm import tqdm
 
-from edgetpu_lib import data, pixels
+from edgetpu_lib import data, parallel, pixels
 from edgetpu_lib.artifacts import InputError
 from edgetpu_lib.quiet import quiet_native
 from edgetpu_lib.tflite_file import IDENTIFIER
@@ -125,7 +122,7 @@ def measure_ranges(
     pictures = _checked(pictures, probe.shape)
     extremes = _Extremes(probe)
     for found in tqdm(
-        _in_order(probe, pictures, workers or _cores()),
+        _in_order(probe, pictures, workers or parallel.cores()),
         "calibration",
         total,
         leave=False,
@@ -134,12 +131,6 @@ def measure_ranges(
     ):
         extremes.add(found)
     return extremes.ranges()
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _checked(
@@ -289,19 +280,7 @@ def _in_order(
         finally:
             idle.put(measure)
 
-    # A bounded window keeps memory constant.
-    window: collections.deque = collections.deque()
-    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
-        try:
-            for picture in pictures:
-                window.append(pool.submit(run, picture))
-                if len(window) > 2 * workers:
-                    yield window.popleft().result()
-            while window:
-                yield window.popleft().result()
-        finally:
-            for waiting in window:
-                waiting.cancel()
+    return parallel.map_in_order(run, pictures, workers=workers)
 
 
 def _open(probe: _Probe) -> Callable[[np.ndarray], np.ndarray]:

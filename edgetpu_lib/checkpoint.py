@@ -179,7 +179,8 @@ def weights_digest(model: keras.Model) -> str:
     The same weights have the same digest, whatever file they came from.
     """
     digest = hashlib.sha256()
-    for variable in model.variables:
+    # Not `variables`, which hold the state of dropout's random numbers, too.
+    for variable in model.weights:
         value = np.ascontiguousarray(keras.ops.convert_to_numpy(variable))
         digest.update(f"{value.dtype} {value.shape} ".encode())
         digest.update(value)

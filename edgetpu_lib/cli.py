@@ -19,6 +19,7 @@ from edgetpu_lib.commands import (
     export,
     fetch,
     fine_tune,
+    report,
     train,
 )
 
@@ -66,6 +67,7 @@ for command in (
     classify.classify,
     export.export,
     evaluate.evaluate,
+    report.report,
     fetch.fetch,
     fine_tune.fine_tune,
     train.train,

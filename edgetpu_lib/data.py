@@ -8,19 +8,18 @@ Next: `train`, `convert` and `evaluate` read what is loaded here.
 from __future__ import annotations
 
 import collections
-import concurrent.futures
 import dataclasses
+import functools
 import hashlib
 import itertools
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from edgetpu_lib import pixels, rendered
+from edgetpu_lib import parallel, pixels, rendered
 from edgetpu_lib.artifacts import InputError
 from edgetpu_lib.records import Record
 
@@ -55,6 +54,11 @@ class Photos:
         """Return the photos at `indices`, in that order."""
         paths = tuple(self.paths[i] for i in indices)
         return dataclasses.replace(self, paths=paths, labels=self.labels[indices])
+
+    def sample(self, count: int, *, seed: int = 0) -> Photos:
+        """Return at most `count` photos, drawn at random, in their old order."""
+        order = np.random.default_rng(seed).permutation(len(self))
+        return self.take(np.sort(order[:count]))
 
 
 def open_data_set(
@@ -270,7 +274,13 @@ def _decode_jpeg_crop(
 
 
 def iterate_pixels(
-    photos: Photos, image_size: int, *, progress: str | None = None, **load: object
+    photos: Photos,
+    image_size: int,
+    *,
+    progress: str | None = None,
+    workers: int | None = None,
+    ahead: int | None = None,
+    **load: object,
 ) -> Iterator[np.ndarray]:
     """Yield each photo's pixels in order, decoded ahead by several threads.
 
@@ -278,6 +288,8 @@ def iterate_pixels(
         photos: what to load.
         image_size: height and width.
         progress: title of a progress bar; `None` shows none.
+        workers: threads; `None` takes one a core.
+        ahead: photos decoded before they are asked for; `None` takes a few a core.
         **load: options of `load_picture`.
 
     Yields:
@@ -286,16 +298,10 @@ def iterate_pixels(
     Raises:
         InputError: a picture cannot be used; the message names it.
     """
-    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 4
-    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
-        # A bounded window of futures keeps memory constant over any number of photos.
-        window: collections.deque = collections.deque()
-        for path in _progress(photos.paths, progress):
-            window.append(pool.submit(load_picture, path, image_size, **load))
-            if len(window) > 4 * workers:
-                yield window.popleft().result()
-        while window:
-            yield window.popleft().result()
+    load_one = functools.partial(load_picture, image_size=image_size, **load)
+    # The bar is advanced where a result is taken, not where a photo is sent off.
+    stream = parallel.map_in_order(load_one, photos.paths, workers=workers, ahead=ahead)
+    yield from _progress(stream, progress, len(photos))
 
 
 def iterate_batches(
@@ -304,9 +310,15 @@ def iterate_batches(
     *,
     batch_size: int = 32,
     progress: str | None = None,
+    workers: int | None = None,
 ) -> Iterator[np.ndarray]:
-    """Yield photos in batches: float32 [≤ batch_size, size, size, 3], 0..255."""
-    stream = iterate_pixels(photos, image_size, progress=progress)
+    """Yield photos in batches: float32 [≤ batch_size, size, size, 3], 0..255.
+
+    While one batch is worked on, the next is decoded.
+    """
+    stream = iterate_pixels(
+        photos, image_size, progress=progress, workers=workers, ahead=batch_size
+    )
     while batch := list(itertools.islice(stream, batch_size)):
         yield np.stack(batch)
 
@@ -390,7 +402,14 @@ def _digest(path: Path | Record) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _progress(items, title: str | None):
+def _progress(items, title: str | None, total: int | None = None):
     """Wrap `items` in a progress bar with time left, shown after half a second."""
-    hidden = title is None
-    return tqdm(items, desc=title, unit="photo", leave=False, delay=0.5, disable=hidden)
+    return tqdm(
+        items,
+        title,
+        total,
+        unit="photo",
+        leave=False,
+        delay=0.5,
+        disable=title is None,
+    )

@@ -7,8 +7,9 @@ Next: `train` and `fine_tune` learn from them, `evaluate` measures on them.
 
 from __future__ import annotations
 
+import glob
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ UNDERSTOOD = (
     "a folder of class folders, a folder of train-…-of-… shards, rendered_flowers, or"
     " a set of TensorFlow Datasets such as tf_flowers"
 )
+IMAGENET_CLASSES = 1000
 _SHARD = re.compile(r"(train|validation)-(\d{5})-of-(\d{5})")
 _TFDS_NAME = re.compile(r"[a-z0-9_]+(/[\w.-]+)?(:[\d.*]+)?")
 
@@ -150,6 +152,54 @@ def open_shards(
         label_key="image/class/label",
         first_label=first_label,
         on_error=on_error,
+    )
+
+
+def open_ground_truth(
+    pattern: str,
+    label_file: str | Path,
+    *,
+    num_images: int | None = None,
+    class_names: Sequence[str] | None = None,
+) -> data.Photos:
+    """Open photos whose labels stand in a file, as the reference evaluates ImageNet.
+
+    Args:
+        pattern: of the photos' paths, such as "val/*.JPEG".
+        label_file: one number a line, from 0, the background left out, for the photos
+            sorted by name.
+        num_images: the first so many; `None` takes all.
+        class_names: `None` takes numbers, a thousand at least.
+
+    Raises:
+        InputError: there is no photo, or a label for each is not to be had.
+
+    Source: tensorflow/tpu models/official/efficientnet/eval_ckpt_main.py.
+    """
+    paths = sorted((Path(path) for path in glob.glob(pattern)), key=lambda p: p.name)
+    if not paths:
+        raise InputError(f"no photo matches {pattern!r}; check folder and ending")
+    try:
+        labels = [int(line) for line in Path(label_file).read_text().split()]
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{label_file} is no list of labels ({error}); give one number a line"
+        ) from error
+    if len(labels) != len(paths):
+        raise InputError(
+            f"{label_file} has {len(labels)} labels for the {len(paths)} photos of"
+            f" {pattern!r}; give one a line for the photos sorted by name"
+        )
+    highest = max(labels)
+    names = tuple(class_names or map(str, range(max(IMAGENET_CLASSES, highest + 1))))
+    if min(labels) < 0 or highest >= len(names):
+        raise InputError(
+            f"{label_file} has labels {min(labels)}..{highest}, but there are"
+            f" {len(names)} classes, from 0"
+        )
+    folder = str(paths[0].parent)
+    return data.Photos(
+        tuple(paths[:num_images]), np.array(labels[:num_images]), names, folder
     )
 
 

@@ -1,127 +1,201 @@
 """Measure any model with the same numbers on the same photos.
 
-Takes a Keras model or a TFLite file, and photos; gives probabilities and `Metrics`.
+Takes a classifier and photos; gives the best answers to each photo, and what `metrics`
+makes of them.
 Next: `deploy` puts the measured file to work.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-import keras
 import numpy as np
+from tqdm import tqdm
 
-from edgetpu_lib import data, interpreter, pixels
+from edgetpu_lib import answer_journal, data, interpreter, metrics, parallel
 from edgetpu_lib.artifacts import InputError
+from edgetpu_lib.classifiers import Classifier, measure_latency
+
+# An interruption costs at most the answers of so long.
+JOURNAL_SECONDS = 10
 
 
-@dataclasses.dataclass(frozen=True)
-class Metrics:
-    """How well a model did.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Evaluation:
+    """All that was found out about a model on a set of photos.
 
     Attributes:
-        images: number of photos.
-        top1: share of photos whose best answer is right, 0..1.
-        top5: share whose five best answers hold the right one, 0..1; 1 for models of
-            five classes or fewer.
-        classes: number of answers the model chooses from.
+        metrics: accuracies with their intervals.
+        label_shift: 0, or by how much the labels seem to be shifted (−1, 1).
+        classes: how well each class is recognised.
+        mistakes: positions of wrong answers, the most confident first.
+        latency: of one inference without decoding, one thread.
+        photos_per_s: with decoding, all cores.
+        answers: to every photo.
+        labels: int [photos], indices of the model's outputs.
+        names: one for each of the model's outputs.
     """
 
-    images: int
-    top1: float
-    top5: float
-    classes: int
+    metrics: metrics.Metrics
+    label_shift: int
+    classes: tuple[metrics.ClassRow, ...]
+    mistakes: np.ndarray
+    latency: interpreter.Latency
+    photos_per_s: float
+    answers: metrics.Answers
+    labels: np.ndarray
+    names: tuple[str, ...]
 
 
-def predict_keras(
-    model: keras.Model, photos: data.Photos, *, progress: str | None = "Keras"
-) -> np.ndarray:
-    """Classify photos with a Keras model, in constant memory.
+def predict(
+    classifier: Classifier,
+    photos: data.Photos,
+    *,
+    workers: int | None = None,
+    journal_dir: str | Path | None = None,
+    progress: str | None = "evaluating",
+) -> metrics.Answers:
+    """Answer photos, in constant memory and with all cores.
+
+    The answers do not depend on the number of workers.
 
     Args:
-        model: normalised pixels to logits, from `build.build_model`.
-        photos: what to classify; pixels keep their bicubic overshoot.
+        classifier: from `classifiers.open_classifier`.
+        photos: what to answer.
+        workers: threads; `None` takes one a core.
+        journal_dir: keeps the answers of an interrupted call, so that the next one
+            with the same model goes on from there; `None` keeps nothing.
         progress: title of the progress bar; `None` shows none.
 
-    Returns:
-        float32 [photos, classes] probabilities.
-
     Raises:
-        InputError: a photo cannot be used.
+        InputError: a photo cannot be used, or the model fails on it; it is named.
     """
-    batches = data.iterate_batches(photos, model.input_shape[1], progress=progress)
-    logits = np.concatenate(
-        [model.predict_on_batch(pixels.normalize(batch)) for batch in batches]
+    rows = answer_journal.empty_rows(photos)
+    journal = Path(journal_dir) / classifier.digest if journal_dir else None
+    known = np.zeros(len(rows), bool)
+    if journal:
+        known = answer_journal.restore(journal, rows)
+    missing = np.flatnonzero(~known)
+    stream = _answers(classifier, photos.take(missing), workers)
+    done = kept = 0
+    kept_at = time.monotonic()
+    with tqdm(
+        desc=progress,
+        total=len(photos),
+        initial=int(known.sum()),
+        unit="photo",
+        leave=False,
+        delay=0.5,
+        disable=progress is None,
+    ) as bar:
+        try:
+            for answers in stream:
+                places = missing[done : done + len(answers)]
+                count = answers.indices.shape[1]
+                rows["indices"][places, :count] = answers.indices
+                rows["probabilities"][places, :count] = answers.probabilities
+                done += len(answers)
+                bar.update(len(answers))
+                if journal and time.monotonic() - kept_at > JOURNAL_SECONDS:
+                    answer_journal.append(journal, rows[missing[kept:done]])
+                    kept, kept_at = done, time.monotonic()
+        except BaseException:
+            if journal:
+                answer_journal.append(journal, rows[missing[kept:done]])
+            raise
+    if journal:
+        journal.unlink(missing_ok=True)
+    count = min(metrics.KEPT_ANSWERS, classifier.classes)
+    return metrics.Answers(
+        rows["indices"][:, :count], rows["probabilities"][:, :count], classifier.classes
     )
-    return np.asarray(keras.ops.softmax(logits))
 
 
-def predict_tflite(
-    model: str | Path | bytes, photos: data.Photos, *, progress: str | None = "TFLite"
-) -> np.ndarray:
-    """Classify photos with a TFLite file.
+def _answers(
+    classifier: Classifier, photos: data.Photos, workers: int | None
+) -> Iterator[metrics.Answers]:
+    """Yield the answers to one or more photos at a time, in order."""
 
-    Args:
-        model: path or bytes of the file. Quantized inputs get pixels rounded and
-            clipped to 0..255, as a device would see them.
-        photos: what to classify.
-        progress: title of the progress bar; `None` shows none.
+    def load_and_answer(path: Any) -> metrics.Answers:
+        picture = data.load_picture(path, classifier.image_size)
+        return _answer(classifier, picture[None], [path])
 
-    Returns:
-        float32 [photos, classes]: the output tensor, dequantized.
-
-    Raises:
-        InputError: the model or a photo cannot be used.
-    """
-    opened = interpreter.open_interpreter(model)
-    contract = interpreter.input_contract(opened)
-    rows = []
-    for picture in data.iterate_pixels(photos, contract.shape[1], progress=progress):
-        if contract.scale:
-            picture = pixels.to_uint8(picture)
-        rows.append(interpreter.run(opened, picture))
-    return np.stack(rows)
+    if classifier.batch_size == 1:
+        yield from parallel.map_in_order(load_and_answer, photos.paths, workers=workers)
+        return
+    paths = iter(photos.paths)
+    for images in data.iterate_batches(
+        photos, classifier.image_size, batch_size=classifier.batch_size, workers=workers
+    ):
+        yield _answer(classifier, images, list(itertools.islice(paths, len(images))))
 
 
-def measure(scores: np.ndarray, labels: np.ndarray) -> Metrics:
-    """Compare answers with the truth.
-
-    Args:
-        scores: float [photos, classes]; higher is likelier. Ties go to the lower
-            index, as `argmax` decides.
-        labels: int [photos], indices into the classes.
+def _answer(
+    classifier: Classifier, images: np.ndarray, paths: list[Any]
+) -> metrics.Answers:
+    """Answer pictures; whatever the model raises names the photo.
 
     Raises:
-        InputError: the numbers do not match, or a label is no class.
+        InputError: the model failed.
     """
-    if len(scores) != len(labels) or not len(labels):
-        raise InputError(f"{len(scores)} answers do not match {len(labels)} labels")
-    if labels.min() < 0 or labels.max() >= scores.shape[1]:
+    try:
+        return metrics.best_answers(classifier.answer(images))
+    except Exception as error:  # Runtimes raise many kinds.
+        more = f" or the {len(paths) - 1} after it" if len(paths) > 1 else ""
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise InputError(
-            f"labels {labels.min()}..{labels.max()} do not fit a model of"
-            f" {scores.shape[1]} classes; check the class folders and the model"
+            f"{classifier.name} fails on {paths[0]}{more} ({reason}); look at that"
+            " photo, or make the model again"
+        ) from error
+
+
+def evaluate(
+    classifier: Classifier,
+    photos: data.Photos,
+    *,
+    background: int = 0,
+    **prediction: Any,
+) -> Evaluation:
+    """Answer photos and compare with the truth.
+
+    Args:
+        classifier: from `classifiers.open_classifier`.
+        photos: with labels.
+        background: added to every label: 1 where output 0 is the background.
+        **prediction: options of `predict`.
+
+    Raises:
+        InputError: as `predict`, or labels do not fit the model.
+    """
+    labels = photos.labels + background
+    if len(labels) and labels.max() >= classifier.classes:
+        raise InputError(
+            f"label {labels.max()} does not fit {classifier.classes} outputs; check the"
+            " labels, --num_classes and --include_background_label"
         )
-    ranked = np.argsort(-scores, axis=1, kind="stable")
-    hits = ranked == labels[:, None]
-    return Metrics(
-        images=len(labels),
-        top1=float(hits[:, :1].any(axis=1).mean()),
-        top5=float(hits[:, :5].any(axis=1).mean()),
-        classes=scores.shape[1],
+    start = time.perf_counter()
+    answers = predict(classifier, photos, **prediction)
+    seconds = time.perf_counter() - start
+    names = output_names(photos, classifier.classes, background)
+    return Evaluation(
+        metrics=metrics.measure(answers, labels),
+        label_shift=metrics.label_shift(answers, labels),
+        classes=tuple(metrics.per_class(answers, labels, names)),
+        mistakes=metrics.confident_mistakes(answers, labels),
+        latency=measure_latency(classifier),
+        photos_per_s=len(photos) / seconds,
+        answers=answers,
+        labels=labels,
+        names=names,
     )
 
 
-def agreement(scores: np.ndarray, others: np.ndarray) -> float:
-    """Return the share of photos on which two models give the same best answer."""
-    if scores.shape != others.shape:
-        raise InputError(f"answers of shapes {scores.shape} and {others.shape} differ")
-    return float((scores.argmax(axis=1) == others.argmax(axis=1)).mean())
-
-
-def confusion(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Return int64 [classes, classes]: photos by true (row) and answered (column)."""
-    classes = scores.shape[1]
-    matrix = np.zeros((classes, classes), np.int64)
-    np.add.at(matrix, (labels, scores.argmax(axis=1)), 1)
-    return matrix
+def output_names(photos: data.Photos, classes: int, background: int) -> tuple[str, ...]:
+    """Return a name for each of a model's outputs; a number where there is none."""
+    names = ("background",) * background + photos.class_names
+    return names + tuple(str(index) for index in range(len(names), classes))

@@ -73,8 +73,7 @@ def _compute(backbone: keras.Model, photos: data.Photos) -> np.ndarray:
 
 def _predict(backbone: keras.Model, images: np.ndarray) -> np.ndarray:
     """Return the features of a batch; a smaller one is filled up, not compiled for."""
-    missing = BATCH_SIZE - len(images)
-    filled = np.pad(images, ((0, missing), (0, 0), (0, 0), (0, 0)))
+    filled = pixels.fill_batch(images, BATCH_SIZE)
     rows = backbone.predict_on_batch(pixels.normalize(filled))
     return np.asarray(rows, np.float32)[: len(images)]
 

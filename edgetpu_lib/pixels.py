@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -172,16 +173,35 @@ def _bicubic_taps(old: int, new: int) -> tuple[np.ndarray, np.ndarray]:
 _TAPS = {"bicubic": _bicubic_taps, "bilinear": _bilinear_taps}
 
 
-def normalize(pixels: np.ndarray) -> np.ndarray:
-    """Map pixels to the model's float input.
+def normalize(
+    pixels: np.ndarray,
+    mean: float | Sequence[float] = MEAN,
+    stddev: float | Sequence[float] = STDDEV,
+) -> np.ndarray:
+    """Map pixels to a model's float input.
 
     Args:
-        pixels: any shape, 0..255.
+        pixels: any shape with RGB last, 0..255.
+        mean: to take away, 0..255; one for all channels or three.
+        stddev: to divide by; one for all channels or three.
 
     Returns:
-        float32, (pixel − 127) / 128: −0.992..1.0 for pixels within 0..255.
+        float32, (pixel − mean) / stddev; by default (pixel − 127) / 128, which is
+        −0.992..1.0 for pixels within 0..255.
     """
-    return (pixels.astype(np.float32) - np.float32(MEAN)) / np.float32(STDDEV)
+    mean, stddev = np.asarray(mean, np.float32), np.asarray(stddev, np.float32)
+    return (pixels.astype(np.float32) - mean) / stddev
+
+
+def fill_batch(images: np.ndarray, batch_size: int) -> np.ndarray:
+    """Repeat zeros behind a last, smaller batch: networks are compiled for one size.
+
+    Args:
+        images: [at most batch_size, height, width, channels].
+        batch_size: of the result.
+    """
+    missing = batch_size - len(images)
+    return np.pad(images, ((0, missing), (0, 0), (0, 0), (0, 0)))
 
 
 def to_uint8(pixels: np.ndarray) -> np.ndarray:

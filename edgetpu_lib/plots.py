@@ -1,4 +1,4 @@
-"""Draw every figure of the notebooks.
+"""Draw the notebooks' figures: photos, networks, learning, quantization.
 
 Takes plain data; gives Matplotlib axes with titles, labels and units.
 Used by the notebooks, which show the figure and say what to notice.
@@ -57,7 +57,7 @@ def plot_photos(
 
     Args:
         images_u8: uint8 [height, width, 3] each, RGB.
-        titles: one line above each picture.
+        titles: a line or a few above each picture.
         columns: pictures a row.
         colours: of the titles; `None` makes all black.
 
@@ -65,8 +65,10 @@ def plot_photos(
         The axes, [rows, columns].
     """
     rows = -(-len(images_u8) // columns)
+    lines = max((title.count("\n") for title in titles), default=0)
+    height = 1.95 + 0.14 * lines
     _, axes = plt.subplots(
-        rows, columns, figsize=(1.75 * columns, 1.95 * rows), squeeze=False
+        rows, columns, figsize=(1.75 * columns, height * rows), squeeze=False
     )
     for axis in axes.flat:
         axis.set_axis_off()
@@ -169,28 +171,6 @@ def plot_curves(epochs: Sequence[Epoch], ax: Axes | None = None) -> Axes:
     return ax
 
 
-def plot_confusion(
-    matrix: np.ndarray, class_names: Sequence[str], ax: Axes | None = None
-) -> Axes:
-    """Draw a confusion matrix, each row as a share of its true class.
-
-    Args:
-        matrix: int64 [classes, classes], rows true, from `evaluate.confusion`.
-        class_names: one a class.
-        ax: where to draw; `None` makes a new figure.
-    """
-    ax = ax or plt.subplots(figsize=(4.6, 4))[1]
-    share = 100 * matrix / np.maximum(1, matrix.sum(axis=1, keepdims=True))
-    ax.imshow(share, cmap="Blues", vmin=0, vmax=100)
-    for (row, column), value in np.ndenumerate(share):
-        colour = "white" if value > 55 else "black"
-        ax.text(column, row, f"{value:.0f}", ha="center", va="center", color=colour)
-    ax.set_xticks(range(len(class_names)), class_names, rotation=30, ha="right")
-    ax.set_yticks(range(len(class_names)), class_names)
-    ax.set(xlabel="answer", ylabel="truth", title="Confusion, % of the true class")
-    return ax
-
-
 def plot_predictions(predictions: Sequence[Prediction], ax: Axes | None = None) -> Axes:
     """Draw the best answers as bars, best on top.
 
@@ -288,40 +268,6 @@ def plot_value_histogram(
         ylabel="how often",
         title=f"{100 * outside:.2g} % of the values lie outside the range",
     )
-    return ax
-
-
-def plot_scores(
-    float_scores: np.ndarray, int8_scores: np.ndarray, ax: Axes | None = None
-) -> Axes:
-    """Draw the probabilities of two models against each other.
-
-    Args:
-        float_scores: float [photos, classes].
-        int8_scores: float [photos, classes], of the quantized model.
-        ax: where to draw; `None` makes a new figure.
-    """
-    ax = ax or plt.subplots(figsize=(4, 3.8))[1]
-    same = float_scores.argmax(axis=1) == int8_scores.argmax(axis=1)
-    for chosen, colour, label in (
-        (same, BLUE, "same answer"),
-        (~same, ORANGE, "another answer"),
-    ):
-        ax.plot(
-            np.ravel(float_scores[chosen]),
-            np.ravel(int8_scores[chosen]),
-            ".",
-            color=colour,
-            markersize=3,
-            label=f"{label}: {chosen.sum()} photos",
-        )
-    ax.plot([0, 1], [0, 1], color=GREY, linewidth=0.8)
-    ax.set(
-        xlabel="probability, float",
-        ylabel="probability, int8",
-        title="Float against int8",
-    )
-    ax.legend(frameon=False, markerscale=3)
     return ax
 
 

@@ -9,7 +9,6 @@ import contextlib
 import io
 import json
 import multiprocessing
-import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -19,6 +18,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from edgetpu_lib import parallel
 from edgetpu_lib.artifacts import InputError, atomic_path
 from edgetpu_lib.drawing.backdrops import backdrop, noise, over, soft, weeds
 from edgetpu_lib.drawing.flowers import CLASS_NAMES, plant
@@ -145,9 +145,7 @@ def _draw_all(jobs: list[tuple[Path, int, int]]) -> None:
 def _pooled(jobs: list[tuple[Path, int, int]]) -> Iterator[None]:
     # Forking a process in which TensorFlow runs threads can hang: start afresh.
     context = multiprocessing.get_context("spawn")
-    affinity = getattr(os, "sched_getaffinity", None)
-    cores = len(affinity(0)) if affinity else os.cpu_count()
-    with ProcessPoolExecutor(cores, mp_context=context) as pool:
+    with ProcessPoolExecutor(parallel.cores(), mp_context=context) as pool:
         try:
             yield from pool.map(_draw_file, jobs, chunksize=8)
         finally:

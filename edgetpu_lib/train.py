@@ -270,8 +270,7 @@ def _top1(model: keras.Model, photos: data.Photos, background: int) -> float:
         start = number * VALIDATION_BATCH
         labels = photos.labels[start : start + len(images)]
         # Of one size, batches are spread evenly over devices, and compiled once.
-        missing = VALIDATION_BATCH - len(images)
-        images = np.pad(images, ((0, missing), (0, 0), (0, 0), (0, 0)))
+        images = pixels.fill_batch(images, VALIDATION_BATCH)
         logits = model.predict_on_batch(pixels.normalize(images))[: len(labels)]
         hits += int((logits[:, background:].argmax(axis=1) == labels).sum())
     return hits / len(photos)

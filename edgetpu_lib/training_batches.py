@@ -11,12 +11,11 @@ import collections
 import concurrent.futures
 import contextlib
 import functools
-import os
 from collections.abc import Iterator
 
 import numpy as np
 
-from edgetpu_lib import augment, data, devices, pixels
+from edgetpu_lib import augment, data, devices, parallel, pixels
 from edgetpu_lib.artifacts import InputError
 from edgetpu_lib.recipe import Recipe
 
@@ -85,10 +84,7 @@ class TrainingBatches:
             An iterator of float32 [batch, size, size, 3], normalised, and float32
             [batch, classes], one-hot. Of several processes each gets its share.
         """
-        workers = (
-            len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 4
-        )
-        pool = concurrent.futures.ThreadPoolExecutor(workers)
+        pool = concurrent.futures.ThreadPoolExecutor(parallel.cores())
         try:
             yield self._stream(pool, first, last)
         finally:

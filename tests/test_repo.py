@@ -35,6 +35,7 @@ STAGES = [
     "fine_tune",
     "calibrate",
     "convert",
+    "classifiers",
     "evaluate",
     "deploy",
 ]

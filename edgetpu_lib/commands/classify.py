@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 
 import click
 
@@ -49,9 +48,8 @@ def classify(
 
 
 def _scores_of_keras(model, photo: str):
-    import numpy as np
+    from edgetpu_lib import classifiers, data, metrics
 
-    from edgetpu_lib import data, evaluate
-
-    one = data.Photos((Path(photo),), np.zeros(1, np.int64), ("unknown",))
-    return evaluate.predict_keras(model, one, progress=None)[0]
+    classifier = classifiers.open_classifier(model)
+    picture = data.load_picture(photo, classifier.image_size)
+    return metrics.probabilities(classifier.answer(picture[None]))[0]

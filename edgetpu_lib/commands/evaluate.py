@@ -1,61 +1,168 @@
-"""`evaluate`: a model and labelled photos in, top-1 and top-5 out."""
+"""`evaluate`: any model and labelled photos in, accuracies one can trust out."""
 
 from __future__ import annotations
 
 import dataclasses
+import json
+from pathlib import Path
+from typing import Any
 
 import click
 
-from edgetpu_lib.artifacts import InputError, read_record
+from edgetpu_lib.artifacts import (
+    InputError,
+    read_record,
+    require_writable,
+    write_file,
+)
 from edgetpu_lib.commands import options
 
 
 @click.command()
 @options.network_options
-@click.option("--model", help=".tflite or .keras file, instead of a checkpoint.")
-@click.option("--data_dir", required=True, help="Folder of class folders or shards.")
+@click.option(
+    "--model",
+    help=".tflite or .keras file or SavedModel folder, instead of a checkpoint.",
+)
+@click.option("--against", help="Another such model, compared on the same photos.")
+@options.photo_options
 @click.option(
     "--split",
     type=click.Choice(["all", "train", "validation", "test"]),
     help="[default: test if the model was trained on this folder, else all]",
 )
-@options.BACKGROUND
+@options.pixel_options
+@click.option("--output", help="Folder for evaluation.json, evaluation.md, figures.")
+@click.option(
+    "--journal_dir",
+    default="artifacts/evaluations",
+    show_default=True,
+    help="Keeps the answers of an interrupted evaluation.",
+)
 @options.JSON
 def evaluate(
-    model, data_dir, split, include_background_label, as_json, **network
+    model, against, split, mean, std, output, journal_dir, as_json, **flags
 ) -> None:
-    """Measure top-1 and top-5 on labelled photos."""
-    record = read_record(model) if model else {}
-    is_tflite = model and model.endswith(".tflite")
-    keras_model = None if is_tflite else options.load_network(model, network)
-    options.start()
-    from edgetpu_lib import evaluate as stage
-    from edgetpu_lib import interpreter
+    """Measure a model on labelled photos: accuracy, intervals, mistakes, time.
 
-    if is_tflite:
-        opened = interpreter.open_interpreter(model)
-        classes = interpreter.output_contract(opened).shape[-1]
+    Photos come from --data_dir, or as the reference takes ImageNet: from
+    --imagenet_eval_glob with --imagenet_eval_label. Interrupted, the same command goes
+    on where it stopped.
+    """
+    network = {name: flags.pop(name) for name in options.NETWORK_FLAGS}
+    record = read_record(model) if model else {}
+    wanted = {
+        "mean": options.channels(mean, "mean"),
+        "stddev": options.channels(std, "std"),
+        "image_size": network["image_size"],
+    }
+    if output:
+        require_writable(Path(output) / "evaluation.json")
+    options.start()
+    from edgetpu_lib import classifiers, metrics, report
+    from edgetpu_lib import evaluate as stage
+
+    first = classifiers.open_classifier(
+        model or options.load_network(None, network), **wanted
+    )
+    opened = [first]
+    if against:
+        opened.append(classifiers.open_classifier(against, **wanted))
+    photos, split = options.open_labelled(flags, split, record)
+    background = options.background_of(flags, len(photos.class_names), first.classes)
+    # Labels in a file are numbers, of which any model may have more.
+    for each in opened if flags["data_dir"] else ():
+        _check_classes(photos, record, each.classes, background)
+    evaluations = [
+        stage.evaluate(
+            each,
+            photos,
+            background=background,
+            journal_dir=journal_dir,
+            progress=each.name,
+        )
+        for each in opened
+    ]
+    content = {
+        "model": first.name,
+        "split": split,
+        "include_background_label": bool(background),
+        **report.as_dict(evaluations[0], photos),
+    }
+    if against:
+        labels = evaluations[0].labels
+        compared = metrics.compare(*(each.answers for each in evaluations), labels)
+        content["against"] = {
+            "model": opened[1].name,
+            **report.as_dict(evaluations[1], photos),
+            **dataclasses.asdict(compared),
+        }
+    if output:
+        names = [Path(each.name).stem for each in opened]
+        if len(set(names)) < len(names):
+            names = ["first", "second"]
+        named = dict(zip(names, evaluations, strict=True))
+        _write(Path(output), content, named, photos)
+    if as_json:
+        options.answer(content, True, [])
     else:
-        classes = keras_model.output_shape[-1]
-    photos, split = options.open_photos(data_dir, split, record, "test")
-    _check_classes(photos, record, classes, include_background_label)
-    if is_tflite:
-        scores = stage.predict_tflite(model, photos)
-    else:
-        scores = stage.predict_keras(keras_model, photos)
-    metrics = stage.measure(scores, photos.labels + int(include_background_label))
-    options.answer(
-        {**dataclasses.asdict(metrics), "split": split},
-        as_json,
-        [
-            f"photos  {metrics.images} ({split})",
-            f"top-1   {metrics.top1:.2%}",
-            f"top-5   {metrics.top5:.2%}",
-        ],
+        _show(content)
+
+
+def _tables(content: dict) -> list:
+    """Return the tables of an evaluation, the main one first."""
+    from edgetpu_lib import report
+
+    where = f"on {content['images']:,} photos ({content['split']})"
+    tables = [report.overview(content, f"{content['model']} {where}")]
+    other = content.get("against")
+    if other:
+        names = content["model"], other["model"]
+        tables.append(report.overview(other, f"{other['model']} {where}"))
+        tables.append(report.comparison_table(other, names))
+    tables.append(report.worst_classes(content))
+    if content["mistakes"]:
+        tables.append(report.worst_mistakes(content))
+    return tables
+
+
+def _warning(content: dict) -> str | None:
+    """Say what is wrong with the labels, if anything."""
+    if not content["label_shift"]:
+        return None
+    words = "larger" if content["label_shift"] > 0 else "smaller"
+    return (
+        f"labels are shifted: most photos would be right if every label were one"
+        f" {words}; is output 0 the background? See --include_background_label"
     )
 
 
-def _check_classes(photos, record: dict, classes: int, background_first: bool) -> None:
+def _show(content: dict) -> None:
+    """Print an evaluation for a person."""
+    from rich.console import Console
+
+    console = Console(highlight=False, markup=False)
+    for table in _tables(content):
+        console.print(table)
+    if warning := _warning(content):
+        console.print(warning, style="bold", soft_wrap=True)
+
+
+def _write(
+    folder: Path, content: dict, evaluations: dict[str, Any], photos: Any
+) -> None:
+    """Write an evaluation as JSON, Markdown and figures."""
+    from edgetpu_lib import plots_accuracy, report
+
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    write_file(folder / "evaluation.json", text.encode())
+    parts = [report.to_markdown(table) for table in _tables(content)]
+    parts += [f"**{warning}**\n"] if (warning := _warning(content)) else []
+    write_file(folder / "evaluation.md", "\n".join(parts).encode())
+    plots_accuracy.save_figures(folder, evaluations, photos)
+
+
+def _check_classes(photos, record: dict, classes: int, background: int) -> None:
     """Refuse to compare answers with labels that mean something else."""
     known = record.get("class_names")
     if known and tuple(known) != photos.class_names:
@@ -63,10 +170,10 @@ def _check_classes(photos, record: dict, classes: int, background_first: bool) -
             f"the model's classes ({', '.join(known[:5])}) are not the folder's"
             f" ({', '.join(photos.class_names[:5])}); give a folder of the same classes"
         )
-    expected = len(photos.class_names) + int(background_first)
+    expected = len(photos.class_names) + background
     if expected != classes:
         raise InputError(
-            f"the folder has {len(photos.class_names)} classes but the model has"
-            f" {classes}; give the folder it was trained for"
+            f"the photos have {len(photos.class_names)} classes but the model has"
+            f" {classes}; give photos of the classes it was trained for"
             + (", or say --include_background_label" if expected + 1 == classes else "")
         )

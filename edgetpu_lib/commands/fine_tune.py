@@ -76,8 +76,7 @@ def fine_tune(
     options.start()
     import keras
 
-    from edgetpu_lib import checkpoint, data_sets
-    from edgetpu_lib import evaluate as stage
+    from edgetpu_lib import checkpoint, classifiers, data_sets, evaluate, metrics
     from edgetpu_lib import fine_tune as tuning
 
     splits = data_sets.with_validation(
@@ -96,8 +95,8 @@ def fine_tune(
     history = tuning.fine_tune(
         model, splits, pretrained=bool(start), config=config, cache_dir=cache_dir
     )
-    scores = stage.predict_keras(model, splits["test"])
-    metrics = dataclasses.asdict(stage.measure(scores, splits["test"].labels))
+    answers = evaluate.predict(classifiers.open_classifier(model), splits["test"])
+    found = metrics.measure(answers, splits["test"].labels)
     checkpoint.save_model(model, output)
     save_record(
         output,
@@ -108,14 +107,14 @@ def fine_tune(
         seed=seed,
         pretrained=start and str(start),
         history=[dataclasses.asdict(epoch) for epoch in history],
-        test=metrics,
+        test=dataclasses.asdict(found),
     )
     options.answer(
-        {"model": output, "test": metrics},
+        {"model": output, "test": dataclasses.asdict(found)},
         as_json,
         [
             f"wrote {output}",
-            f"test photos {metrics['images']}, top-1 {metrics['top1']:.2%}",
+            f"test photos {found.images}, top-1 {found.top1:.2%}",
         ],
     )
 

@@ -15,7 +15,7 @@ from edgetpu_lib.specs import SPECS
 DEFAULT_MODEL = next(iter(SPECS))
 
 
-def flag(name: str, *, default: bool, help: str) -> Callable:
+def flag(name: str, *, default: bool | None, help: str) -> Callable:
     """Make a switch that can be written --name, --name=True and --name=False."""
     return click.option(
         name,
@@ -54,6 +54,34 @@ BACKGROUND = flag(
     default=False,
     help="The model's class 0 is the background; labels leave it out.",
 )
+# Where photos and their labels come from.
+_PHOTO_OPTIONS = (
+    click.option("--data_dir", help="Folder of class folders or of TFRecord shards."),
+    click.option("--imagenet_eval_glob", help="Or photos, such as 'val/*.JPEG', with"),
+    click.option(
+        "--imagenet_eval_label",
+        help="their labels: from 0, one a line, for the photos sorted by name.",
+    ),
+    click.option("--num_images", type=int, help="Only so many photos.  [default: all]"),
+    click.option("--labels_map_file", help="Names of classes, for the tables."),
+    flag(
+        "--include_background_label",
+        default=None,
+        help="As above; of ImageNet labels and 1001 outputs it is taken for granted.",
+    ),
+)
+# How a model from elsewhere wants its pixels.
+_PIXEL_OPTIONS = (
+    click.option(
+        "--mean",
+        default="127",
+        show_default=True,
+        help="Taken from the pixels, 0..255; one number, or three with commas.",
+    ),
+    click.option(
+        "--std", default="128", show_default=True, help="They are divided by it."
+    ),
+)
 JSON = click.option("--json", "as_json", is_flag=True, help="Answer in JSON.")
 
 
@@ -62,6 +90,81 @@ def network_options(command: Callable) -> Callable:
     for option in reversed(_NETWORK_OPTIONS):
         command = option(command)
     return command
+
+
+def photo_options(command: Callable) -> Callable:
+    """Add the flags that say which labelled photos to use."""
+    for option in reversed(_PHOTO_OPTIONS):
+        command = option(command)
+    return command
+
+
+def pixel_options(command: Callable) -> Callable:
+    """Add the flags that say how a model wants its pixels."""
+    for option in reversed(_PIXEL_OPTIONS):
+        command = option(command)
+    return command
+
+
+def channels(text: str, name: str) -> float | list[float]:
+    """Read one number, or three with commas.
+
+    Raises:
+        InputError: it is neither.
+    """
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) not in (1, 3) or (name == "std" and 0 in numbers):
+        raise InputError(f"--{name}={text} must be one number or three, such as 127.5")
+    return numbers[0] if len(numbers) == 1 else numbers
+
+
+def open_labelled(
+    source: dict[str, Any], split: str | None, record: dict
+) -> tuple[Any, str]:
+    """Return the photos that the flags of `photo_options` name, and their split.
+
+    Raises:
+        InputError: the flags contradict each other, or the photos cannot be used.
+    """
+    from edgetpu_lib import data_sets, deploy
+
+    folder, pattern = source["data_dir"], source["imagenet_eval_glob"]
+    labels, count = source["imagenet_eval_label"], source["num_images"]
+    if count is not None and count < 1:
+        count = None  # The reference writes −1 for all.
+    if bool(folder) == bool(pattern) or bool(pattern) != bool(labels):
+        raise InputError(
+            "say which photos: --data_dir=FOLDER, or --imagenet_eval_glob='val/*.JPEG'"
+            " with --imagenet_eval_label=FILE"
+        )
+    if pattern:
+        names = source["labels_map_file"]
+        photos = data_sets.open_ground_truth(
+            pattern,
+            labels,
+            num_images=count,
+            class_names=deploy.read_labels(names) if names else None,
+        )
+        return photos, "all"
+    photos, split = open_photos(folder, split, record, "test")
+    return photos.sample(count) if count else photos, split
+
+
+def background_of(source: dict[str, Any], classes: int, outputs: int) -> int:
+    """Return what to add to labels: 1 where output 0 is the background, else 0.
+
+    Args:
+        source: the values of `photo_options`.
+        classes: of the photos.
+        outputs: of the model.
+    """
+    given = source["include_background_label"]
+    if given is None:
+        return int(bool(source["imagenet_eval_glob"]) and outputs == classes + 1)
+    return int(given)
 
 
 def load_network(model: str | None, network: dict[str, Any]) -> Any:

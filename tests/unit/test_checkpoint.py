@@ -474,3 +474,13 @@ def test_unreadable_model_is_named(classifier, tmp_path, damage):
         checkpoint.load_model(path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_digest_is_of_weights_alone(new_model):
+    """Dropout's random state is no weight; any weight that moves shows."""
+    first, second = new_model(seed=1), new_model(seed=2)
+    second.set_weights(first.get_weights())
+    assert checkpoint.weights_digest(first) == checkpoint.weights_digest(second)
+    bias = second.get_layer("logits").bias
+    bias.assign(bias + 1)
+    assert checkpoint.weights_digest(first) != checkpoint.weights_digest(second)

@@ -446,8 +446,98 @@ def test_evaluate_prints_for_people(run, int8_tflite, class_folders):
         "evaluate", f"--model={int8_tflite}", f"--data_dir={class_folders}"
     )
     assert code == 0, err
-    assert "30" in out
-    assert "100.00%" in out
+    assert "30 photos" in out
+    assert "100.00 [88.65, 100.00]" in out
+
+
+def test_evaluate_two_models_and_write_all_down(
+    run_json, float_tflite, int8_tflite, class_folders, tmp_path
+):
+    folder = tmp_path / "result"
+    answer = run_json(
+        "evaluate",
+        f"--model={float_tflite}",
+        f"--against={int8_tflite}",
+        f"--data_dir={class_folders}",
+        f"--output={folder}",
+    )
+    assert answer["top1_low"] < answer["top1"] == answer["top1_high"] == 1
+    assert answer["against"]["agreement"] == answer["against"]["p_value"] == 1
+    assert answer["confusion"] == [[10, 0, 0], [0, 10, 0], [0, 0, 10]]
+    assert [row["name"] for row in answer["per_class"]] == ["blue", "green", "red"]
+    assert answer["latency"]["p50_ms"] > 0
+    assert answer["label_shift"] == 0
+    assert json.loads((folder / "evaluation.json").read_text()) == answer
+    text = (folder / "evaluation.md").read_text()
+    assert "| top-1, % [95 % interval]" in text
+    assert {path.stem for path in folder.glob("*.png")} == {
+        *("accuracy", "classes", "confusion", "probabilities"),
+    }
+
+
+def test_evaluate_as_the_reference_does(run_json, run, shared):
+    photos = shared("data/photos")
+    arguments = [
+        "evaluate",
+        f"--model={shared('models/mobilenet_v2_1.0_224_quant.tflite')}",
+        f"--imagenet_eval_glob={photos}/*.JPEG",
+        f"--imagenet_eval_label={photos / 'ground_truth.txt'}",
+    ]
+    answer = run_json(*arguments, "--num_images=100")
+    assert (answer["top1"], answer["top5"], answer["images"]) == (0.87, 0.99, 100)
+    assert answer["include_background_label"] is True
+    assert run_json(*arguments, "--num_images=7")["images"] == 7
+    shifted = run_json(
+        *arguments, "--num_images=-1", "--include_background_label=False"
+    )
+    assert (shifted["images"], shifted["label_shift"]) == (100, 1)
+    _, out, _ = run(*arguments, "--include_background_label=False")
+    assert "shifted" in out
+
+
+def test_evaluate_a_saved_model_with_its_own_pixels(
+    run_json, classifier, class_folders, tmp_path
+):
+    folder = convert.save_saved_model(convert.with_softmax(classifier), tmp_path / "s")
+    arguments = ["evaluate", f"--model={folder}", f"--data_dir={class_folders}"]
+    assert run_json(*arguments)["top1"] == 1
+    assert run_json(*arguments, "--mean=127,127,127", "--std=128")["top1"] == 1
+    assert run_json(*arguments, "--mean=0", "--std=1e5")["top1"] < 1
+
+
+def test_report_measures_float_and_int8_of_every_checkpoint(
+    run, run_json, slim, slim_checkpoint, class_folders, tmp_path
+):
+    import shutil
+
+    for name in ("efficientnet-edgetpu-M", "efficientnet-edgetpu-S"):
+        shutil.copytree(slim_checkpoint, tmp_path / "family" / name)
+    arguments = [
+        "report",
+        tmp_path / "family",
+        *slim,
+        f"--data_dir={class_folders}",
+        "--split=test",
+        "--num_steps=6",
+        f"--output={tmp_path / 'out'}",
+    ]
+    # S and M differ in depth, and so in what a checkpoint must hold.
+    code, _, err = run(*arguments)
+    assert (code, "efficientnet-edgetpu-M" in err) == (2, True)
+    shutil.rmtree(tmp_path / "family" / "efficientnet-edgetpu-M")
+    (row,) = run_json(*arguments)
+    assert row["model_name"] == row["name"] == "efficientnet-edgetpu-S"
+    assert row["float"]["images"] == row["int8"]["images"] == 6
+    assert row["published"] == {}, "three classes are not ImageNet's thousand"
+    assert 0 <= row["comparison"]["agreement"] <= 1
+    made = Path(row["int8_file"])
+    assert artifacts.read_record(made)["calibration"]["photos"] == 6
+    first = made.stat().st_mtime_ns
+    code, out, err = run(*arguments)
+    assert code == 0, err
+    assert "int8 top-1" in out
+    assert made.stat().st_mtime_ns == first, "the same file is not made twice"
+    assert "float top-1" in (tmp_path / "out" / "report.md").read_text()
 
 
 # The whole way: fine-tune, export, evaluate, classify.
@@ -632,6 +722,12 @@ FINE_TUNE = ["fine-tune", "--output=TMP/out.keras", "--image_size=32", "--epochs
         (["classify", "--exmple_img=x"], "exmple"),
         (["classify"], "example_img"),
         (["evaluate", "--model=MODEL"], "data_dir"),
+        ([*EVALUATE, "--data_dir=FOLDERS", "--mean=grey"], "grey"),
+        ([*EVALUATE, "--data_dir=FOLDERS", "--std=0"], "0"),
+        ([*EVALUATE, "--data_dir=FOLDERS", "--against=TMP/no.keras"], "no.keras"),
+        ([*EVALUATE, "--imagenet_eval_glob=TMP/*"], "imagenet_eval_label"),
+        (["report", "TMP/nowhere", "--data_dir=FOLDERS"], "nowhere"),
+        (["report", "CHECKPOINT", "--imagenet_eval_glob=x"], "calibration_dir"),
         ([*CLASSIFY, "--image_size=big", "--ckpt_dir=CHECKPOINT"], "big"),
         ([*CLASSIFY, "--top=0", "--model=MODEL"], "0"),
         ([*CLASSIFY, "--enable_ema=perhaps", "--ckpt_dir=CHECKPOINT"], "perhaps"),
@@ -914,7 +1010,7 @@ def test_interruption_keeps_the_earlier_model(
 # Help, and a process of its own.
 
 
-COMMANDS = "classify export evaluate fine-tune train fetch check compile".split()
+COMMANDS = "classify export evaluate report fine-tune train fetch check compile".split()
 
 
 @pytest.mark.parametrize("command", COMMANDS)

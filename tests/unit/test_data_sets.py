@@ -4,6 +4,7 @@ import hashlib
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from edgetpu_lib import data_sets
 from edgetpu_lib.artifacts import InputError
@@ -263,3 +264,45 @@ def test_set_that_cannot_be_prepared_is_told(builder, monkeypatch):
 )
 def test_sides_of_known_sets(name, splits, expected):
     assert data_sets._sides(name, splits) == expected
+
+
+# Labels in a file, as the reference evaluates ImageNet.
+
+
+@pytest.fixture
+def validation(tmp_path):
+    """Return a glob of four photos and a file of their labels, names out of order."""
+    for number, name in enumerate(("c", "a", "d", "b")):
+        Image.new("RGB", (9, 9), (number, 0, 0)).save(tmp_path / f"{name}.JPEG")
+    (tmp_path / "notes.txt").write_text("no photo")
+    labels = tmp_path / "truth.txt"
+    labels.write_text("7\n0\n999\n3\n")
+    return f"{tmp_path}/*.JPEG", labels
+
+
+def test_ground_truth_goes_by_the_order_of_names(validation):
+    photos = data_sets.open_ground_truth(*validation)
+    assert [path.name for path in photos.paths] == [f"{n}.JPEG" for n in "abcd"]
+    assert photos.labels.tolist() == [7, 0, 999, 3]
+    assert len(photos.class_names) == 1000
+    some = data_sets.open_ground_truth(*validation, num_images=2)
+    assert (len(some), some.labels.tolist()) == (2, [7, 0])
+
+
+@pytest.mark.parametrize(
+    ("labels", "named"),
+    [("1 2 3", "3 labels"), ("1 2 x 3", "x"), ("1 2 -1 3", "-1"), (None, "truth.txt")],
+)
+def test_ground_truth_that_does_not_fit_is_refused(validation, labels, named):
+    pattern, path = validation
+    path.unlink() if labels is None else path.write_text(labels)
+    with pytest.raises(InputError, match=named):
+        data_sets.open_ground_truth(pattern, path)
+
+
+def test_ground_truth_of_no_photo_or_too_few_names_is_refused(validation, tmp_path):
+    pattern, path = validation
+    with pytest.raises(InputError, match="no photo"):
+        data_sets.open_ground_truth(f"{tmp_path}/*.png", path)
+    with pytest.raises(InputError, match="999"):
+        data_sets.open_ground_truth(pattern, path, class_names=["a"] * 20)

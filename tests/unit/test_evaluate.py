@@ -1,108 +1,136 @@
-"""The same numbers for every model, and the published ones for published models."""
+"""The same answers whatever the workers, and after any interruption."""
 
 import numpy as np
 import pytest
 
-from edgetpu_lib import data, evaluate, interpreter
+from edgetpu_lib import classifiers, data, data_sets, evaluate, metrics
 from edgetpu_lib.artifacts import InputError
-from edgetpu_lib.evaluate import Metrics
-
-
-def test_top1_and_top5_are_counted():
-    scores = np.array(
-        [
-            [0.9, 0.02, 0.02, 0.02, 0.02, 0.01, 0.01],  # best
-            [0.5, 0.4, 0.05, 0.02, 0.02, 0.01, 0.0],  # second
-            [0.3, 0.2, 0.2, 0.1, 0.1, 0.06, 0.04],  # fifth
-            [0.3, 0.2, 0.2, 0.1, 0.1, 0.06, 0.04],  # sixth
-        ]
-    )
-    metrics = evaluate.measure(scores, np.array([0, 1, 4, 5]))
-    assert metrics == Metrics(images=4, top1=0.25, top5=0.75, classes=7)
-
-
-def test_ties_go_to_the_lower_index():
-    scores = np.full((2, 6), 0.5)
-    metrics = evaluate.measure(scores, np.array([0, 5]))
-    assert (metrics.top1, metrics.top5) == (0.5, 0.5)
-
-
-def test_five_classes_are_always_in_the_top_five():
-    scores = np.random.default_rng(0).random((20, 5))
-    labels = np.random.default_rng(1).integers(0, 5, 20)
-    assert evaluate.measure(scores, labels).top5 == 1
-
-
-@pytest.mark.parametrize(
-    ("answers", "labels", "named"),
-    [(3, [0, 1], "3"), (0, [], "0"), (2, [0, 4], "4"), (2, [-1, 0], "-1")],
-)
-def test_labels_that_do_not_fit_are_refused(answers, labels, named):
-    with pytest.raises(InputError, match=named):
-        evaluate.measure(np.zeros((answers, 4)), np.array(labels, np.int64))
-
-
-def test_agreement_is_the_share_of_equal_answers():
-    scores = np.eye(4)
-    others = np.eye(4)[[0, 1, 2, 0]] * 0.3
-    assert evaluate.agreement(scores, others) == 0.75
-    assert evaluate.agreement(scores, scores) == 1
-
-
-def test_agreement_of_unlike_models_is_refused():
-    with pytest.raises(InputError, match="5"):
-        evaluate.agreement(np.zeros((2, 4)), np.zeros((2, 5)))
-
-
-def test_confusion_counts_truth_by_row():
-    scores = np.eye(3)[[0, 1, 1, 2, 0]]
-    labels = np.array([0, 0, 1, 2, 2])
-    matrix = evaluate.confusion(scores, labels)
-    assert matrix.dtype == np.int64
-    assert matrix.tolist() == [[1, 1, 0], [0, 1, 0], [1, 0, 1]]
-
-
-def test_keras_model_is_measured(classifier, photos):
-    scores = evaluate.predict_keras(classifier, photos, progress=None)
-    assert scores.shape == (30, 3)
-    assert scores.dtype == np.float32
-    np.testing.assert_allclose(scores.sum(axis=1), 1, atol=1e-5)
-    assert evaluate.measure(scores, photos.labels) == Metrics(30, 1.0, 1.0, 3)
-
-
-def test_scores_belong_to_their_photos(classifier, photos):
-    order = np.random.default_rng(0).permutation(len(photos))
-    straight = evaluate.predict_keras(classifier, photos, progress=None)
-    shuffled = evaluate.predict_keras(classifier, photos.take(order), progress=None)
-    np.testing.assert_allclose(shuffled, straight[order], atol=1e-5)
-
-
-def test_file_and_bytes_answer_alike(float_tflite, photos):
-    few = photos.take(np.arange(0, 30, 7))
-    from_path = evaluate.predict_tflite(float_tflite, few, progress=None)
-    from_bytes = evaluate.predict_tflite(float_tflite.read_bytes(), few, progress=None)
-    assert from_path.shape == (5, 3)
-    assert np.array_equal(from_path, from_bytes)
-
-
-def test_damaged_photo_is_named(float_tflite, classifier, draw_folders, tmp_path):
-    photos = data.list_photos(draw_folders(tmp_path / "colours", 2))
-    photos.paths[4].write_bytes(b"")
-    for predict, model in (
-        (evaluate.predict_tflite, float_tflite),
-        (evaluate.predict_keras, classifier),
-    ):
-        with pytest.raises(InputError, match=str(photos.paths[4])):
-            predict(model, photos, progress=None)
 
 
 @pytest.fixture(scope="module")
-def imagenet(shared):
-    """Return 100 photos with labels that count the background as class 0."""
-    folder = shared("data/photos")
-    truth = [int(line) for line in (folder / "ground_truth.txt").read_text().split()]
-    found = data.list_pictures(folder)
-    return data.Photos(found.paths, np.array(truth) + 1, found.class_names)
+def opened(float_tflite):
+    return classifiers.open_classifier(float_tflite, workers=3)
+
+
+def test_the_answers_do_not_depend_on_the_workers(opened, int8_tflite, photos):
+    for classifier in (opened, classifiers.open_classifier(int8_tflite)):
+        alone = evaluate.predict(classifier, photos, workers=1, progress=None)
+        many = evaluate.predict(classifier, photos, workers=5, progress=None)
+        assert (alone.indices == many.indices).all()
+        assert (alone.probabilities == many.probabilities).all()
+
+
+def test_answers_belong_to_their_photos(opened, classifier, photos):
+    order = np.random.default_rng(0).permutation(len(photos))
+    for each in (opened, classifiers.open_classifier(classifier)):
+        straight = evaluate.predict(each, photos, progress=None)
+        shuffled = evaluate.predict(each, photos.take(order), progress=None)
+        assert (shuffled.indices == straight.indices[order]).all()
+        assert straight.classes == 3
+
+
+def test_answers_equal_a_plain_loop(opened, photos):
+    found = evaluate.predict(opened, photos, progress=None)
+    for place, path in enumerate(photos.paths):
+        scores = opened.answer(data.load_picture(path, 32)[None])[0]
+        assert found.best[place] == scores.argmax()
+        assert found.probabilities[place, 0] == scores.max()
+
+
+def test_everything_is_measured(opened, photos):
+    found = evaluate.evaluate(opened, photos, progress=None)
+    assert found.metrics.top1 == 1
+    assert found.label_shift == 0
+    assert found.names == photos.class_names
+    assert [row.images for row in found.classes] == [10, 10, 10]
+    assert len(found.mistakes) == 0
+    assert found.photos_per_s > 0
+    assert found.latency.p50_ms > 0
+
+
+def test_the_background_moves_labels_and_names(opened, photos):
+    two = photos.take(np.flatnonzero(photos.labels > 0))
+    named = data.Photos(two.paths, two.labels - 1, photos.class_names[1:])
+    found = evaluate.evaluate(opened, named, background=1, progress=None)
+    assert found.metrics.top1 == 1
+    assert found.names == ("background", *photos.class_names[1:])
+    without = evaluate.evaluate(opened, named, progress=None)
+    assert without.metrics.top1 == 0
+    assert without.label_shift == 1
+
+
+def test_labels_beyond_the_outputs_are_refused_before_the_work(opened, photos):
+    far = data.Photos(photos.paths, photos.labels + 1, photos.class_names)
+    with pytest.raises(InputError, match="include_background_label"):
+        evaluate.evaluate(opened, far, progress=None)
+
+
+def test_damaged_photo_is_named(opened, classifier, draw_folders, tmp_path):
+    photos = data.list_photos(draw_folders(tmp_path / "colours", 2))
+    photos.paths[4].write_bytes(b"")
+    for each in (opened, classifiers.open_classifier(classifier)):
+        with pytest.raises(InputError, match=str(photos.paths[4])):
+            evaluate.predict(each, photos, progress=None)
+
+
+def failing_at(classifier, count):
+    """Return a classifier that fails after so many answers, and how many it gave."""
+    given = []
+
+    def answer(images):
+        if len(given) >= count:
+            raise RuntimeError("out of order\nsecond line")
+        given.append(len(images))
+        return classifier.answer(images)
+
+    fields = {**vars(classifier), "answer": answer}
+    return classifiers.Classifier(**fields), given
+
+
+def test_a_crash_of_the_model_names_the_photo(opened, photos):
+    broken, _ = failing_at(opened, 7)
+    with pytest.raises(InputError) as caught:
+        evaluate.predict(broken, photos, workers=1, progress=None)
+    assert str(photos.paths[7]) in str(caught.value)
+    assert "out of order second line" in str(caught.value)
+
+
+def test_an_interrupted_evaluation_goes_on_where_it_stopped(opened, photos, tmp_path):
+    broken, _ = failing_at(opened, 12)
+    with pytest.raises(InputError):
+        evaluate.predict(broken, photos, workers=1, journal_dir=tmp_path, progress=None)
+    assert len(list(tmp_path.iterdir())) == 1
+    rest, given = failing_at(opened, 1000)
+    found = evaluate.predict(rest, photos, journal_dir=tmp_path, progress=None)
+    assert len(given) == len(photos) - 12
+    whole = evaluate.predict(opened, photos, progress=None)
+    assert (found.indices == whole.indices).all()
+    assert (found.probabilities == whole.probabilities).all()
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_kept_is_kept_between_errors_too(opened, photos, tmp_path, monkeypatch):
+    """A killed process cannot tidy up; what was written before is there."""
+    monkeypatch.setattr(evaluate, "JOURNAL_SECONDS", 0)
+    seen = []
+
+    def answer(images):
+        (journal,) = list(tmp_path.iterdir()) or [None]
+        seen.append(journal.stat().st_size if journal else 0)
+        return opened.answer(images)
+
+    watched = classifiers.Classifier(**{**vars(opened), "answer": answer})
+    evaluate.predict(watched, photos, workers=1, journal_dir=tmp_path, progress=None)
+    assert seen[-1] > 0
+
+
+def test_another_model_starts_afresh(opened, int8_tflite, photos, tmp_path):
+    broken, _ = failing_at(opened, 5)
+    with pytest.raises(InputError):
+        evaluate.predict(broken, photos, journal_dir=tmp_path, progress=None)
+    other, given = failing_at(classifiers.open_classifier(int8_tflite), 1000)
+    evaluate.predict(other, photos, journal_dir=tmp_path, progress=None)
+    assert len(given) == len(photos)
 
 
 @pytest.mark.parametrize(
@@ -112,26 +140,14 @@ def imagenet(shared):
         ("tf2_mobilenet_v2_1.0_224_ptq", 0.91, 1.0),
     ],
 )
-def test_published_models_reach_their_numbers(imagenet, shared, name, top1, top5):
-    model = shared(f"models/{name}.tflite")
-    scores = evaluate.predict_tflite(model, imagenet, progress=None)
-    metrics = evaluate.measure(scores, imagenet.labels)
-    assert metrics == Metrics(images=100, top1=top1, top5=top5, classes=1001)
-
-
-def test_integer_file_is_fed_rounded_and_clipped_pixels(
-    int8_tflite, photos, monkeypatch
-):
-    fed = []
-    run = interpreter.run
-
-    def watch(opened, picture):
-        fed.append(picture)
-        return run(opened, picture)
-
-    monkeypatch.setattr(interpreter, "run", watch)
-    few = photos.take(np.arange(2))
-    evaluate.predict_tflite(int8_tflite, few, progress=None)
-    for picture, path in zip(fed, few.paths, strict=True):
-        exact = data.load_picture(path, 32)
-        assert np.abs(picture - exact.clip(0, 255)).max() <= 0.5
+def test_published_models_reach_their_numbers(shared, name, top1, top5):
+    folder = shared("data/photos")
+    photos = data_sets.open_ground_truth(
+        f"{folder}/*.JPEG", folder / "ground_truth.txt"
+    )
+    model = classifiers.open_classifier(shared(f"models/{name}.tflite"))
+    answers = evaluate.predict(model, photos, progress=None)
+    found = metrics.measure(answers, photos.labels + 1)
+    assert (found.images, found.classes) == (100, 1001)
+    assert (found.top1, found.top5) == (top1, top5)
+    assert metrics.label_shift(answers, photos.labels) == 1

@@ -39,8 +39,6 @@ PREDICTIONS = [
     Prediction(0, "daisy", 0.2),
     Prediction(1, "rose", 0.1),
 ]
-SCORES = np.array([[0.8, 0.2], [0.3, 0.7], [0.6, 0.4]])
-OTHERS = np.array([[0.7, 0.3], [0.2, 0.8], [0.4, 0.6]])
 
 TENSORS = {
     7: calibrate.TensorRange("a", -2.0, 3.1, np.array([-2.0]), np.array([3.1])),
@@ -65,14 +63,10 @@ def figures(rows):
         "plot_value_histogram": lambda **o: plots.plot_value_histogram(
             np.linspace(-2, 3, 50), TENSORS[7], **o
         ),
-        "plot_confusion": lambda **o: plots.plot_confusion(
-            np.array([[8, 2], [0, 0]]), ["rose", "tulip"], **o
-        ),
         "plot_predictions": lambda **o: plots.plot_predictions(PREDICTIONS, **o),
         "plot_quantized_pixels": lambda **o: plots.plot_quantized_pixels(
             np.linspace(-1, 1, 6).reshape(2, 3), np.arange(6).reshape(2, 3), **o
         ),
-        "plot_scores": lambda **o: plots.plot_scores(SCORES, OTHERS, **o),
         "plot_bars": lambda **o: plots.plot_bars(
             {"float": 12.34, "int8": 5.6}, xlabel="milliseconds", title="Time", **o
         ),
@@ -146,11 +140,6 @@ def test_curves_show_percent_and_where_layers_were_unfrozen():
     assert set(unfrozen.get_xdata()) == {2.5}
 
 
-def test_confusion_shows_shares_of_each_row():
-    ax = plots.plot_confusion(np.array([[8, 2], [0, 0]]), ["rose", "tulip"])
-    assert {"80", "20", "0", "rose", "tulip"} <= words(ax)
-
-
 def test_predictions_have_the_best_on_top():
     ax = plots.plot_predictions(PREDICTIONS)
     assert [bar.get_width() for bar in ax.patches] == pytest.approx([70, 20, 10])
@@ -179,12 +168,6 @@ def test_value_histogram_has_a_bar_a_step_and_tells_what_lies_outside():
     assert sum(bar.get_height() for bar in bars) == 4
     assert bars[0].get_height() == bars[-1].get_height() == 1
     assert any(text.startswith("20 %") for text in words(ax))
-
-
-def test_scores_count_equal_answers():
-    texts = words(plots.plot_scores(SCORES, OTHERS))
-    assert any("2 photos" in text for text in texts)
-    assert any("1 photos" in text for text in texts)
 
 
 def test_bars_carry_their_numbers():

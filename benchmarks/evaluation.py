@@ -1,0 +1,73 @@
+"""Measure evaluation: the plain loop against the pipeline, in one run.
+
+    python benchmarks/evaluation.py --model=S_quant.tflite --photos='val/*.JPEG'
+
+The plain loop is what users write: one interpreter with its default threads, photos
+decoded in line. Both sides take turns on the same photos; medians and ratios are
+printed, and that both gave the same answers.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from pathlib import Path
+
+import click
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+
+@click.command()
+@click.option("--model", required=True, help="An int8 .tflite file.")
+@click.option("--photos", "pattern", required=True, help="Such as 'val/*.JPEG'.")
+@click.option("--turns", default=5, show_default=True)
+@click.option("--repeat", default=1, show_default=True, help="Of the list of photos.")
+def main(model: str, pattern: str, turns: int, repeat: int) -> None:
+    from edgetpu_lib.quiet import start_tensorflow
+
+    start_tensorflow()
+    from edgetpu_lib import classifiers, data, evaluate, interpreter, parallel, pixels
+
+    folder, ending = Path(pattern).parent, Path(pattern).name
+    paths = tuple(sorted(folder.glob(ending))) * repeat
+    photos = data.Photos(paths, np.zeros(len(paths), np.int64), ("unknown",))
+    classifier = classifiers.open_classifier(model)
+    opened = interpreter.open_interpreter(model)
+
+    def plain() -> np.ndarray:
+        answers = []
+        for path in paths:
+            picture = data.load_picture(path, classifier.image_size)
+            scores = interpreter.run(opened, pixels.to_uint8(picture))
+            answers.append(scores.argmax())
+        return np.array(answers)
+
+    def pipeline() -> np.ndarray:
+        return evaluate.predict(classifier, photos, progress=None).best
+
+    sides = {"plain loop": plain, "edgetpu_lib": pipeline}
+    seconds: dict[str, list[float]] = {side: [] for side in sides}
+    answers = {side: call() for side, call in sides.items()}  # Also warms up.
+    for _ in range(turns):
+        for side, call in sides.items():
+            start = time.perf_counter()
+            call()
+            seconds[side].append(time.perf_counter() - start)
+    first = seconds["plain loop"]
+    table = Table("side", "photos/s, median", "ratio, median of turns")
+    for side, taken in seconds.items():
+        ratios = [a / b for a, b in zip(first, taken, strict=True)]
+        rate = len(paths) / statistics.median(taken)
+        table.add_row(side, f"{rate:.1f}", f"{statistics.median(ratios):.2f}")
+    same = (answers["plain loop"] == answers["edgetpu_lib"]).all()
+    table.caption = (
+        f"{len(paths)} photos, {classifier.image_size} px, {parallel.cores()} cores;"
+        f" answers {'equal' if same else 'DIFFER'}"
+    )
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()

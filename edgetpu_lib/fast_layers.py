@@ -1,7 +1,8 @@
-"""The same layers, with gradients that a CPU computes faster.
+"""The same layers, which a CPU computes faster, gradients above all.
 
 Takes a model; gives its twin for training: same names, weights and answers.
-Next: `train` steps the twin and hands its weights back.
+Next: `train` and `fine_tune` step the twin and hand its weights back; `features` asks
+it what a frozen network sees.
 
 Why: benchmarks/training.py --profile. TensorFlow on a CPU computes a batch
 normalisation in some twenty passes over the activations, the gradients of a 1×1
@@ -29,7 +30,7 @@ def prefer_onednn() -> None:
 
 
 def training_twin(model: keras.Model) -> keras.Model:
-    """Return a copy of a model that trains faster on TensorFlow.
+    """Return a copy of a model that trains and answers faster on TensorFlow.
 
     Args:
         model: from `build.build_model`.
@@ -63,23 +64,24 @@ def _same_layer(layer: keras.Layer) -> keras.Layer:
 
 
 class _BatchNormalization(layers.BatchNormalization):
-    """Batch normalisation in training as one operation each way."""
+    """Batch normalisation as one operation each way."""
 
     def call(self, inputs: Any, training: bool = False, mask: Any = None) -> Any:
         """Normalise float32 [batch, height, width, channels]."""
         import tensorflow as tf
 
-        if not (training and self.trainable):
-            return super().call(inputs, training=training, mask=mask)
+        updating = bool(training and self.trainable)
         outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
             x=inputs,
             scale=self.gamma,
             offset=self.beta,
-            mean=tf.zeros([0]),
-            variance=tf.zeros([0]),
+            mean=tf.zeros([0]) if updating else self.moving_mean,
+            variance=tf.zeros([0]) if updating else self.moving_variance,
             epsilon=self.epsilon,
-            is_training=True,
+            is_training=updating,
         )
+        if not updating:
+            return outputs
         # The operation divides by n − 1; Keras and the reference by n.
         count = tf.cast(tf.size(inputs) / tf.size(mean), variance.dtype)
         variance *= (count - 1) / count

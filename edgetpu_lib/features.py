@@ -12,7 +12,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from edgetpu_lib import checkpoint, data, pixels
+from edgetpu_lib import checkpoint, data, fast_layers, pixels
 from edgetpu_lib.artifacts import atomic_path
 
 # What the rows depend on besides model, weights and photos; change it with the crop,
@@ -42,7 +42,8 @@ def pooled_features(
     Raises:
         InputError: a photo cannot be used, or the cache cannot be written.
     """
-    backbone = keras.Model(model.input, model.get_layer("head_flatten").output)
+    fast = fast_layers.training_twin(model)
+    backbone = keras.Model(fast.input, fast.get_layer("head_flatten").output)
     if cache_dir is None:
         return _compute(backbone, photos)
     path = Path(cache_dir) / f"{_digest(backbone, photos)}.npy"

@@ -66,6 +66,17 @@ def test_frozen_twin_keeps_its_statistics(pair, batch):
     assert not {n for n in changed if n.endswith("_bn") or n.startswith("block_3")}
 
 
+def test_frozen_twin_takes_the_model_s_step(pair, batch):
+    model, _ = pair
+    fine_tune.freeze_until(model, "block_4")
+    twin = fast_layers.training_twin(model)
+    loss, expected = step(model, batch)
+    twin_loss, found = step(twin, batch)
+    assert twin_loss == pytest.approx(loss, abs=1e-5)
+    for mine, theirs in zip(found, expected, strict=True):
+        np.testing.assert_allclose(mine, theirs, atol=1e-5)
+
+
 def test_only_float32_gets_other_layers(new_model):
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_bfloat16")

@@ -88,9 +88,7 @@ def fine_tune(
     model = options.build_network(network, num_classes=len(photos.class_names))
     start = _start(network) if pretrained else None
     if start:
-        checkpoint.load_weights(
-            model, start, use_ema=network["enable_ema"], include_classifier=False
-        )
+        options.load_weights(model, start, network, include_classifier=False)
     config = tuning.FineTuneConfig(epochs=epochs, batch_size=batch_size, seed=seed)
     history = tuning.fine_tune(
         model, splits, pretrained=bool(start), config=config, cache_dir=cache_dir

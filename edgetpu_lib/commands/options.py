@@ -33,7 +33,10 @@ _NETWORK_OPTIONS = (
     click.option(
         "--model_name", default=DEFAULT_MODEL, show_default=True, help=", ".join(SPECS)
     ),
-    click.option("--ckpt_dir", help="TF-1 checkpoint: folder, prefix or .tar.gz."),
+    click.option(
+        "--ckpt_dir",
+        help="TF-1 checkpoint (folder, prefix, .tar.gz), or timm's .safetensors.",
+    ),
     flag("--enable_ema", default=True, help="Load the averaged weights."),
     click.option("--image_size", type=int, help="Pixels.  [default: the model's own]"),
     click.option("--num_classes", type=int, help="Logits.  [default: 1001]"),
@@ -187,8 +190,31 @@ def load_network(model: str | None, network: dict[str, Any]) -> Any:
             "no weights given; add --ckpt_dir=FOLDER or --model=FILE.keras"
         )
     built = build_network(network)
-    checkpoint.load_weights(built, network["ckpt_dir"], use_ema=network["enable_ema"])
+    load_weights(built, network["ckpt_dir"], network)
     return built
+
+
+def load_weights(
+    model: Any,
+    path: str | Path,
+    network: dict[str, Any],
+    *,
+    include_classifier: bool = True,
+) -> None:
+    """Fill a model from a TensorFlow-1 checkpoint or a file of timm's."""
+    from edgetpu_lib import checkpoint, timm_weights
+
+    if str(path).endswith(".safetensors"):
+        timm_weights.load_timm_weights(
+            model, path, include_classifier=include_classifier
+        )
+    else:
+        checkpoint.load_weights(
+            model,
+            path,
+            use_ema=network["enable_ema"],
+            include_classifier=include_classifier,
+        )
 
 
 def build_network(

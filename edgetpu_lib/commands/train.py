@@ -161,7 +161,7 @@ def train(
     options.start()
     import keras
 
-    from edgetpu_lib import build, checkpoint, checkpoint_writer, data_sets, devices
+    from edgetpu_lib import build, checkpoint_writer, data_sets, devices
     from edgetpu_lib import train as stage
     from edgetpu_lib.recipe import Recipe
 
@@ -172,7 +172,11 @@ def train(
         )
     keras.config.set_dtype_policy(precision)
     splits = data_sets.open_splits(
-        data_dir, holdout_shards=holdout_shards, on_error=on_error, seed=seed
+        data_dir,
+        holdout_shards=holdout_shards,
+        on_error=on_error,
+        seed=seed,
+        map_shards=devices.map_divided,
     )
     photos = splits["train"]
     background = int(include_background_label)
@@ -184,11 +188,8 @@ def train(
         survival_prob=survival_prob,
     )
     if flags["ckpt_dir"]:
-        checkpoint.load_weights(
-            model,
-            flags["ckpt_dir"],
-            use_ema=flags["enable_ema"],
-            include_classifier=not zero_classifier,
+        options.load_weights(
+            model, flags["ckpt_dir"], flags, include_classifier=not zero_classifier
         )
     if zero_classifier:
         build.zero_classifier(model)

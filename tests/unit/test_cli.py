@@ -505,6 +505,24 @@ def test_evaluate_a_saved_model_with_its_own_pixels(
     assert run_json(*arguments, "--mean=0", "--std=1e5")["top1"] < 1
 
 
+def test_weights_of_timm_are_given_as_a_checkpoint(
+    run_json, repo_root, class_folders, tmp_path
+):
+    path = repo_root / "tests" / "golden" / "tiny_timm.safetensors"
+    network = ["--width_coefficient=0.1", "--num_classes=10", "--image_size=96"]
+    output = tmp_path / "float.tflite"
+    run_json(
+        *("export", *network, f"--ckpt_dir={path}", "--quantize=False"),
+        f"--output_tflite={output}",
+    )
+    with np.load(repo_root / "tests" / "golden" / "tiny_timm_golden.npz") as golden:
+        image, logits = golden["input"][0], golden["logits"][0]
+    # timm's own input is given in its own normalisation.
+    scores = interpreter.run(interpreter.open_interpreter(output), image * 128 + 127)
+    powers = np.exp(logits - logits.max())
+    np.testing.assert_allclose(scores, powers / powers.sum(), atol=1e-4)
+
+
 def test_report_measures_float_and_int8_of_every_checkpoint(
     run, run_json, slim, slim_checkpoint, class_folders, tmp_path
 ):

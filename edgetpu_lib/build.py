@@ -58,6 +58,18 @@ def build_model(
         dropout_rate=dropout_rate,
         survival_prob=survival_prob,
     )
+    return build_network(spec)
+
+
+def build_network(spec: specs.ModelSpec) -> keras.Model:
+    """Build any network that a spec describes, with fresh weights.
+
+    Args:
+        spec: from `specs.model_spec`, its stages changed or not.
+
+    Returns:
+        As `build_model`.
+    """
     inputs = keras.Input((spec.image_size, spec.image_size, 3), name="images")
     channels = specs.round_channels(specs.STEM_CHANNELS, spec.width_coefficient)
     x = _convolution(inputs, channels, kernel_size=3, stride=2, name="stem")

@@ -23,6 +23,8 @@ from edgetpu_lib.artifacts import InputError
 from edgetpu_lib.quiet import quiet_native
 from edgetpu_lib.tflite_file import IDENTIFIER
 
+# Of the pictures, those that a range holds entirely.
+SHARE_HELD = 0.99
 # Fused activations whose output is never below zero.
 _NOT_NEGATIVE = (
     schema.ActivationFunctionType.RELU,
@@ -32,12 +34,12 @@ _NOT_NEGATIVE = (
 
 @dataclasses.dataclass(frozen=True)
 class TensorRange:
-    """What one tensor held over all calibration pictures.
+    """What one tensor held over the calibration pictures.
 
     Attributes:
         name: of the tensor in the TFLite file.
-        low: the smallest value.
-        high: the largest value.
+        low: where its range starts, of nearly all pictures (see `limits`).
+        high: where it ends.
         channel_low: float32 [channels], the smallest value of each channel.
         channel_high: float32 [channels], the largest value of each channel.
     """
@@ -51,7 +53,7 @@ class TensorRange:
 
 @dataclasses.dataclass(frozen=True)
 class Ranges:
-    """The ranges of all tensors a network computes.
+    """The ranges of all tensors that a network computes.
 
     Attributes:
         tensors: index of the tensor in the TFLite file → its range.
@@ -104,8 +106,8 @@ def measure_ranges(
 
     The file gets an operator beside each tensor that reduces it to its extremes, so
     that a picture costs hardly more than one inference. One interpreter a core works
-    on one picture each; the result does not depend on how many there are. Memory is
-    constant over any number of pictures.
+    on one picture each; the result does not depend on how many there are. Of each
+    picture some hundred numbers are kept.
 
     Args:
         float_tflite: from `convert.to_float_tflite`.
@@ -131,6 +133,49 @@ def measure_ranges(
     ):
         extremes.add(found)
     return extremes.ranges()
+
+
+def limits(lows: np.ndarray, highs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return ranges that hold all values of nearly every picture.
+
+    One picture in a hundred may reach beyond, so that a few odd ones do not make the
+    steps coarse for all others. Up to a hundred pictures all are held.
+
+    Args:
+        lows: float32 [pictures, …], the smallest values of each picture.
+        highs: float32 [pictures, …], the largest.
+
+    Returns:
+        The lower and the upper ends, each a value that occurred.
+
+    Why: with a thousand photos, some tensors' largest values were a hundred times the
+    median photo's, and 8-bit answers fell from 99.5 % to 96.5 % equal ones (the
+    checkpoint that ships, CIFAR-10).
+    """
+    return (
+        np.quantile(lows, 1 - SHARE_HELD, axis=0, method="lower"),
+        np.quantile(highs, SHARE_HELD, axis=0, method="higher"),
+    )
+
+
+def iterate_ranges(
+    float_tflite: bytes, pictures: Iterable[np.ndarray], *, workers: int | None = None
+) -> Iterator[Ranges]:
+    """Yield the ranges that each picture alone would set.
+
+    Args:
+        float_tflite: as `measure_ranges`.
+        pictures: [size, size, 3] each, of any values: nothing is refused here.
+        workers: interpreters at a time; `None` takes one a core.
+
+    Raises:
+        InputError: the network gives NaN or infinity.
+    """
+    probe = _with_extremes(float_tflite)
+    for found in _in_order(probe, pictures, workers or parallel.cores()):
+        extremes = _Extremes(probe)
+        extremes.add(found)
+        yield extremes.ranges()
 
 
 def _checked(
@@ -301,18 +346,19 @@ def _open(probe: _Probe) -> Callable[[np.ndarray], np.ndarray]:
 
 
 class _Extremes:
-    """Collects the smallest and largest values over pictures."""
+    """Collects the smallest and largest values of pictures."""
 
     def __init__(self, probe: _Probe) -> None:
         self.probe = probe
         sizes = [size for *_, size in probe.outputs]
         self.ends = np.cumsum(sizes)
+        self.starts = self.ends - sizes
+        self.of_pictures: list[np.ndarray] = []
         # Turned around, minima are maxima, too.
         self.signs = np.repeat(
             [np.float32(-1 if low else 1) for _, low, _ in probe.outputs], sizes
         )
         self.worst = np.full(sum(sizes), -np.inf, np.float32)
-        self.pictures = 0
 
     def add(self, found: np.ndarray) -> None:
         """Take the extremes of one more picture into account."""
@@ -323,25 +369,30 @@ class _Extremes:
             name = self.probe.names[self.probe.outputs[output][0]]
             raise InputError(
                 f"the network gives NaN or infinity at {name!r} for calibration picture"
-                f" {self.pictures}; its weights are damaged, or training diverged"
+                f" {len(self.of_pictures)}; its weights are damaged, or training"
+                " diverged"
             )
-        np.maximum(self.worst, found * self.signs, out=self.worst)
-        self.pictures += 1
+        extremes = found * self.signs
+        np.maximum(self.worst, extremes, out=self.worst)
+        self.of_pictures.append(np.maximum.reduceat(extremes, self.starts))
 
     def ranges(self) -> Ranges:
         """Return what was collected."""
-        if not self.pictures:
+        if not self.of_pictures:
             raise InputError("calibration needs at least one picture; got none")
-        lows, highs = {}, {}
+        # As `limits`; minima are turned around.
+        tops = np.quantile(self.of_pictures, SHARE_HELD, axis=0, method="higher")
+        ends = tops * self.signs[self.starts]
         parts = np.split(self.worst * self.signs, self.ends[:-1])
-        for (index, is_lowest, _), values in zip(
-            self.probe.outputs, parts, strict=True
+        lows, highs = {}, {}
+        for (index, is_lowest, _), end, values in zip(
+            self.probe.outputs, ends, parts, strict=True
         ):
-            (lows if is_lowest else highs)[index] = values
+            (lows if is_lowest else highs)[index] = float(end), values
         ranges = {}
-        for index, high in highs.items():
-            low = lows.get(index, np.zeros_like(high))
+        for index, (high, channels) in highs.items():
+            low, channel_low = lows.get(index, (0.0, np.zeros_like(channels)))
             ranges[index] = TensorRange(
-                self.probe.names[index], float(low.min()), float(high.max()), low, high
+                self.probe.names[index], low, high, channel_low, channels
             )
-        return Ranges(ranges, self.pictures)
+        return Ranges(ranges, len(self.of_pictures))

@@ -58,6 +58,38 @@ def test_ranges_are_those_of_all_values(float_content, pictures, ranges):
         assert found.low == pytest.approx(flat.min(), abs=1e-5) or found.low == 0
 
 
+def test_ranges_of_up_to_a_hundred_pictures_hold_everything():
+    rng = np.random.default_rng(0)
+    for count in (1, 2, 20, 100):
+        lows, highs = -rng.exponential(size=(2, count, 4)).astype(np.float32)
+        low, high = calibrate.limits(lows, -highs)
+        assert (low == lows.min(axis=0)).all()
+        assert (high == -highs.min(axis=0)).all()
+
+
+def test_a_few_odd_pictures_among_many_do_not_widen_the_ranges():
+    rng = np.random.default_rng(1)
+    lows, highs = -rng.random((2, 1000, 4)).astype(np.float32)
+    lows[::125] -= 50
+    highs[5::200] -= 80
+    low, high = calibrate.limits(lows, -highs)
+    assert (low > -1).all() and (high < 1).all()
+    assert (np.isin(low, lows) & np.isin(high, -highs)).all()
+
+
+def test_ranges_are_the_limits_of_single_pictures(float_content, pictures, monkeypatch):
+    monkeypatch.setattr(calibrate, "SHARE_HELD", 0.5)
+    singles = list(calibrate.iterate_ranges(float_content, iter(pictures)))
+    together = calibrate.measure_ranges(float_content, iter(pictures))
+    for index, found in together.tensors.items():
+        lows = np.array([single.tensors[index].low for single in singles])
+        highs = np.array([single.tensors[index].high for single in singles])
+        low, high = calibrate.limits(lows, highs)
+        assert found.low == pytest.approx(low)
+        assert found.high == pytest.approx(high)
+        assert found.channel_high.max() == highs.max()
+
+
 def test_tensors_keep_their_names(float_content, ranges):
     graph = calibrate.unpack(float_content).subgraphs[0]
     for index, found in ranges.tensors.items():

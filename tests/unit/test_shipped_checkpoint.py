@@ -40,5 +40,5 @@ def test_it_knows_what_its_model_card_says(loaded, shared):
     opened = classifiers.open_classifier(loaded[0])
     answers = evaluate.predict(opened, photos, progress=None)
     top1 = (answers.best == photos.labels + 1).mean()
-    # 83.9 % on all 10,000; four standard errors of 500.
-    assert abs(top1 - 0.839) < 0.066
+    # 85.6 % on all 10,000; four standard errors of 500.
+    assert abs(top1 - 0.856) < 0.063

@@ -13,7 +13,7 @@ import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
-from edgetpu_lib import edge_tpu, operator_rules
+from edgetpu_lib import edge_tpu, operator_costs, operator_rules
 from edgetpu_lib.artifacts import InputError
 from edgetpu_lib.interpreter import TensorContract, takes_raw_pixels
 from edgetpu_lib.tflite_file import Operator, Tensor, TfliteFile, read_tflite
@@ -73,6 +73,14 @@ class Report:
     feed: str
     statuses: tuple[tuple[str, str], ...]
 
+    @property
+    def is_refused(self) -> bool:
+        """Whether the compiler would make nothing of the file, not even a part."""
+        return all(
+            kind == COMPILED_OPERATOR or word == edge_tpu.NOT_COMPILED
+            for kind, word in self.statuses
+        )
+
     def operation_log(self) -> list[tuple[str, int, str]]:
         """Return (kind, count, status) rows, as in the compiler's operation log."""
         counts = collections.Counter(self.statuses)
@@ -106,7 +114,11 @@ def check_tflite(
             f"runtime {runtime} does not exist; give {edge_tpu.OLDEST_RUNTIME} to"
             f" {edge_tpu.NEWEST_RUNTIME}"
         )
-    file = read_tflite(model)
+    return check_file(read_tflite(model), runtime=runtime)
+
+
+def check_file(file: TfliteFile, *, runtime: int = edge_tpu.NEWEST_RUNTIME) -> Report:
+    """Predict the same of a file that is read already; see `check_tflite`."""
     findings = list(_refusals(file))
     if findings:
         words = [_word_of_refused(operator) for operator in file.operators]
@@ -399,13 +411,11 @@ def _large_activations(file: TfliteFile) -> Iterator[Finding]:
 
 
 def _streamed_parameters(file: TfliteFile) -> Iterator[Finding]:
-    stored = {
-        index: len(file.tensors[index].stored.data)
-        for operator in file.operators
-        for index in operator.inputs
-        if index >= 0
-    }
-    on_device = sum(stored.values()) * edge_tpu.PARAMETER_EXPANSION
+    try:
+        costs = operator_costs.operator_costs(file)
+    except InputError:
+        return  # Shapes that do not fit each other: nobody could compile or run it.
+    on_device = sum(cost.parameter_bytes for cost in costs)
     streamed = on_device - edge_tpu.PARAMETER_CACHE_BYTES
     if streamed > 0:
         yield Finding(

@@ -15,6 +15,8 @@ from edgetpu_lib.commands import (
     check,
     classify,
     compile,
+    diagnose,
+    estimate,
     evaluate,
     export,
     fetch,
@@ -72,6 +74,8 @@ for command in (
     fine_tune.fine_tune,
     train.train,
     check.check,
+    estimate.estimate,
     compile.compile,
+    diagnose.diagnose,
 ):
     commands.add_command(command)

@@ -7,16 +7,18 @@ Next: `train` and `fine_tune` learn from them, `evaluate` measures on them.
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import glob
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from edgetpu_lib import data, records
+from edgetpu_lib import data, parallel, records
 from edgetpu_lib.artifacts import InputError
 
 UNDERSTOOD = (
@@ -35,6 +37,7 @@ def open_splits(
     on_error: str = "raise",
     images_per_class: int = 200,
     seed: int = 0,
+    map_shards: Callable = map,
 ) -> dict[str, data.Photos]:
     """Open a data set by its name, already split.
 
@@ -45,6 +48,7 @@ def open_splits(
         on_error: of TFRecord files, as `open_shards`.
         images_per_class: of the rendered flowers.
         seed: of the split and of the rendered flowers.
+        map_shards: of TFRecord files, as `open_shards`.
 
     Returns:
         "train"; "test" if the set has one or none of its own splits; "validation" if
@@ -57,7 +61,12 @@ def open_splits(
         raise InputError(f"on_error={on_error!r} is unknown; use raise or skip")
     folder = Path(name)
     if has_shards(folder):
-        return open_shards(folder, holdout_shards=holdout_shards, on_error=on_error)
+        return open_shards(
+            folder,
+            holdout_shards=holdout_shards,
+            on_error=on_error,
+            map_shards=map_shards,
+        )
     if holdout_shards:
         raise InputError(
             f"{name} has no shards, so holdout_shards={holdout_shards} means nothing;"
@@ -67,7 +76,7 @@ def open_splits(
         photos = data.open_data_set(name, images_per_class=images_per_class, seed=seed)
         return data.split_photos(photos, seed=seed)
     if _TFDS_NAME.fullmatch(str(name)):
-        splits = open_tfds(str(name), on_error=on_error)
+        splits = open_tfds(str(name), on_error=on_error, map_shards=map_shards)
         return splits if "test" in splits else data.split_photos(splits["train"])
     raise InputError(f"no data set at {name}; give {UNDERSTOOD}")
 
@@ -104,12 +113,63 @@ def with_validation(
     return {**splits, **{side: drawn[side] for side in {"train", *missing}}}
 
 
+def check_photos(
+    photos: data.Photos, *, on_error: str = "raise", progress: str | None = None
+) -> data.Photos:
+    """Decode every photo once, before something long relies on it.
+
+    Args:
+        photos: of any data set.
+        on_error: "raise" stops at a photo that cannot be read, "skip" leaves it out
+            and says so in the photos' `skipped`.
+        progress: title of the progress bar; `None` shows none.
+
+    Returns:
+        The photos that can be read, in their order.
+
+    Raises:
+        InputError: a photo cannot be read, or with "skip" none can.
+    """
+
+    def error_of(path: Any) -> InputError | None:
+        try:
+            # The whole square: a cut photo may still hold what evaluation crops.
+            data.load_picture(path, 32, whole_square=True)
+        except InputError as error:
+            return error
+        return None
+
+    errors = tqdm(
+        parallel.map_in_order(error_of, photos.paths),
+        progress,
+        len(photos),
+        unit="photo",
+        leave=False,
+        delay=0.5,
+        disable=progress is None,
+    )
+    readable, skipped = [], []
+    for index, error in enumerate(errors):
+        if error:
+            _raise_or_note(error, on_error, skipped)
+        else:
+            readable.append(index)
+    if not readable:
+        raise InputError(
+            f"none of the {len(photos)} photos can be read; the first: {skipped[0]}"
+        )
+    return dataclasses.replace(
+        photos.take(np.array(readable)), skipped=(*photos.skipped, *skipped)
+    )
+
+
 def open_shards(
     data_dir: str | Path,
     *,
     holdout_shards: int = 0,
     first_label: int = 1,
     on_error: str = "raise",
+    map_shards: Callable = map,
 ) -> dict[str, data.Photos]:
     """Open TFRecord shards in the reference's ImageNet layout.
 
@@ -120,6 +180,8 @@ def open_shards(
         first_label: stored label of the first class; 1 where 0 is the background.
         on_error: "raise" stops at a damaged record, "skip" leaves it out and says so
             in the photos' `skipped`.
+        map_shards: how a function is applied to all shards; `devices.map_divided`
+            has each of several processes read its own.
 
     Returns:
         "train", "validation" if shards were held out, "test" from the validation
@@ -152,6 +214,7 @@ def open_shards(
         label_key="image/class/label",
         first_label=first_label,
         on_error=on_error,
+        map_shards=map_shards,
     )
 
 
@@ -203,12 +266,15 @@ def open_ground_truth(
     )
 
 
-def open_tfds(name: str, *, on_error: str = "raise") -> dict[str, data.Photos]:
+def open_tfds(
+    name: str, *, on_error: str = "raise", map_shards: Callable = map
+) -> dict[str, data.Photos]:
     """Open a set of TensorFlow Datasets, prepared first if it is not yet.
 
     Args:
         name: as `tfds.load` takes it.
         on_error: as `open_shards`.
+        map_shards: as `open_shards`.
 
     Returns:
         The set's own "train", "validation" and "test", as far as it has them; a
@@ -251,6 +317,7 @@ def open_tfds(name: str, *, on_error: str = "raise") -> dict[str, data.Photos]:
         label_key="label",
         first_label=0,
         on_error=on_error,
+        map_shards=map_shards,
     )
 
 
@@ -292,6 +359,7 @@ def _open_records(
     *,
     first_label: int,
     on_error: str,
+    map_shards: Callable,
     **keys: str,
 ) -> dict[str, data.Photos]:
     """Return the photos of every split; without names, labels are their own.
@@ -301,7 +369,7 @@ def _open_records(
     """
     found: dict[str, Any] = {}
     for side, paths in shards.items():
-        found[side] = _scan(paths, on_error, **keys)
+        found[side] = _scan(paths, on_error, map_shards, **keys)
     top = max((label for p, labels, _ in found.values() for label in labels), default=0)
     if names is None:
         names = tuple(str(label) for label in range(first_label, top + 1))
@@ -316,21 +384,39 @@ def _open_records(
 
 
 def _scan(
-    shards: Iterable[Path], on_error: str, **keys: str
+    shards: list[Path],
+    on_error: str,
+    map_shards: Callable,
+    *,
+    image_key: str,
+    label_key: str,
 ) -> tuple[list[records.Record], list[int], list[str]]:
     """Return places, stored labels, and what was skipped."""
     places, labels, skipped = [], [], []
-    for shard in tqdm(shards, "indexing", unit="shard", leave=False, delay=0.5):
-        try:
-            for place, label in records.scan_shard(shard, **keys):
-                if isinstance(label, InputError):
-                    _raise_or_note(label, on_error, skipped)
-                else:
-                    places.append(place)
-                    labels.append(label)
-        except records.LostError as error:
-            _raise_or_note(error, on_error, skipped)
+    scan = functools.partial(_scan_shard, on_error=on_error, label_key=label_key)
+    bar = tqdm(shards, "indexing", unit="shard", leave=False, delay=0.5)
+    for shard, (rows, lost) in zip(shards, map_shards(scan, bar), strict=True):
+        for offset, number, label in rows:
+            places.append(records.Record(shard, offset, number, image_key))
+            labels.append(label)
+        skipped += lost
     return places, labels, skipped
+
+
+def _scan_shard(
+    shard: Path, *, on_error: str, label_key: str
+) -> tuple[list[tuple[int, int, int]], list[str]]:
+    """Return offset, number and stored label of every record, and what was skipped."""
+    rows, skipped = [], []
+    try:
+        for place, label in records.scan_shard(shard, label_key=label_key):
+            if isinstance(label, InputError):
+                _raise_or_note(label, on_error, skipped)
+            else:
+                rows.append((place.offset, place.number, label))
+    except records.LostError as error:
+        _raise_or_note(error, on_error, skipped)
+    return rows, skipped
 
 
 def _raise_or_note(error: InputError, on_error: str, skipped: list[str]) -> None:

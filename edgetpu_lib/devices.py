@@ -8,13 +8,17 @@ nothing but rounding.
 
 from __future__ import annotations
 
+import itertools
+import json
 import os
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import keras
+import numpy as np
 
 from edgetpu_lib.artifacts import InputError
 
@@ -62,6 +66,53 @@ def distribute(
     distribution = keras.distribution.DataParallel(auto_shard_dataset=False)
     keras.distribution.set_distribution(distribution)
     return int(distribution.device_mesh.devices.size)
+
+
+def map_divided(function: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
+    """Apply a function to every item, each in one of the processes; tell all of them.
+
+    Every process must call it, with the same items.
+
+    Args:
+        function: gives something that JSON can hold.
+        items: of three processes, the first takes the items 0, 3, 6 …
+
+    Returns:
+        All results, in the order of the items.
+
+    Raises:
+        InputError: a process met an error; all processes raise the same.
+    """
+    index, count = process()
+    if count == 1:
+        return [function(item) for item in items]
+    own: dict[str, Any] = {"results": [], "error": None}
+    try:
+        for item in itertools.islice(items, index, None, count):
+            own["results"].append(function(item))
+    except (InputError, OSError) as error:
+        # Raised now, it would leave the others waiting.
+        own["error"] = str(error)
+    told = _gather(own)
+    for share in told:
+        if share["error"]:
+            raise InputError(share["error"])
+    total = sum(len(share["results"]) for share in told)
+    return [told[n % count]["results"][n // count] for n in range(total)]
+
+
+def _gather(own: Any) -> list[Any]:
+    """Return what every process gives, in their order."""
+    from jax.experimental import multihost_utils
+
+    encoded = np.frombuffer(json.dumps(own).encode(), np.uint8)
+    sizes = multihost_utils.process_allgather(np.int32(len(encoded)))
+    # All must give arrays of one shape.
+    padded = np.pad(encoded, (0, sizes.max() - len(encoded)))
+    rows = multihost_utils.process_allgather(padded)
+    return [
+        json.loads(row[:size].tobytes()) for row, size in zip(rows, sizes, strict=True)
+    ]
 
 
 def start_processes(arguments: Sequence[str], processes: int) -> int:

@@ -1,7 +1,7 @@
 """What is known of the Edge TPU, its compiler and its memory: facts, no code.
 
-Used by `check` and `compiler`. Google's compiler 16.0.384591198 of 2021 is the last;
-nobody outside can read its rules, so each fact says where it was seen.
+Used by `check`, `estimate` and `compiler`. Google's compiler 16.0.384591198 of 2021 is
+the last; nobody outside can read its rules, so each fact says where it was seen.
 """
 
 from __future__ import annotations
@@ -128,8 +128,22 @@ ACTIVATION_LIMIT_BYTES = 4 * ACTIVATION_BYTES
 # holds instructions and activations. Source: a public log of compiler 16,
 # HanChangHun/EdgeTPU-Compiler-Log-Parser.
 PARAMETER_CACHE_BYTES = 7.41 * MIB
-# Bytes on the device a byte of weights, S and M in the same log.
-PARAMETER_EXPANSION = 1.28
+# Bytes that the device keeps for a filter besides its weights. With the weights padded
+# in depth to `MACS_PER_CELL`, that gives 0.96, 0.96, 1.02 and 0.98 times the bytes that
+# the compiler reported for S, M, and MobileNet v1 of full and of quarter width; the one
+# other file with a report, DeepLab of half width, has 0.84 of what this gives.
+# Source: the same log; Google's compiled test files.
+FILTER_BYTES = 16
+
+# Source: google-coral/libedgetpu beagle_chip_structures.h. That a cell multiplies four
+# bytes at once is a deduction: it gives the 4 TOPS that Google tells.
+TILES = 16
+CELLS_PER_TILE = 64
+MACS_PER_CELL = 4
+MULTIPLIERS = TILES * CELLS_PER_TILE * MACS_PER_CELL
+# libedgetpu1-max and libedgetpu1-std; over PCIe both run at the first.
+# Source: beagle_top_level_handler.cc and edgetpu_manager_direct.cc of the same.
+CLOCK_HZ = {"max": 500e6, "std": 250e6}
 
 # The words of the compiler's operation log.
 # Source: google-coral/edgetpu issues 25, 27, 75, 317, 396, 433, 461.

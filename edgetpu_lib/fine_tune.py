@@ -16,7 +16,7 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
-from edgetpu_lib import build, data, fast_layers, features, pixels
+from edgetpu_lib import build, data, data_sets, fast_layers, features, pixels
 from edgetpu_lib.artifacts import InputError
 
 
@@ -128,8 +128,7 @@ def fine_tune(
     )
     # A damaged test photo must show before the training, not after.
     for name in splits.keys() - {"train", "validation"}:
-        for _ in data.iterate_pixels(splits[name], 32, progress=f"{name} photos"):
-            pass
+        data_sets.check_photos(splits[name], progress=f"{name} photos")
     epochs = []
     build.zero_classifier(model)
     if pretrained:

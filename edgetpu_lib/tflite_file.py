@@ -1,7 +1,7 @@
 """Read what a TFLite file holds, without running it and without trusting it.
 
 Takes a `.tflite` path or bytes; gives its operators and tensors as plain data.
-Used by `check`, `summary`, `calibrate`; needs neither Keras nor TensorFlow.
+Used by `check`, `summary`, `calibrate`, `diagnose`; needs neither Keras nor TensorFlow.
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ _NEEDED_INPUTS = {
 }
 
 # What is read of an operator's options: kind → (table of the schema, fields).
-_POOL = ("Pool2DOptions", ("FusedActivationFunction",))
+_STEPS = ("FusedActivationFunction", "Padding", "StrideH", "StrideW")
+_POOL = ("Pool2DOptions", (*_STEPS, "FilterHeight", "FilterWidth"))
 _REDUCE = ("ReducerOptions", ("KeepDims",))
 _OPTIONS = {
     "ADD": ("AddOptions", ("FusedActivationFunction",)),
@@ -57,11 +58,11 @@ _OPTIONS = {
     "CONCATENATION": ("ConcatenationOptions", ("Axis", "FusedActivationFunction")),
     "CONV_2D": (
         "Conv2DOptions",
-        ("FusedActivationFunction", "DilationHFactor", "DilationWFactor"),
+        (*_STEPS, "DilationHFactor", "DilationWFactor"),
     ),
     "DEPTHWISE_CONV_2D": (
         "DepthwiseConv2DOptions",
-        ("FusedActivationFunction", "DilationHFactor", "DilationWFactor"),
+        (*_STEPS, "DilationHFactor", "DilationWFactor"),
     ),
     "FULLY_CONNECTED": (
         "FullyConnectedOptions",
@@ -159,7 +160,7 @@ class Operator:
         version: of the operator's definition that it needs.
         inputs: indices of tensors; −1 where an optional one is left out.
         outputs: indices of tensors.
-        options: what `check` asks of the schema's options.
+        options: what `check` and `diagnose` ask of the schema's options.
     """
 
     index: int

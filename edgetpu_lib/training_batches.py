@@ -48,8 +48,8 @@ class TrainingBatches:
             image_size: height and width, pixels.
             background: added to every label, and one more class before all others.
             seed: of order and augmentation.
-            parts: so many independent orders, which share every batch equally. With
-                as many processes, each reads its own part.
+            parts: so many independent orders, which share every batch equally. Of
+                several processes each reads its own.
             on_error: "raise" or "skip", for photos that cannot be read.
 
         Raises:
@@ -57,6 +57,11 @@ class TrainingBatches:
         """
         if on_error not in ("raise", "skip"):
             raise InputError(f"on_error={on_error!r} is unknown; use raise or skip")
+        processes = devices.process()[1]
+        if parts % processes:
+            raise InputError(
+                f"parts={parts} must be a multiple of the {processes} processes"
+            )
         if recipe.batch_size % parts or recipe.batch_size > len(photos):
             raise InputError(
                 f"batch_size={recipe.batch_size} must be a multiple of the {parts}"
@@ -118,7 +123,7 @@ class TrainingBatches:
     def _gather(self, step: int, futures: list) -> tuple[np.ndarray, np.ndarray]:
         shares = []
         classes = len(self.photos.class_names) + self.background
-        for part, share in enumerate(futures):
+        for part, share in zip(_own_parts(len(self._parts)), futures, strict=True):
             pictures, labels = zip(*(future.result() for future in share), strict=True)
             targets = np.eye(classes, dtype=np.float32)[
                 np.array(labels) + self.background
@@ -184,6 +189,6 @@ def _divide(photos: data.Photos, parts: int) -> list[np.ndarray]:
 
 
 def _own_parts(parts: int) -> range:
-    """Return the parts this process reads: its own, or all if it is alone."""
+    """Return the parts that this process reads, in the order of the global batch."""
     index, count = devices.process()
-    return range(parts) if count == 1 else range(index, index + 1)
+    return range(index * parts // count, (index + 1) * parts // count)

@@ -37,6 +37,17 @@ STAGES = [
     "convert",
     "classifiers",
     "evaluate",
+    "operator_pairs",
+    "layer_errors",
+    "weight_errors",
+    "float_twin",
+    "file_pair",
+    "observations",
+    "range_fits",
+    "range_evidence",
+    "range_suspects",
+    "causes",
+    "diagnose",
     "deploy",
 ]
 # What must run on a board, where there is neither Keras nor TensorFlow.
@@ -48,6 +59,7 @@ BOARD = [
     "deploy",
     "summary",
     "check",
+    "estimate",
     "tflite_file",
 ]
 

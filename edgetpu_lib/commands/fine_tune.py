@@ -13,12 +13,7 @@ from edgetpu_lib.commands import options
 
 @click.command("fine-tune")
 @options.network_options
-@click.option(
-    "--data_dir",
-    default="rendered_flowers",
-    show_default=True,
-    help="Folder of class folders or of TFRecord shards, or a data set's name.",
-)
+@options.DATA_SET
 @click.option(
     "--images_per_class",
     type=click.IntRange(5),
@@ -39,7 +34,8 @@ from edgetpu_lib.commands import options
 )
 @click.option("--epochs", type=click.IntRange(1), default=12, show_default=True)
 @click.option("--batch_size", type=click.IntRange(1), default=16, show_default=True)
-@click.option("--seed", type=int, default=0, show_default=True)
+@options.SEED
+@options.ON_ERROR
 @click.option(
     "--output",
     default="artifacts/fine_tuned.keras",
@@ -55,6 +51,7 @@ def fine_tune(
     epochs,
     batch_size,
     seed,
+    on_error,
     output,
     as_json,
     **network,
@@ -80,9 +77,22 @@ def fine_tune(
     from edgetpu_lib import fine_tune as tuning
 
     splits = data_sets.with_validation(
-        data_sets.open_splits(data_dir, images_per_class=images_per_class, seed=seed),
+        data_sets.open_splits(
+            data_dir, images_per_class=images_per_class, seed=seed, on_error=on_error
+        ),
         seed=seed,
     )
+    if on_error == "skip":
+        # After the split: `evaluate` draws the same one from all photos.
+        splits = {
+            side: data_sets.check_photos(
+                part, on_error=on_error, progress=f"{side} photos"
+            )
+            for side, part in splits.items()
+        }
+    # A split of a split has the lines of the whole.
+    lines = (line for part in splits.values() for line in part.skipped)
+    skipped = list(dict.fromkeys(lines))
     photos = splits["train"]
     keras.utils.set_random_seed(seed)
     model = options.build_network(network, num_classes=len(photos.class_names))
@@ -106,11 +116,13 @@ def fine_tune(
         pretrained=start and str(start),
         history=[dataclasses.asdict(epoch) for epoch in history],
         test=dataclasses.asdict(found),
+        skipped=skipped,
     )
     options.answer(
-        {"model": output, "test": dataclasses.asdict(found)},
+        {"model": output, "test": dataclasses.asdict(found), "skipped": skipped},
         as_json,
         [
+            *(f"skipped: {line}" for line in skipped),
             f"wrote {output}",
             f"test photos {found.images}, top-1 {found.top1:.2%}",
         ],

@@ -52,6 +52,21 @@ NETWORK_FLAGS = (
     "width_coefficient",
     "depth_coefficient",
 )
+# What both trainings ask for.
+DATA_SET = click.option(
+    "--data_dir",
+    default="rendered_flowers",
+    show_default=True,
+    help="Folder of class folders or of TFRecord shards, or a data set's name.",
+)
+SEED = click.option("--seed", type=int, default=0, show_default=True)
+ON_ERROR = click.option(
+    "--on_error",
+    type=click.Choice(["raise", "skip"]),
+    default="raise",
+    show_default=True,
+    help="At a photo that cannot be read: stop, or count it and go on.",
+)
 BACKGROUND = flag(
     "--include_background_label",
     default=False,

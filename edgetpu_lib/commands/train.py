@@ -15,12 +15,7 @@ PRECISIONS = ("float32", "mixed_bfloat16")
 
 @click.command("train")
 @options.network_options
-@click.option(
-    "--data_dir",
-    default="rendered_flowers",
-    show_default=True,
-    help="Folder of TFRecord shards or class folders, or a data set's name.",
-)
+@options.DATA_SET
 @click.option("--holdout_shards", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--epochs", type=click.IntRange(1), default=350, show_default=True)
 @click.option(
@@ -75,14 +70,8 @@ PRECISIONS = ("float32", "mixed_bfloat16")
 @options.flag("--randaugment", default=False, help="Vary colours and shapes.")
 @options.flag("--mixup", default=False, help="Blend pairs of photos.")
 @options.BACKGROUND
-@click.option("--seed", type=int, default=0, show_default=True)
-@click.option(
-    "--on_error",
-    type=click.Choice(["raise", "skip"]),
-    default="raise",
-    show_default=True,
-    help="At a photo that cannot be read: stop, or count it and go on.",
-)
+@options.SEED
+@options.ON_ERROR
 @click.option("--keep_minutes", type=float, default=10, show_default=True)
 @click.option("--keep_steps", type=click.IntRange(1), help="Keep the state more often.")
 @click.option(
@@ -178,7 +167,12 @@ def train(
         seed=seed,
         map_shards=devices.map_divided,
     )
-    photos = splits["train"]
+    photos, validation = splits["train"], splits.get("validation")
+    if validation and devices.process()[1] == 1:
+        # A damaged one must show before the first epoch, not after.
+        validation = data_sets.check_photos(
+            validation, on_error=on_error, progress="validation photos"
+        )
     background = int(include_background_label)
     keras.utils.set_random_seed(seed)
     model = options.build_network(
@@ -198,7 +192,7 @@ def train(
         photos,
         recipe,
         output,
-        validation=splits.get("validation"),
+        validation=validation,
         background=background,
         seed=seed,
         keep_minutes=keep_minutes,
@@ -224,7 +218,8 @@ def train(
             round_to_bfloat16=True,
         )
     history = [dataclasses.asdict(row) for row in trained.history]
-    skipped = (*photos.skipped, *trained.skipped)
+    held_out = validation.skipped if validation else ()
+    skipped = list(dict.fromkeys((*photos.skipped, *held_out, *trained.skipped)))
     save_record(
         target,
         model_name=model.name,

@@ -81,6 +81,53 @@ def photos(class_folders):
 
 
 @pytest.fixture(scope="session")
+def cut_photo():
+    """Return a function that cuts a photo of a folder so that it falls in a split."""
+    from edgetpu_lib import data
+
+    def cut(folder, side):
+        path = folder / "red" / "00.jpg"
+        content = path.read_bytes()
+        for length in range(len(content) // 2, 0, -1):
+            # Its content decides on which side a photo falls.
+            path.write_bytes(content[:length])
+            if path in data.split_photos(data.list_photos(folder))[side].paths:
+                return path
+        raise AssertionError(f"never in {side}")
+
+    return cut
+
+
+@pytest.fixture
+def shards(tmp_path, photos):
+    """Return a folder of three training shards and one validation shard."""
+    import tensorflow as tf
+
+    def example(encoded, label):
+        features = {
+            "image/encoded": tf.train.Feature(
+                bytes_list=tf.train.BytesList(value=[encoded])
+            ),
+            "image/class/label": tf.train.Feature(
+                int64_list=tf.train.Int64List(value=[label])
+            ),
+        }
+        content = tf.train.Example(features=tf.train.Features(feature=features))
+        return content.SerializeToString()
+
+    folder = tmp_path / "shards"
+    folder.mkdir()
+    names = [f"train-{n:05}-of-00003" for n in range(3)] + ["validation-00000-of-00001"]
+    for turn, name in enumerate(names):
+        with tf.io.TFRecordWriter(str(folder / name)) as writer:
+            for index in range(turn, len(photos), 4):
+                content = photos.paths[index].read_bytes()
+                writer.write(example(content, int(photos.labels[index]) + 1))
+    (folder / "labels.txt").write_text("background\nblue\ngreen\nred\n")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def slim():
     """Return the model name and overrides of the slim model, as flags."""
     return [f"--model_name={MODEL_NAME}", *(f"--{k}={v}" for k, v in SLIM.items())]

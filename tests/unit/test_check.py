@@ -201,6 +201,21 @@ def test_tensors_left_out_join_no_operators():
 def test_words_of_a_refused_file():
     report = check.check_tflite(zoo.grouped())
     assert {word for _, word in report.statuses} == {edge_tpu.NOT_COMPILED}
+    assert report.is_refused
+
+
+@pytest.mark.parametrize(
+    ("build", "refused"),
+    [
+        (zoo.compiled, True),
+        (zoo.identity, True),
+        (zoo.ready, False),
+        (zoo.sixteen_bits, False),
+    ],
+    ids=named,
+)
+def test_refused_is_what_not_even_a_part_is_made_of(build, refused):
+    assert check.check_tflite(build()).is_refused == refused
 
 
 def test_every_refusal_is_told():

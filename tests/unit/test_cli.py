@@ -930,29 +930,76 @@ def test_models_that_cannot_be_used_are_named(run, shared, red, name):
     assert name in line
 
 
-def test_damaged_test_photo_is_found_before_training(
-    run, draw_folders, tmp_path, monkeypatch
-):
+@pytest.fixture
+def fine_tune_slim(draw_folders, tmp_path):
+    """Return a folder of photos and the arguments that fine-tune on it."""
     folder = draw_folders(tmp_path / "colours", 6)
-    broken = folder / "red" / "broken.png"
-    for number in range(100):
-        # Its content decides on which side of the split a photo falls.
-        broken.write_bytes(b"no picture %d" % number)
-        if broken in data.split_photos(data.list_photos(folder))["test"].paths:
-            break
-    trained = []
-    monkeypatch.setattr(
-        fine_tune, "_fit", lambda *arguments, **options: trained.append(1) or []
-    )
-    line = one_error(
-        run,
+    return folder, [
         *("fine-tune", f"--data_dir={folder}", "--width_coefficient=0.1"),
-        *("--depth_coefficient=0.3", "--image_size=32"),
+        *("--depth_coefficient=0.3", "--image_size=32", "--epochs=1"),
         f"--output={tmp_path / 'model.keras'}",
+    ]
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """Note every call of the training loop instead of training."""
+    calls = []
+    monkeypatch.setattr(
+        fine_tune, "_fit", lambda *arguments, **options: calls.append(1) or []
     )
-    assert str(broken) in line
+    return calls
+
+
+@pytest.mark.parametrize("side", ["train", "validation", "test"])
+def test_damaged_photo_is_found_before_training(
+    run, fine_tune_slim, cut_photo, trained, tmp_path, side
+):
+    folder, arguments = fine_tune_slim
+    cut = cut_photo(folder, side)
+    code, out, err = run(*arguments)
+    assert (code, out) == (2, "")
+    # TensorFlow's decoder may speak first.
+    line = err.replace("\r", "\n").splitlines()[-1]
+    assert line.startswith(f"error: {cut} ")
     assert not trained
     assert list(tmp_path.iterdir()) == [folder]
+
+
+@pytest.mark.parametrize("side", ["train", "validation", "test"])
+def test_damaged_photo_is_left_out_and_told(
+    run, run_json, fine_tune_slim, cut_photo, trained, tmp_path, side
+):
+    folder, arguments = fine_tune_slim
+    cut = cut_photo(folder, side)
+    answer = run_json(*arguments, "--on_error=skip")
+    assert trained
+    (line,) = answer["skipped"]
+    assert str(cut) in line
+    assert artifacts.read_record(tmp_path / "model.keras")["skipped"] == [line]
+    assert answer["test"]["images"] == (2 if side == "test" else 3)
+    code, out, _ = run(*arguments, "--on_error=skip")
+    assert code == 0
+    assert f"skipped: {line}" in out.splitlines()
+
+
+def test_damaged_record_is_named_or_left_out_and_told(
+    run, run_json, shards, trained, tmp_path, fine_tune_slim
+):
+    path = shards / "train-00001-of-00003"
+    content = bytearray(path.read_bytes())
+    content[40] ^= 1
+    path.write_bytes(content)
+    place = f"{path} record 0 (byte 0)"
+    arguments = [*fine_tune_slim[1], f"--data_dir={shards}"]
+    assert place in one_error(run, *arguments)
+    answer = run_json(*arguments, "--on_error=skip")
+    assert [line for line in answer["skipped"] if place in line] == answer["skipped"]
+    assert len(answer["skipped"]) == 1
+
+
+def test_nothing_damaged_is_nothing_skipped(run_json, fine_tune_slim, trained):
+    assert run_json(*fine_tune_slim[1])["skipped"] == []
 
 
 def test_other_classes_than_trained_for_are_refused(tuned, run, draw_folders, tmp_path):
@@ -1028,7 +1075,10 @@ def test_interruption_keeps_the_earlier_model(
 # Help, and a process of its own.
 
 
-COMMANDS = "classify export evaluate report fine-tune train fetch check compile".split()
+COMMANDS = (
+    "classify export evaluate report diagnose estimate".split()
+    + "fine-tune train fetch check compile".split()
+)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

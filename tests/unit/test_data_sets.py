@@ -1,45 +1,15 @@
 """Every kind of data set opens by its name, with labels and class names together."""
 
+import dataclasses
 import hashlib
+import shutil
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from edgetpu_lib import data_sets
+from edgetpu_lib import data, data_sets
 from edgetpu_lib.artifacts import InputError
-
-
-def example(encoded, label):
-    import tensorflow as tf
-
-    feature = {
-        "image/encoded": tf.train.Feature(
-            bytes_list=tf.train.BytesList(value=[encoded])
-        ),
-        "image/class/label": tf.train.Feature(
-            int64_list=tf.train.Int64List(value=[label])
-        ),
-    }
-    content = tf.train.Example(features=tf.train.Features(feature=feature))
-    return content.SerializeToString()
-
-
-@pytest.fixture
-def shards(tmp_path, photos):
-    """Return a folder of three training shards and one validation shard."""
-    import tensorflow as tf
-
-    folder = tmp_path / "shards"
-    folder.mkdir()
-    names = [f"train-{n:05}-of-00003" for n in range(3)] + ["validation-00000-of-00001"]
-    for turn, name in enumerate(names):
-        with tf.io.TFRecordWriter(str(folder / name)) as writer:
-            for index in range(turn, len(photos), 4):
-                content = photos.paths[index].read_bytes()
-                writer.write(example(content, int(photos.labels[index]) + 1))
-    (folder / "labels.txt").write_text("background\nblue\ngreen\nred\n")
-    return folder
 
 
 def contents(photos):
@@ -128,6 +98,48 @@ def test_damaged_records_are_skipped_and_told(damaged):
     assert str(places[1]) in photos.skipped[0]
     assert str(places[11]) in photos.skipped[1]
     assert photos.take(np.array([0])).skipped == photos.skipped
+
+
+@pytest.fixture
+def cut(class_folders, tmp_path):
+    """Return a copy of the photos' folder in which one JPEG is cut."""
+    folder = shutil.copytree(class_folders, tmp_path / "photos")
+    path = folder / "red" / "04.jpg"
+    path.write_bytes(path.read_bytes()[:700])
+    return data.list_photos(folder), path
+
+
+def test_cut_photo_stops_by_name(cut):
+    photos, path = cut
+    with pytest.raises(InputError, match=str(path)):
+        data_sets.check_photos(photos)
+
+
+def test_photo_cut_below_the_evaluated_square_is_found(cut):
+    photos, path = cut
+    noise = np.random.default_rng(0).integers(0, 256, (150, 200, 3), np.uint8)
+    Image.fromarray(noise).save(path)
+    path.write_bytes(path.read_bytes()[:-500])
+    data.load_picture(path, 32)
+    with pytest.raises(InputError, match=str(path)):
+        data_sets.check_photos(photos)
+
+
+def test_cut_photo_is_skipped_and_told(cut):
+    photos, path = cut
+    photos = dataclasses.replace(photos, skipped=("one before",))
+    found = data_sets.check_photos(photos, on_error="skip")
+    assert set(photos.paths) - set(found.paths) == {path}
+    assert labelled(found).items() <= labelled(photos).items()
+    before, line = found.skipped
+    assert before == "one before" and str(path) in line
+
+
+def test_nothing_readable_is_refused(cut):
+    photos, path = cut
+    only = photos.take(np.array([photos.paths.index(path)]))
+    with pytest.raises(InputError, match=f"none of the 1 photos.*{path}"):
+        data_sets.check_photos(only, on_error="skip")
 
 
 def test_choice_at_errors_is_checked(shards):

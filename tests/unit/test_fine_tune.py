@@ -1,5 +1,7 @@
 """Training learns, repeats itself, freezes what it says, and keeps the best."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -185,6 +187,20 @@ def test_classes_and_logits_must_match(new_model, splits):
     before = weights_by_name(model)
     with pytest.raises(InputError, match="num_classes=3"):
         fine_tune.fine_tune(model, splits, pretrained=False)
+    assert not changed(before, model)
+
+
+@pytest.mark.parametrize("side", ["train", "validation", "test"])
+def test_damaged_photo_stops_before_the_training(new_model, splits, tmp_path, side):
+    broken = tmp_path / "cut.jpg"
+    whole = next(path for path in splits[side].paths if path.suffix == ".jpg")
+    broken.write_bytes(whole.read_bytes()[:700])
+    paths = (*splits[side].paths[:-1], broken)
+    damaged = {**splits, side: dataclasses.replace(splits[side], paths=paths)}
+    model = new_model()
+    before = weights_by_name(model)
+    with pytest.raises(InputError, match=str(broken)):
+        fine_tune.fine_tune(model, damaged, pretrained=False)
     assert not changed(before, model)
 
 

@@ -133,6 +133,27 @@ def test_batches_from_the_middle_are_those_from_the_start(photos):
         np.testing.assert_array_equal(early, late)
 
 
+@pytest.mark.parametrize("parts", [2, 4])
+def test_processes_share_the_batches_of_one(photos, monkeypatch, parts):
+    recipe = dataclasses.replace(VARIED, batch_size=12)
+
+    def read(index, count):
+        monkeypatch.setattr(training_batches.devices, "process", lambda: (index, count))
+        batches = training_batches.TrainingBatches(photos, recipe, 32, parts=parts)
+        with batches.from_step(2, 3) as stream:
+            return next(stream)
+
+    shares = zip(read(0, 2), read(1, 2), strict=True)
+    for whole, share in zip(read(0, 1), shares, strict=True):
+        np.testing.assert_array_equal(np.concatenate(share), whole)
+
+
+def test_parts_are_divided_evenly_over_processes(photos, monkeypatch):
+    monkeypatch.setattr(training_batches.devices, "process", lambda: (0, 2))
+    with pytest.raises(InputError, match="parts=3 .* 2 processes"):
+        training_batches.TrainingBatches(photos, QUICK, 32, parts=3)
+
+
 def test_background_shifts_the_labels(photos):
     batches = training_batches.TrainingBatches(photos, QUICK, 32, background=1)
     with batches.from_step(0, 3) as stream:
@@ -277,7 +298,8 @@ def test_killed_command_resumes_to_the_same_weights(arguments, tmp_path, kind):
     assert expected["global_step"] == 80
 
 
-def test_two_processes_take_the_steps_of_one(arguments, tmp_path):
+@pytest.mark.parametrize("kind", ["folders", "shards"])
+def test_two_processes_take_the_steps_of_one(arguments, shards, tmp_path, kind):
     def losses(name, *more):
         result = subprocess.run(
             [
@@ -286,8 +308,9 @@ def test_two_processes_take_the_steps_of_one(arguments, tmp_path):
                 "--batch_size=20",
                 "--base_learning_rate=0.004",
                 f"--output={tmp_path}/{name}",
-            ]
-            + list(more),
+                *([f"--data_dir={shards}"] if kind == "shards" else []),
+                *more,
+            ],
             env={**os.environ, "KERAS_BACKEND": "jax"},
             capture_output=True,
             text=True,
@@ -317,6 +340,25 @@ def test_trainings_in_other_threads_leave_signals_alone(new_model, photos, tmp_p
     thread.join()
     assert results == [3]
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_command_checks_validation_photos_first(
+    slim, draw_folders, cut_photo, tmp_path, capfd, monkeypatch
+):
+    from edgetpu_lib import cli
+
+    cut = cut_photo(draw_folders(tmp_path / "photos"), "validation")
+    arguments = [
+        *("train", *slim, f"--data_dir={tmp_path / 'photos'}", "--batch_size=7"),
+        *("--epochs=1", "--json", f"--output={tmp_path}/out"),
+    ]
+    with monkeypatch.context() as patch:
+        stop_at(patch, 0)
+        assert cli.main(arguments) == 2
+    assert f"error: {cut} " in capfd.readouterr().err
+    assert cli.main([*arguments, "--on_error=skip"]) == 0
+    (line,) = json.loads(capfd.readouterr().out)["skipped"]
+    assert str(cut) in line
 
 
 def test_command_tells_what_it_skipped(slim, damaged, tmp_path, capfd):

@@ -406,7 +406,7 @@ def large_activation():
 
 
 def many_parameters():
-    return quantized(lambda x: tf.matmul(x, tf.ones((2000, 3200))), (1, 2000))
+    return quantized(lambda x: tf.matmul(x, tf.ones((2000, 4000))), (1, 2000))
 
 
 def not_raw_pixels():

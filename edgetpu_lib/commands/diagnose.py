@@ -1,0 +1,159 @@
+"""`diagnose`: float model, integer file and photos in, why answers were lost out."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgetpu_lib.artifacts import read_record, require_writable
+from edgetpu_lib.commands import options
+
+EXIT_CAUSES_FOUND = 1
+# Of the layers, in the answer for a person; `--json` has all.
+_SHOWN = 8
+
+
+@click.command()
+@click.option("--float", "float_model", required=True, help=".keras or .tflite file.")
+@click.option("--int8", required=True, help="The integer .tflite file made of it.")
+@click.option(
+    "--data_dir",
+    required=True,
+    help="Photos: folder of class folders, of TFRecord shards, or of mere pictures.",
+)
+@click.option(
+    "--split",
+    type=click.Choice(["all", "train", "validation", "test"]),
+    help="[default: test if the model was trained on this folder, else all]",
+)
+@click.option(
+    "--num_images",
+    type=click.IntRange(1),
+    default=100,
+    show_default=True,
+    help="Photos to compare answers on; up to four times as many are looked for among"
+    " the calibration photos.",
+)
+@options.BACKGROUND
+@click.option("--figures", help="Folder for three figures (PNG).")
+@options.JSON
+def diagnose(
+    float_model: str,
+    int8: str,
+    data_dir: str,
+    split: str | None,
+    num_images: int,
+    include_background_label: bool,
+    figures: str | None,
+    as_json: bool,
+) -> int:
+    """Say why an integer file answers worse than its float model.
+
+    Exit code 0: it is healthy. 1: causes were found, the likeliest is named first. 2:
+    a model or photo cannot be used.
+    """
+    if figures:
+        require_writable(Path(figures) / "layers.png")
+    record = read_record(int8) or read_record(float_model)
+    options.start()
+    from edgetpu_lib import diagnose as stage
+
+    photos, split, calibration = _open(data_dir, split, record, num_images)
+    diagnosis = stage.diagnose(
+        float_model,
+        int8,
+        photos,
+        calibration=calibration,
+        background=int(include_background_label),
+    )
+    if as_json:
+        options.answer({**dataclasses.asdict(diagnosis), "split": split}, True, [])
+    else:
+        show(diagnosis, split)
+    if figures:
+        from edgetpu_lib import plots_doctor
+
+        plots_doctor.save_figures(figures, diagnosis)
+    return 0 if diagnosis.healthy else EXIT_CAUSES_FOUND
+
+
+def _open(
+    data_dir: str, split: str | None, record: dict, count: int
+) -> tuple[Any, str, Any]:
+    """Return photos to answer, their split, and photos like the calibration's.
+
+    Raises:
+        InputError: the folder cannot be used.
+    """
+    from edgetpu_lib import data, data_sets
+
+    asked = split
+    photos, split = options.open_photos(data_dir, split, record, "test", labelled=False)
+    pool = photos
+    if not asked and (split != "all" or data_sets.has_shards(data_dir)):
+        pool, _ = options.open_photos(
+            data_dir, "train", record, "train", labelled=False
+        )
+    # As `export` draws: the first of its photos are the first here.
+    calibration = data.calibration_photos(pool, 4 * count)
+    return photos.sample(count), split, calibration
+
+
+def show(diagnosis: Any, split: str) -> None:
+    """Print a diagnosis for a person: the verdict first."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False, markup=False)
+
+    def say(line: str = "", **style: str) -> None:
+        console.print(line, soft_wrap=True, **style)
+
+    verdict = "Healthy: no cause of a loss was found."
+    if diagnosis.causes:
+        verdict = f"Most likely: {diagnosis.causes[0].code}"
+    say(verdict, style="bold")
+    for number, cause in enumerate(diagnosis.causes):
+        if number:
+            say(f"Also: {cause.code}", style="bold")
+        say(f"  {cause.evidence}")
+        say(f"  remedy: {cause.remedy}")
+    say()
+    for line in (*_answers(diagnosis, split), *diagnosis.notes):
+        say(line)
+    table = Table(
+        "Layer", "Operator", "SNR", "Cosine", "Clipped", box=None, pad_edge=False
+    )
+    worst = sorted(diagnosis.layers, key=lambda layer: layer.snr_db)[:_SHOWN]
+    for layer in worst:
+        table.add_row(
+            layer.name,
+            layer.kind,
+            f"{layer.snr_db:.1f} dB",
+            f"{layer.cosine:.4f}",
+            f"{layer.clipped:.2%}",
+        )
+    say(f"\nThe {len(worst)} worst of {len(diagnosis.layers)} tensors", style="bold")
+    console.print(table)
+    if diagnosis.sweep:
+        say("\nQuantized again, by number of calibration photos", style="bold")
+        sizes = Table("Photos", "Agreement", box=None, pad_edge=False)
+        for point in diagnosis.sweep:
+            sizes.add_row(str(point.photos), f"{point.agreement:.1%}")
+        console.print(sizes)
+
+
+def _answers(diagnosis: Any, split: str) -> list[str]:
+    lines = [
+        f"photos     {diagnosis.photos} ({split})",
+        f"agreement  {diagnosis.agreement:.1%} of the answers are the float model's",
+        f"           {diagnosis.agreement_of_weights:.1%} with the integer weights"
+        " computed in floats",
+    ]
+    if diagnosis.float_top1 is not None:
+        both = f"{diagnosis.float_top1:.1%} float, {diagnosis.int8_top1:.1%} int8"
+        lines.append(f"top-1      {both}")
+    return lines

@@ -1,0 +1,121 @@
+"""Ranges in a file tell what it was calibrated on, where that is sure."""
+
+import doctor
+import numpy as np
+import pytest
+
+from edgetpu_lib import (
+    data,
+    float_twin,
+    layer_errors,
+    observations,
+    range_evidence,
+    range_suspects,
+    tflite_file,
+)
+
+
+@pytest.fixture(scope="module")
+def network(float_tflite):
+    return observations.open_network(float_tflite.read_bytes())
+
+
+@pytest.fixture(scope="module")
+def suspect(network, photos):
+    """Return a function: calibration pictures to the codes of suspicions, and proof."""
+    seen = observations.observe_photos(network, photos, progress=None)
+    others = observations.observe_noise(network, progress=None)
+    names = [path.name for path in photos.paths]
+
+    def run(pictures, *, at_hand=None, calibrated_on=None):
+        int8 = doctor.quantize(network.content, pictures)
+        file = range_evidence.file_ranges(network, int8)
+        shown = {
+            way: observations.Observations(
+                each.lows[:at_hand], each.highs[:at_hand], each.scores[:at_hand]
+            )
+            for way, each in seen.items()
+        }
+        evidence = range_evidence.Evidence(file, shown, *others, names, calibrated_on)
+        found, proven = range_suspects.find_suspicions(evidence)
+        return [each.code for each in found], proven
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def others(tmp_path_factory, draw_folders):
+    folder = tmp_path_factory.mktemp("others") / "colours"
+    return data.list_photos(draw_folders(folder, 40, seed=11))
+
+
+def test_ranges_are_read_from_the_file(network, int8_tflite, photos):
+    found = range_evidence.file_ranges(network, int8_tflite.read_bytes())
+    seen = observations.observe_photos(network, photos, progress=None)
+    right = seen[observations.RIGHT]
+    highs = right.highs.max(axis=0)[found.columns]
+    step = (found.high - found.low) / 255
+    np.testing.assert_allclose(found.high, highs, atol=step.max())
+    # Neither pools nor the softmax, whose ranges nobody measured.
+    names = list(network.names.values())
+    assert not any(
+        "pooled" in names[c] or "Identity" in names[c] for c in found.columns
+    )
+
+
+def test_ranges_fit_the_integer_files_own_weights_as_well(int8_tflite):
+    content = int8_tflite.read_bytes()
+    twin = observations.open_network(float_twin.to_float(content))
+    found = range_evidence.file_ranges(twin, content)
+    kinds = [o.kind for o in tflite_file.read_tflite(twin.content).operators]
+    assert len(found.columns) > 0.5 * len(kinds)
+
+
+def test_representable_values_are_those_of_scale_and_zero_point():
+    tensor = tflite_file.Tensor("t", "int8", (1,), (1,), (0.5,), (-28,), None)
+    assert layer_errors.representable(tensor) == (-50.0, 77.5)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("count", [12, 40, 120])
+def test_other_photos_rightly_prepared_raise_no_suspicion(suspect, others, seed, count):
+    drawn = data.calibration_photos(others, count, seed=seed)
+    assert suspect(doctor.rightly(drawn)) == ([], False)
+
+
+def test_a_few_photos_at_hand_prove_the_preparation(suspect, photos, others):
+    """Six of forty calibration photos are among those at hand."""
+    drawn = data.calibration_photos(others, 34)
+    mixed = doctor.rightly(drawn) + doctor.rightly(photos.take(np.arange(0, 30, 5)))
+    codes, _ = suspect(mixed)
+    assert codes == []
+    codes, proven = suspect([picture[..., ::-1] for picture in mixed])
+    assert codes == (["preprocessing-bgr"] if proven else [])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_noise_is_noise_whatever_its_seed(suspect, seed):
+    assert suspect(doctor.noise(40, seed=seed + 50))[0] == ["calibration-noise"]
+
+
+def test_photos_at_hand_need_not_have_been_among_the_calibration(suspect, others):
+    """Of pixels divided by 255 nothing is left that a photo could be known by."""
+    divided = [p / np.float32(255) for p in doctor.rightly(others)[:50]]
+    assert suspect(divided) == (["preprocessing-div255"], False)
+
+
+def test_a_black_picture_is_not_taken_for_divided_pixels(suspect, photos):
+    black = [*doctor.rightly(photos), np.zeros((32, 32, 3), np.uint8)]
+    assert suspect(black)[0] == ["calibration-outlier"]
+
+
+def test_a_file_with_nothing_to_compare_is_not_judged(suspect):
+    empty = range_evidence.FileRanges(np.zeros(0, int), np.zeros(0), np.zeros(0))
+    evidence = range_evidence.Evidence(empty, {}, {}, {}, ())
+    assert range_suspects.find_suspicions(evidence) == ([], False)
+
+
+@pytest.mark.parametrize("at_hand", [1, 2, 5])
+def test_few_photos_at_hand_are_enough_to_be_careful(suspect, others, at_hand):
+    codes, _ = suspect(doctor.rightly(others)[:60], at_hand=at_hand)
+    assert codes == []

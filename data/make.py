@@ -1,13 +1,14 @@
-"""Make the samples and the README's figure again: `python data/make.py`."""
+"""Make the samples and the README's figures again: `python data/make.py`."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 from PIL import Image
 
-from edgetpu_lib import deploy, pixels, plots, specs, summary
+from edgetpu_lib import deploy, pixels, plots, plots_hardware, specs, summary
 from edgetpu_lib.rendered import render_flower
 
 DATA = Path(__file__).parent
@@ -51,6 +52,14 @@ def make_figure() -> None:
     figure.savefig(DATA / "overview.jpg", dpi=110, pil_kwargs={"quality": 88})
 
 
+def make_latency_figure() -> None:
+    """Draw the estimates of latency against what was published."""
+    plots.use_style()
+    rows = json.loads((DATA / "latency_published.json").read_text())
+    plots_hardware.plot_published(rows).figure.savefig(DATA / "latency.png")
+
+
 if __name__ == "__main__":
     make_samples()
     make_figure()
+    make_latency_figure()

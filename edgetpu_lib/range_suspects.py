@@ -47,6 +47,7 @@ _NARROW = math.log(0.75)
 # So much wider than photos need, beyond what 2,000 photos explain; draws of 1,000
 # photos stay below 1.0.
 _WIDE = math.log(1.25)
+_WIDE_FOR_FEW = math.log(4)
 # Where the number of calibration photos is not known: the default of `export`.
 _USUAL_PHOTOS = 2000
 
@@ -210,7 +211,11 @@ def _suspects(evidence: Evidence) -> Iterator[_Suspect]:
 
 
 def _narrow(evidence: Evidence) -> Suspicion | None:
-    """Suspect a few pictures at most: ranges as narrow as theirs."""
+    """Suspect a few pictures at most: the record says so, or ranges as narrow."""
+    known = evidence.calibrated_on
+    if known:
+        words = f"the file's record says that {known} photos set its ranges"
+        return Suspicion("calibration-single", words) if known <= _FEW else None
     photos = evidence.right
     sizes = range_fits.sizes(len(photos))
     nearest = range_fits.distances(evidence.features, range_fits.curve(photos)).argmin()
@@ -231,7 +236,8 @@ def _wide(evidence: Evidence) -> Suspicion | None:
     wider = evidence.features - photos.max(axis=0)
     known = evidence.calibrated_on or _USUAL_PHOTOS
     doublings = max(0.0, math.log2(known / len(photos)))
-    if np.median(wider - doublings * range_fits.growth(photos)) < _WIDE:
+    limit = _WIDE_FOR_FEW if len(photos) < 4 * _FEW else _WIDE
+    if np.median(wider - doublings * range_fits.growth(photos)) < limit:
         return None
     return Suspicion(
         "calibration-outlier",

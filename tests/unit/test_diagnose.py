@@ -9,7 +9,6 @@ import pytest
 from PIL import Image
 
 from edgetpu_lib import artifacts, calibrate, data, diagnose, pixels
-from edgetpu_lib.artifacts import InputError
 from edgetpu_lib.cli import main
 
 
@@ -267,27 +266,18 @@ def test_keras_model_and_its_file_are_taken(judge, classifier, int8_tflite, phot
     assert diagnosis.agreement == 1
 
 
-@pytest.mark.parametrize("swapped", [False, True])
-def test_files_in_the_wrong_place_are_refused(
-    judge, float_tflite, int8_tflite, swapped
+def test_ranges_of_photos_of_another_kind_are_named(
+    judge, tmp_path, float_content, pictures
 ):
-    both = (float_tflite, float_tflite) if swapped else (int8_tflite, int8_tflite)
-    words = (
-        "not quantized; give the integer" if swapped else "is quantized; give the float"
-    )
-    with pytest.raises(InputError, match=words):
-        judge(both[1], float_model=both[0])
-
-
-def test_models_of_other_sizes_are_refused(judge, int8_tflite, new_model):
-    with pytest.raises(InputError, match="48"):
-        judge(int8_tflite, float_model=new_model(image_size=48))
-
-
-def test_compiled_file_is_refused(judge, shared):
-    path = shared("models/mobilenet_v1_0.25_128_quant_edgetpu.tflite")
-    with pytest.raises(InputError, match="before compilation"):
-        judge(path)
+    """So much darker that bright values are clipped; the record tells the number."""
+    path = tmp_path / "dark.tflite"
+    dark = [127 + (np.float32(picture) - 127) / 4 for picture in pictures]
+    path.write_bytes(doctor.quantize(float_content, dark))
+    artifacts.save_record(path, calibration={"photos": len(dark)})
+    diagnosis = judge(path)
+    assert codes(diagnosis) == ["ranges"]
+    assert "clips" in diagnosis.causes[0].evidence
+    assert diagnosis.causes[0].explains > 0.3
 
 
 # The command.

@@ -4,15 +4,7 @@ import doctor
 import numpy as np
 import pytest
 
-from edgetpu_lib import (
-    data,
-    float_twin,
-    layer_errors,
-    observations,
-    range_evidence,
-    range_suspects,
-    tflite_file,
-)
+from edgetpu_lib import data, observations, range_evidence, range_suspects
 
 
 @pytest.fixture(scope="module")
@@ -47,33 +39,6 @@ def suspect(network, photos):
 def others(tmp_path_factory, draw_folders):
     folder = tmp_path_factory.mktemp("others") / "colours"
     return data.list_photos(draw_folders(folder, 40, seed=11))
-
-
-def test_ranges_are_read_from_the_file(network, int8_tflite, photos):
-    found = range_evidence.file_ranges(network, int8_tflite.read_bytes())
-    seen = observations.observe_photos(network, photos, progress=None)
-    right = seen[observations.RIGHT]
-    highs = right.highs.max(axis=0)[found.columns]
-    step = (found.high - found.low) / 255
-    np.testing.assert_allclose(found.high, highs, atol=step.max())
-    # Neither pools nor the softmax, whose ranges nobody measured.
-    names = list(network.names.values())
-    assert not any(
-        "pooled" in names[c] or "Identity" in names[c] for c in found.columns
-    )
-
-
-def test_ranges_fit_the_integer_files_own_weights_as_well(int8_tflite):
-    content = int8_tflite.read_bytes()
-    twin = observations.open_network(float_twin.to_float(content))
-    found = range_evidence.file_ranges(twin, content)
-    kinds = [o.kind for o in tflite_file.read_tflite(twin.content).operators]
-    assert len(found.columns) > 0.5 * len(kinds)
-
-
-def test_representable_values_are_those_of_scale_and_zero_point():
-    tensor = tflite_file.Tensor("t", "int8", (1,), (1,), (0.5,), (-28,), None)
-    assert layer_errors.representable(tensor) == (-50.0, 77.5)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -119,3 +84,9 @@ def test_a_file_with_nothing_to_compare_is_not_judged(suspect):
 def test_few_photos_at_hand_are_enough_to_be_careful(suspect, others, at_hand):
     codes, _ = suspect(doctor.rightly(others)[:60], at_hand=at_hand)
     assert codes == []
+
+
+@pytest.mark.parametrize(("count", "codes"), [(1, ["calibration-single"]), (60, [])])
+def test_the_record_knows_the_number_of_photos(suspect, others, count, codes):
+    pictures = doctor.rightly(others)[:count]
+    assert suspect(pictures, calibrated_on=count) == (codes, False)

@@ -258,6 +258,9 @@ def test_batches_must_fit_photos_and_parts(new_model, photos, tmp_path, batch_si
 
 # The command, killed.
 
+# A busy machine takes minutes for the first step.
+HANGS_AFTER_S = 900
+
 
 @pytest.fixture(scope="module")
 def arguments(slim, class_folders):
@@ -269,7 +272,7 @@ def arguments(slim, class_folders):
 
 
 def wait_for(path, process):
-    limit = time.monotonic() + 120
+    limit = time.monotonic() + HANGS_AFTER_S
     while not path.exists():
         assert process.poll() is None and time.monotonic() < limit
         time.sleep(0.01)
@@ -289,10 +292,10 @@ def test_killed_command_resumes_to_the_same_weights(arguments, tmp_path, kind):
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as killed:
         wait_for(tmp_path / "killed" / STATE, killed)
         killed.send_signal(getattr(signal, kind))
-        assert killed.wait(60) != 0
+        assert killed.wait(HANGS_AFTER_S) != 0
     assert not (tmp_path / "killed/checkpoint").exists()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    assert whole.wait(120) == 0
+    assert whole.wait(HANGS_AFTER_S) == 0
     expected = checkpoint_arrays(tmp_path / "whole/checkpoint")
     assert_same(checkpoint_arrays(tmp_path / "killed/checkpoint"), expected)
     assert expected["global_step"] == 80

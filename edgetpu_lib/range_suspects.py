@@ -50,6 +50,8 @@ _WIDE = math.log(1.25)
 _WIDE_FOR_FEW = math.log(4)
 # Where the number of calibration photos is not known: the default of `export`.
 _USUAL_PHOTOS = 2000
+# Thirty photos at hand may be the narrower ones by chance.
+_LEAST_DOUBLINGS = 2.0
 
 _WORDS = {
     observations.BGR: ("preprocessing-bgr", "with red and blue exchanged"),
@@ -235,7 +237,7 @@ def _wide(evidence: Evidence) -> Suspicion | None:
     photos = evidence.right
     wider = evidence.features - photos.max(axis=0)
     known = evidence.calibrated_on or _USUAL_PHOTOS
-    doublings = max(0.0, math.log2(known / len(photos)))
+    doublings = max(_LEAST_DOUBLINGS, math.log2(known / len(photos)))
     limit = _WIDE_FOR_FEW if len(photos) < 4 * _FEW else _WIDE
     if np.median(wider - doublings * range_fits.growth(photos)) < limit:
         return None

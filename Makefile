@@ -5,7 +5,7 @@ BIN := .venv/bin
 # A path given on the command line is relative to this folder, not to notebooks/.
 DATA_DIR := $(if $(filter rendered_flowers,$(DATASET)),$(DATASET),$(abspath $(DATASET)))
 
-.PHONY: help setup tutorial notebooks lab test lint clean
+.PHONY: help setup tutorial notebooks lab test test-browser site lint clean
 .DEFAULT_GOAL := help
 
 help:
@@ -13,6 +13,8 @@ help:
 	@echo "    ARGS='-p image_size 96'     and change notebook parameters"
 	@echo "make lab                        open the notebooks in JupyterLab"
 	@echo "make test                       set up, lint, run all tests"
+	@echo "make test-browser               only the site and JupyterLab, in Chromium"
+	@echo "make site                       the course as pages, in docs/_build/html"
 	@echo "make notebooks                  run the committed notebooks in place"
 	@echo "make setup                      only install, into .venv"
 	@echo "make clean                      remove artefacts, not .venv"
@@ -37,6 +39,19 @@ lab: setup
 
 test: lint
 	$(BIN)/python -m pytest
+	$(MAKE) test-browser
+
+# Always from nothing, so that no page of a removed file is left.
+site: .venv/site-installed
+	rm -rf docs/_build docs/reference
+	$(BIN)/sphinx-build -q -W --keep-going -c docs . docs/_build/html
+
+test-browser: site
+	$(BIN)/python -m pytest -m browser tests/browser
+
+.venv/site-installed: .venv/installed
+	$(BIN)/pip install --disable-pip-version-check --constraint constraints.txt --editable '.[site]'
+	@touch $@
 
 lint: setup
 	$(BIN)/ruff check .

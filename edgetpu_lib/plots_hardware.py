@@ -91,14 +91,21 @@ def plot_published(
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_formatter(lambda value, _: f"{value:g}")
     ax.legend(frameon=False, loc="upper left")
-    _label_points(ax, [str(row["network"]) for row in rows], published, predicted)
+    label_points(ax, [str(row["network"]) for row in rows], published, predicted)
     return ax
 
 
-def _label_points(
+def label_points(
     ax: Axes, names: Sequence[str], xs: np.ndarray, ys: np.ndarray
 ) -> None:
-    """Write a name beside each point, where it covers no point and no other name."""
+    """Write a name beside each point, where it covers no point and no other name.
+
+    Args:
+        ax: where the points are drawn; its limits are settled.
+        names: of the points; one that finds no place is left out.
+        xs: float [points].
+        ys: float [points].
+    """
     ax.figure.draw_without_rendering()
     pixels = ax.transData.transform(np.column_stack([xs, ys]))
     half = LABEL_POINTS / 2 * ax.figure.dpi / 72
@@ -206,7 +213,7 @@ def plot_roofline(estimate: Estimate, ax: Axes | None = None) -> Axes:
                     label=label,
                     zorder=3,
                 )
-    _draw_roofs(ax, estimate, min(intensity), max(intensity))
+    draw_roofs(ax, estimate, min(intensity), max(intensity))
     ax.set(
         xscale="log",
         yscale="log",
@@ -233,8 +240,15 @@ def _kind_of(cost: OperatorCost) -> str:
     return "1 × 1" if cost.kernel_area == 1 else "k × k"
 
 
-def _draw_roofs(ax: Axes, estimate: Estimate, lowest: float, highest: float) -> None:
-    """Draw the peak, what convolutions reach of it, and the link."""
+def draw_roofs(ax: Axes, estimate: Estimate, lowest: float, highest: float) -> None:
+    """Draw the peak, what convolutions reach of it, and the link.
+
+    Args:
+        ax: with logarithmic axes, MACs for each byte and MAC/s.
+        estimate: whose device and clock count.
+        lowest: MACs for each byte of parameters, where the points begin.
+        highest: where they end.
+    """
     peak = edge_tpu.MULTIPLIERS * edge_tpu.CLOCK_HZ[estimate.clock]
     best = estimate_constants.CHIP.utilisation * peak
     link = estimate.device.link_bytes_per_s

@@ -31,7 +31,8 @@ def build_model(
     """Build EfficientNet-EdgeTPU S, M or L with fresh weights.
 
     Args:
-        model_name: "efficientnet-edgetpu-S", "…-M" or "…-L".
+        model_name: "efficientnet-edgetpu-S", "…-M", "…-L", or the `.json` file of a
+            network that was searched for.
         num_classes: number of logits; 1001 has the background class at index 0.
         image_size: height and width, pixels; `None` takes the model's own
             (224, 240, 300).

@@ -22,6 +22,7 @@ from edgetpu_lib.commands import (
     fetch,
     fine_tune,
     report,
+    search,
     train,
 )
 
@@ -77,5 +78,6 @@ for command in (
     estimate.estimate,
     compile.compile,
     diagnose.diagnose,
+    search.search,
 ):
     commands.add_command(command)

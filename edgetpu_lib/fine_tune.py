@@ -129,28 +129,60 @@ def fine_tune(
     # A damaged test photo must show before the training, not after.
     for name in splits.keys() - {"train", "validation"}:
         data_sets.check_photos(splits[name], progress=f"{name} photos")
-    epochs = []
+    train = (train_u8, splits["train"].labels)
+    if not pretrained:
+        return train_all_layers(model, train, validation, config)
     build.zero_classifier(model)
-    if pretrained:
-        epochs += _train_head(model, splits, config, cache_dir)
-        blocks = count_blocks(model)
-        freeze_until(model, f"block_{max(0, blocks - config.unfrozen_blocks)}")
-    else:
-        _prepare_for_scratch(model)
+    epochs = _train_head(model, splits, config, cache_dir)
+    blocks = count_blocks(model)
+    freeze_until(model, f"block_{max(0, blocks - config.unfrozen_blocks)}")
     return epochs + _fit(
         model,
-        augmented_batches(
-            train_u8, splits["train"].labels, image_size, config.batch_size, config.seed
-        ),
+        augmented_batches(*train, image_size, config.batch_size, config.seed),
         validation,
-        phase="unfrozen stages" if pretrained else "all layers",
+        phase="unfrozen stages",
         epochs=config.epochs,
-        learning_rate=(
-            config.fine_learning_rate if pretrained else config.scratch_learning_rate
-        ),
+        learning_rate=config.fine_learning_rate,
         steps=_steps(train_u8, config),
         patience=config.patience,
-        keep_start=pretrained,
+        keep_start=True,
+    )
+
+
+def train_all_layers(
+    model: keras.Model,
+    train: tuple[np.ndarray, np.ndarray],
+    validation: tuple[np.ndarray, np.ndarray],
+    config: FineTuneConfig,
+    *,
+    show_progress: bool = True,
+) -> list[Epoch]:
+    """Train `model` in place from nothing; the weights of the best epoch are kept.
+
+    Args:
+        model: from `build.build_model`, with fresh weights.
+        train: uint8 [number, larger, larger, 3], of which random crops are taken, and
+            int64 labels [number].
+        validation: uint8 [number, size, size, 3] of the model's size, and labels.
+        config: numbers.
+        show_progress: with a bar.
+
+    Returns:
+        One row an epoch.
+    """
+    build.zero_classifier(model)
+    _prepare_for_scratch(model)
+    size = model.input_shape[1]
+    return _fit(
+        model,
+        augmented_batches(*train, size, config.batch_size, config.seed),
+        validation,
+        phase="all layers",
+        epochs=config.epochs,
+        learning_rate=config.scratch_learning_rate,
+        steps=_steps(train[0], config),
+        patience=config.patience,
+        show_progress=show_progress,
     )
 
 
@@ -325,6 +357,7 @@ def _fit(
     steps: int,
     patience: int,
     keep_start: bool = False,
+    show_progress: bool = True,
 ) -> list[Epoch]:
     """Train until the epochs or the patience run out; keep the best epoch's weights.
 
@@ -339,7 +372,13 @@ def _fit(
     rows: list[Epoch] = []
     best_weights, best = model.get_weights(), 0
     best_loss = _evaluate(model, *validation)["loss"] if keep_start else math.inf
-    with tqdm(total=epochs * steps, desc=phase, unit="step", leave=False) as bar:
+    with tqdm(
+        total=epochs * steps,
+        desc=phase,
+        unit="step",
+        leave=False,
+        disable=not show_progress,
+    ) as bar:
         for epoch in range(epochs):
             start = time.perf_counter()
             losses, hits = [], []

@@ -1,15 +1,17 @@
 """Describe the networks as data: what EfficientNet-EdgeTPU S, M and L are.
 
-Takes a model name and overrides; gives the list of blocks, all numbers settled.
-Next: `build` turns a spec into a Keras model.
+Takes a model name, or the file of a network that `search` found, and overrides; gives
+the list of blocks, all numbers settled. Next: `build` turns a spec into a Keras model.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
+from pathlib import Path
 
-from edgetpu_lib.artifacts import InputError
+from edgetpu_lib.artifacts import InputError, write_file
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,21 +146,58 @@ class BlockSpec:
 
 
 def model_spec(model_name: str, **overrides: object) -> ModelSpec:
-    """Return the spec of a published model, with some of its fields replaced.
+    """Return the spec of a published or a found model, some of its fields replaced.
 
     Args:
-        model_name: a key of `SPECS`.
-        **overrides: fields of `ModelSpec`; `None` keeps the published value.
+        model_name: a key of `SPECS`, or the path of a `.json` file from `write_spec`.
+        **overrides: fields of `ModelSpec`; `None` keeps the model's own value.
 
     Raises:
         InputError: the name is unknown, or a value is out of range.
     """
-    if model_name not in SPECS:
+    if str(model_name).endswith(".json"):
+        spec = read_spec(model_name)
+    elif model_name in SPECS:
+        spec = SPECS[model_name]
+    else:
         raise InputError(
-            f"model name {model_name!r} is unknown; use one of {', '.join(SPECS)}"
+            f"model name {model_name!r} is unknown; use one of {', '.join(SPECS)}, or"
+            " the .json file of a network that was searched for"
         )
     given = {field: value for field, value in overrides.items() if value is not None}
-    return dataclasses.replace(SPECS[model_name], **given)
+    return dataclasses.replace(spec, **given)
+
+
+def write_spec(spec: ModelSpec, path: str | Path) -> Path:
+    """Write a spec to a JSON file, from which `model_spec` reads it.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    text = json.dumps(dataclasses.asdict(spec), indent=2) + "\n"
+    return write_file(path, text.encode())
+
+
+def read_spec(path: str | Path) -> ModelSpec:
+    """Return the spec that `write_spec` wrote.
+
+    Raises:
+        InputError: the file is missing, or holds no network.
+    """
+    try:
+        fields = json.loads(Path(path).read_text(encoding="utf-8"))
+        stages = tuple(StageSpec(**row) for row in fields.pop("stages"))
+        return ModelSpec(**fields, stages=stages)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    except OSError as error:
+        raise InputError(
+            f"cannot read {path}: {error.strerror}; name a model or a .json file"
+        ) from error
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        raise InputError(
+            f"{path} does not describe a network ({error}); `search` writes such files"
+        ) from error
 
 
 def round_channels(channels: int, width_coefficient: float, divisor: int = 8) -> int:

@@ -33,6 +33,10 @@ STAGES = [
     "train",
     "features",
     "fine_tune",
+    "search_space",
+    "proxy",
+    "judged",
+    "search",
     "calibrate",
     "convert",
     "classifiers",
@@ -60,6 +64,8 @@ BOARD = [
     "summary",
     "check",
     "estimate",
+    "spec_costs",
+    "block_costs",
     "tflite_file",
 ]
 

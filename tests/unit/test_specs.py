@@ -216,3 +216,40 @@ def test_stage_of_unknown_kind_is_refused():
 
 def test_input_error_is_a_value_error():
     assert issubclass(InputError, ValueError)
+
+
+def test_written_spec_is_read_back_and_has_overrides(tmp_path):
+    stages = (*specs.STAGES[:5], dataclasses.replace(specs.STAGES[5], channels=200))
+    spec = dataclasses.replace(specs.SPECS[M], name="found", stages=stages)
+    path = specs.write_spec(spec, tmp_path / "found.json")
+    assert specs.read_spec(path) == spec
+    changed = specs.model_spec(str(path), image_size=96, num_classes=None)
+    assert changed == dataclasses.replace(spec, image_size=96)
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("not JSON", "does not describe a network"),
+        ("[]", "does not describe a network"),
+        ('{"name": "x"}', "does not describe a network"),
+        ('{"name": "x", "stages": [{"kind": "fused"}]}', "does not describe a network"),
+    ],
+)
+def test_file_without_a_network_is_named(tmp_path, text, named):
+    path = tmp_path / "found.json"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=named):
+        specs.model_spec(str(path))
+
+
+def test_file_with_a_bad_number_names_file_and_number(tmp_path):
+    path = specs.write_spec(specs.SPECS[S], tmp_path / "found.json")
+    path.write_text(path.read_text("utf-8").replace('"fused"', '"fuzed"'), "utf-8")
+    with pytest.raises(InputError, match="found.json.*fuzed"):
+        specs.model_spec(str(path))
+
+
+def test_missing_file_is_named(tmp_path):
+    with pytest.raises(InputError, match="cannot read"):
+        specs.model_spec(str(tmp_path / "none.json"))

@@ -4,7 +4,7 @@ For each seed both search for the same number of networks, on the same photos. C
 the best of many brief trainings favours luck, so both winners are trained again, from
 other random numbers. What was judged is kept: stopped, the same command goes on.
 
-    python benchmarks/search.py --seeds=6
+    python benchmarks/search.py --json=data/search_seeds.json
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import functools
+import json
 import statistics
 import sys
+from pathlib import Path
 
 import numpy as np
 from scipy import stats
@@ -26,11 +28,12 @@ def main() -> None:
     parser.add_argument("--data_dir", default="rendered_flowers")
     parser.add_argument("--cache_dir", default="artifacts")
     parser.add_argument("--output", default="artifacts/search-benchmark")
-    parser.add_argument("--seeds", type=int, default=6)
-    parser.add_argument("--candidates", type=int, default=20, help="of each search")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--candidates", type=int, default=16, help="of each search")
     parser.add_argument("--again", type=int, default=3, help="trainings of a winner")
     parser.add_argument("--exponent", type=float, default=search.SearchConfig.exponent)
     parser.add_argument("--image_size", type=int, default=48)
+    parser.add_argument("--json", help="where to write the rewards")
     options = parser.parse_args()
     photos = data.open_data_set(options.data_dir, cache_dir=options.cache_dir)
     task = proxy.load_task(
@@ -50,6 +53,8 @@ def main() -> None:
                     flush=True,
                 )
     report(rows)
+    if options.json:
+        write(rows, options)
 
 
 def run(strategy, seed, task, pool, options) -> search.Candidate:
@@ -97,6 +102,22 @@ def judge_again(winner, task, pool, options) -> float:
         target_latency_ms=search.SearchConfig.target_latency_ms,
         exponent=options.exponent,
     )
+
+
+def write(rows, options: argparse.Namespace) -> None:
+    """Write the figure's numbers: a row a seed."""
+    table = [
+        {name: round(again, 4) for name, (_, again) in zip(rows, pair, strict=True)}
+        for pair in zip(*rows.values(), strict=True)
+    ]
+    content = {
+        "made_by": "python benchmarks/search.py",
+        "candidates": options.candidates,
+        "trainings_of_a_winner": options.again,
+        "image_size": options.image_size,
+        "rewards": table,
+    }
+    Path(options.json).write_text(json.dumps(content, indent=2) + "\n", "utf-8")
 
 
 def report(rows: dict[str, list[tuple[search.Candidate, float]]]) -> None:

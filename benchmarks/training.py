@@ -45,11 +45,11 @@ print(json.dumps(seconds[2:]))
 OURS = """
 import json, sys, time
 size, batch, steps, fast = map(int, sys.argv[1:])
-from edgetpu_lib import fast_layers
+from edgetpu_lib import quiet
 if fast:
-    fast_layers.prefer_onednn()
+    quiet.prefer_onednn()
 import keras, numpy as np
-from edgetpu_lib import build, recipe, train
+from edgetpu_lib import build, fast_layers, recipe, train
 keras.utils.set_random_seed(0)
 model = build.build_model("efficientnet-edgetpu-S", num_classes=1000, image_size=size)
 if not fast:
@@ -112,10 +112,10 @@ def _run(command: list[str]) -> list[float]:
 @click.option("--fast/--plain", default=True, help="With edgetpu_lib's layers.")
 def profile(image_size: int, batch_size: int, steps: int, fast: bool) -> None:
     """Print where a step's time goes, by kind of operation."""
-    from edgetpu_lib import fast_layers
+    from edgetpu_lib import quiet
 
     if fast:
-        fast_layers.prefer_onednn()
+        quiet.prefer_onednn()
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
     import collections
     import tempfile
@@ -125,7 +125,7 @@ def profile(image_size: int, batch_size: int, steps: int, fast: bool) -> None:
     import tensorflow as tf
     from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
-    from edgetpu_lib import build, recipe, train
+    from edgetpu_lib import build, fast_layers, recipe, train
 
     if not fast:
         fast_layers.training_twin = lambda model: model
@@ -171,9 +171,9 @@ def profile(image_size: int, batch_size: int, steps: int, fast: bool) -> None:
 @click.option("--batch_size", default=32)
 def head(data_dir: str, image_size: int, epochs: int, batch_size: int) -> None:
     """Train the classifier for some epochs on features, and by `fit`."""
-    from edgetpu_lib import fast_layers
+    from edgetpu_lib import quiet
 
-    fast_layers.prefer_onednn()
+    quiet.prefer_onednn()
     import keras
 
     from edgetpu_lib import build, data, features, fine_tune, pixels

@@ -12,21 +12,10 @@ gradient of a depthwise convolution at a hundredth of the arithmetic's.
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import keras
 from keras import layers
-
-
-def prefer_onednn() -> None:
-    """Let TensorFlow use oneDNN on every x86 CPU; it must not be imported yet.
-
-    On its own it does so only where the CPU has instructions for neural networks. Its
-    convolutions are faster elsewhere too, once `training_twin` avoids the one slow
-    gradient.
-    """
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 
 def training_twin(model: keras.Model) -> keras.Model:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from edgetpu_lib import quiet
 from edgetpu_lib.artifacts import InputError, require_writable, save_record
 from edgetpu_lib.commands import options
 
@@ -67,9 +68,7 @@ def fine_tune(
     if network["ckpt_dir"] and not pretrained:
         raise InputError("--ckpt_dir and --pretrained=False do not go together")
     require_writable(output)
-    from edgetpu_lib import fast_layers
-
-    fast_layers.prefer_onednn()
+    quiet.prefer_onednn()
     options.start()
     import keras
 

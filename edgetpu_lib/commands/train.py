@@ -7,6 +7,7 @@ import sys
 
 import click
 
+from edgetpu_lib import quiet
 from edgetpu_lib.artifacts import require_writable, save_record
 from edgetpu_lib.commands import options
 
@@ -144,9 +145,7 @@ def train(
         if code := devices.start_processes(sys.argv[1:], processes):
             sys.exit(code)
         return
-    from edgetpu_lib import fast_layers
-
-    fast_layers.prefer_onednn()
+    quiet.prefer_onednn()
     options.start()
     import keras
 

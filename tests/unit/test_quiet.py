@@ -66,3 +66,17 @@ def test_tensorflow_starts(capfd):
     tensorflow = start_tensorflow()
     assert tensorflow.__name__ == "tensorflow"
     assert capfd.readouterr() == ("", "")
+
+
+def test_onednn_is_chosen_before_tensorflow_starts(tmp_path):
+    """The choice is read once, when TensorFlow is imported."""
+    code = (
+        "import sys; from edgetpu_lib import quiet; from edgetpu_lib.commands import"
+        " fine_tune, train; quiet.prefer_onednn();"
+        "assert not {'keras', 'tensorflow'} & set(sys.modules);"
+        "import os; assert os.environ['TF_ENABLE_ONEDNN_OPTS'] == '1'"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr

@@ -21,6 +21,7 @@ from edgetpu_lib.commands import (
     export,
     fetch,
     fine_tune,
+    grade,
     report,
     search,
     train,
@@ -78,6 +79,7 @@ for command in (
     estimate.estimate,
     compile.compile,
     diagnose.diagnose,
+    grade.grade,
     search.search,
 ):
     commands.add_command(command)

@@ -12,6 +12,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from edgetpu_lib import plots, search
 from edgetpu_lib.artifacts import atomic_path
@@ -92,6 +93,8 @@ def plot_candidates(
     )
     ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     ax.xaxis.set_minor_formatter(lambda value, _: _few(value))
+    # Whole percents, so that no label is rounded.
+    ax.yaxis.set_major_locator(MaxNLocator(steps=[1, 2, 5, 10]))
     ax.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     # Beside the axes: wherever inside, it would cover networks.
     ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1), fontsize=9)
@@ -132,7 +135,43 @@ def plot_progress(
         title="A mark is a network, the line the best so far",
     )
     ax.xaxis.get_major_locator().set_params(integer=True)
-    ax.legend(frameon=False, loc="lower right")
+    ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1), fontsize=9)
+    return ax
+
+
+def plot_seeds(
+    rows: Sequence[Mapping[str, float]],
+    strategies: Sequence[str],
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw what the winners of several searches are worth, a line a seed.
+
+    Args:
+        rows: one a seed; strategy → reward of its winner, trained again.
+        strategies: in the order of the axis.
+        ax: where to draw; `None` makes a new figure.
+    """
+    ax = ax or plt.subplots(figsize=(5, 3.2))[1]
+    for row in rows:
+        values = [row[strategy] for strategy in strategies]
+        ax.plot(strategies, values, color=GREY, linewidth=1, zorder=1)
+    for strategy in strategies:
+        colour, mark = STRATEGY_LOOKS[strategy]
+        values = [row[strategy] for row in rows]
+        ax.scatter([strategy] * len(rows), values, s=36, color=colour, marker=mark)
+        ax.annotate(
+            f"mean {np.mean(values):.3f}",
+            (strategy, max(values)),
+            (0, 9),
+            textcoords="offset points",
+            ha="center",
+            color=colour,
+        )
+    ax.margins(x=0.35, y=0.18)
+    ax.set(
+        ylabel="reward of the winner, trained again",
+        title=f"{len(rows)} seeds, the same budget",
+    )
     return ax
 
 

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 import os
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
 import numpy as np
 
-from edgetpu_lib import data, parallel, pixels, specs
+from edgetpu_lib import data, parallel, pixels, quiet, specs
 from edgetpu_lib.artifacts import InputError
-from edgetpu_lib.quiet import start_tensorflow
 from edgetpu_lib.search_space import Stages
 
 
@@ -59,6 +59,12 @@ class ProxyTask:
             name: _digest(value) if isinstance(value, np.ndarray) else value
             for name, value in vars(self).items()
         }
+
+    @property
+    def digest(self) -> str:
+        """What tells this task from others, in eight letters."""
+        text = json.dumps(self.facts(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def load_task(
@@ -124,10 +130,8 @@ def proxy_top1(stages: Stages, task: ProxyTask) -> float:
         task: photos and settings.
     """
     # Imported in the worker, whose threads the environment has limited by then.
-    from edgetpu_lib import fast_layers
-
-    fast_layers.prefer_onednn()
-    start_tensorflow()
+    quiet.prefer_onednn()
+    quiet.start_tensorflow()
     import keras
 
     from edgetpu_lib import build, fine_tune

@@ -85,6 +85,15 @@ def test_progress_is_the_best_so_far(searches):
         assert line.get_ydata().tolist() == np.maximum.accumulate(rewards).tolist()
 
 
+def test_seeds_are_lines_from_one_search_to_the_other():
+    rows = [{"evolution": 0.4, "random": 0.5}, {"evolution": 0.45, "random": 0.3}]
+    ax = plots_search.plot_seeds(rows, ("evolution", "random"))
+    assert [list(line.get_ydata()) for line in ax.lines] == [[0.4, 0.5], [0.45, 0.3]]
+    words = " ".join(text.get_text() for text in ax.texts)
+    assert "0.425" in words
+    assert "0.400" in words
+
+
 def test_figure_is_written_whole(searches, tmp_path):
     path = plots_search.save_figure(
         tmp_path / "folder" / "search.png", searches, target_latency_ms=5

@@ -58,6 +58,8 @@ def test_facts_tell_photos_and_settings_apart(task):
     other[0, 0, 0, 0] ^= 1
     assert dataclasses.replace(task, train_u8=other).facts() != task.facts()
     assert dataclasses.replace(task, epochs=9).facts() != task.facts()
+    assert dataclasses.replace(task, epochs=9).digest != task.digest
+    assert dataclasses.replace(task).digest == task.digest
 
 
 def test_too_few_photos_are_refused(photos):

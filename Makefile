@@ -5,17 +5,22 @@ BIN := .venv/bin
 # A path given on the command line is relative to this folder, not to notebooks/.
 DATA_DIR := $(if $(filter rendered_flowers,$(DATASET)),$(DATASET),$(abspath $(DATASET)))
 
-.PHONY: help setup tutorial notebooks lab test test-browser site lint clean
+.PHONY: help setup tutorial smoke notebooks exercises badges lab unit test test-browser \
+	site lint clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make tutorial [DATASET=folder]  run all notebooks, print the table"
 	@echo "    ARGS='-p image_size 96'     and change notebook parameters"
+	@echo "make smoke                      run all notebooks on little, check the numbers"
 	@echo "make lab                        open the notebooks in JupyterLab"
 	@echo "make test                       set up, lint, run all tests"
+	@echo "make unit                       only the tests that run no notebook"
 	@echo "make test-browser               only the site and JupyterLab, in Chromium"
 	@echo "make site                       the course as pages, in docs/_build/html"
 	@echo "make notebooks                  run the committed notebooks in place"
+	@echo "make badges REPO=owner/name     tell the notebooks where the repository lies"
+	@echo "make exercises                  make the student's and the solution's notebooks"
 	@echo "make setup                      only install, into .venv"
 	@echo "make clean                      remove artefacts, not .venv"
 
@@ -25,17 +30,33 @@ setup: .venv/installed
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else f"Python 3.11, 3.12 or 3.13 is needed, $(PYTHON) is {v[0]}.{v[1]}; try make PYTHON=python3.12")'
 	$(PYTHON) -m venv .venv
 	@echo "Installing into .venv: about 2 GB, a few minutes."
-	$(BIN)/pip install --disable-pip-version-check --constraint constraints.txt --editable '.[test]'
+	$(BIN)/pip install --disable-pip-version-check --constraint constraints.txt --editable '.[notebooks,test]'
 	@touch $@
 
 tutorial: setup
 	$(BIN)/python notebooks/run.py --data_dir='$(DATA_DIR)' $(ARGS)
 
+# Apart from the results of the tutorial, which they would replace.
+smoke: setup
+	$(BIN)/python notebooks/run.py --profile=smoke --artifacts_dir=artifacts/smoke --check
+
 notebooks: setup
-	$(BIN)/python notebooks/run.py --in_place
+	$(BIN)/python notebooks/run.py --in_place --refresh_expected
+	$(BIN)/python notebooks/run.py --profile=smoke --artifacts_dir=artifacts/smoke \
+	  --refresh_expected
+
+badges: setup
+	$(BIN)/python notebooks/badges.py $(if $(REPO),--repo='$(REPO)')
+
+exercises: setup
+	$(BIN)/python notebooks/exercises/generate.py $(ARGS)
 
 lab: setup
 	$(BIN)/jupyter lab --notebook-dir=notebooks
+
+unit: setup
+	$(BIN)/python -m pytest --ignore=tests/notebooks/test_run.py \
+	  --ignore=tests/notebooks/test_anywhere.py
 
 test: lint
 	$(BIN)/python -m pytest

@@ -189,20 +189,25 @@ def library_versions() -> dict[str, str]:
 def check_environment() -> str:
     """Start TensorFlow and return one line that names what a notebook runs on.
 
+    Returns:
+        The versions; where a library is newer than any tested, a line that says so.
+
     Raises:
-        InputError: a library that the notebooks need is missing.
+        InputError: Python or a library is missing, too old or too new, TensorFlow
+            cannot be loaded, or the kernel must be restarted.
     """
+    from edgetpu_lib import environment
+
+    if found := environment.troubles():
+        raise InputError("; ".join(found))
     versions = library_versions()
-    missing = [
-        n for n in ("tensorflow", "keras", "ai-edge-litert") if n not in versions
-    ]
-    if missing:
-        raise InputError(
-            f"{', '.join(missing)} not installed; run `make setup`, or"
-            " `pip install edgetpu_lib` in this notebook's environment"
-        )
-    start_tensorflow()
-    return " · ".join(f"{name} {version}" for name, version in versions.items())
+    try:
+        start_tensorflow()
+    # What a NumPy of another binary interface raises is not always an ImportError.
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
+        raise InputError(environment.loading_trouble(error, versions)) from error
+    line = " · ".join(f"{name} {version}" for name, version in versions.items())
+    return "\n".join([line, *environment.remarks(versions)])
 
 
 def data_file(name: str) -> Path:

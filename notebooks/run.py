@@ -14,13 +14,24 @@ from rich.console import Console
 from rich.table import Table
 from traitlets.config import Config
 
-from edgetpu_lib.artifacts import atomic_path
+from edgetpu_lib.artifacts import InputError, atomic_path
 
 FOLDER = Path(__file__).resolve().parent
 NOTEBOOKS = sorted(FOLDER.glob("[0-9]*.ipynb"))
+# They lie beside this file, which tests import from elsewhere.
+sys.path.insert(0, str(FOLDER))
+import expected  # noqa: E402
+import profiles  # noqa: E402
 
 
 @click.command()
+@click.option(
+    "--profile",
+    type=click.Choice(list(profiles.PROFILES)),
+    default="default",
+    show_default=True,
+    help="Parameters from profiles.toml.",
+)
 @click.option(
     "--data_dir", help="Folder of class folders.  [default: rendered_flowers]"
 )
@@ -31,34 +42,61 @@ NOTEBOOKS = sorted(FOLDER.glob("[0-9]*.ipynb"))
     help="Where results go.  [default: notebooks/artifacts]",
 )
 @click.option("--in_place", is_flag=True, help="Refresh the committed notebooks.")
+@click.option("--refresh_expected", is_flag=True, help="Refresh expected.json.")
+@click.option("--check", is_flag=True, help="Fail if numbers are not as expected.")
 @click.option("-p", "overrides", nargs=2, multiple=True, metavar="NAME VALUE")
 def main(
+    profile: str,
     data_dir: str | None,
     artifacts_dir: Path,
     in_place: bool,
+    refresh_expected: bool,
+    check: bool,
     overrides: tuple[tuple[str, str], ...],
 ) -> None:
     """Run the notebooks one after another; each hands its artefacts to the next."""
-    given = dict(overrides)
-    if data_dir:
-        given["data_dir"] = data_dir
-    if artifacts_dir != FOLDER / "artifacts":
-        given["artifacts_dir"] = str(artifacts_dir)
-    unknown = set(given) - {name for path in NOTEBOOKS for name in declared(path)}
-    if unknown:
-        sys.exit(f"error: no notebook has a parameter {', '.join(sorted(unknown))}")
+    changed = typed(dict(overrides))
+    if data_dir and data_dir != "rendered_flowers":
+        changed["data_dir"] = data_dir
+    given = choose(profile, changed, artifacts_dir)
     for path in NOTEBOOKS:
         executed = artifacts_dir / "executed" / path.name
-        chosen = {name: given[name] for name in given if name in declared(path)}
-        run(path, executed, chosen)
+        run(path, executed, profiles.parameters_for(path.stem, given, declared(path)))
         if in_place:
             refresh(path, executed)
     report(artifacts_dir)
+    if changed:
+        print("Other parameters than the profile's: no numbers to compare with.")
+        return
+    if refresh_expected:
+        expected.refresh(profile, expected.measure(artifacts_dir))
+    differ = compare(profile, artifacts_dir)
+    sys.exit(1 if check and differ else 0)
 
 
-def declared(path: Path) -> dict:
-    """Return the parameters that a notebook declares."""
-    return papermill.inspect_notebook(str(path))
+def choose(profile: str, changed: dict, artifacts_dir: Path) -> dict:
+    """Return the parameters of a run; end with one line where they cannot be had.
+
+    Args:
+        profile: a key of profiles.toml.
+        changed: what goes before the profile, from the command line.
+        artifacts_dir: where results go.
+    """
+    given = profiles.merged(profile, changed)
+    if artifacts_dir != FOLDER / "artifacts":
+        given["artifacts_dir"] = str(artifacts_dir)
+    known = {name for path in NOTEBOOKS for name in declared(path)}
+    if unknown := profiles.names_in(given) - known:
+        sys.exit(f"error: no notebook has a parameter {', '.join(sorted(unknown))}")
+    try:
+        return profiles.bring(given, artifacts_dir)
+    except InputError as error:
+        sys.exit(f"error: {error}")
+
+
+def declared(path: Path) -> set[str]:
+    """Return the names of the parameters that a notebook declares."""
+    return set(papermill.inspect_notebook(str(path)))
 
 
 def run(path: Path, executed: Path, parameters: dict) -> None:
@@ -69,7 +107,7 @@ def run(path: Path, executed: Path, parameters: dict) -> None:
         papermill.execute_notebook(
             str(path),
             str(executed),
-            parameters=typed(parameters),
+            parameters=parameters,
             cwd=str(FOLDER),
             kernel_name="python3",
             # Local sockets instead of unencrypted TCP, about which kernels warn.
@@ -106,6 +144,21 @@ def refresh(path: Path, executed: Path) -> None:
             cell.outputs = [out for out in cell.outputs if out.get("text", "-").strip()]
     with atomic_path(path) as scratch:
         nbformat.write(notebook, scratch)
+
+
+def compare(profile: str, artifacts_dir: Path) -> list[str]:
+    """Print and return what is not as the profile's run is expected to be."""
+    differ = expected.differences(profile, expected.measure(artifacts_dir))
+    console = Console(stderr=True)
+    if profile not in expected.read():
+        console.print(f"Nothing to compare with: {profile} was never measured.")
+    elif differ:
+        console.print("[yellow]Not as in notebooks/expected.json:")
+        for line in differ:
+            console.print(f"  {line}", soft_wrap=True, highlight=False)
+    else:
+        console.print(f"All numbers are as expected of the profile {profile}.")
+    return differ
 
 
 def report(artifacts_dir: Path) -> None:

@@ -2,6 +2,8 @@
 
 import ast
 import functools
+import json
+import os
 import re
 import subprocess
 import sys
@@ -9,6 +11,11 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+
+from edgetpu_lib import environment
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "edgetpu_lib"
@@ -233,7 +240,7 @@ def pins(lines):
     for line in lines:
         match = re.match(r"\s*(?:- )?([A-Za-z0-9._-]+)==([^\s#;]+)", line)
         if match:
-            name = re.sub(r"[-_.]+", "-", match[1]).lower()
+            name = normal(match[1])
             assert name not in found, f"{name} is pinned twice"
             found[name] = match[2]
     return found
@@ -255,16 +262,38 @@ def constraints():
     return pins(read_lines("constraints.txt"))
 
 
-def test_every_direct_dependency_is_pinned(project):
-    groups = project["optional-dependencies"].values()
-    for group in (project["dependencies"], *groups):
-        assert len(pins(group)) == len(group)
+def requirements_of(project, *groups):
+    """Return what the library, and some of its extras, ask for."""
+    extras = project["optional-dependencies"]
+    texts = [*project["dependencies"], *(r for group in groups for r in extras[group])]
+    return [Requirement(text) for text in texts]
 
 
-def test_constraints_name_every_direct_dependency(project, constraints):
-    groups = project["optional-dependencies"].values()
-    for group in (project["dependencies"], *groups):
-        assert pins(group).items() <= constraints.items()
+def normal(name):
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def test_every_direct_dependency_has_a_range_with_a_tested_version(
+    project, constraints
+):
+    for requirement in requirements_of(project, *project["optional-dependencies"]):
+        assert requirement.specifier, f"{requirement} says no version"
+        tested = constraints[normal(requirement.name)]
+        assert requirement.specifier.contains(tested), f"{requirement}: {tested}"
+
+
+def test_the_library_pins_nothing(project):
+    # A pin would replace the NumPy or TensorFlow of Colab, for nothing.
+    for requirement in requirements_of(project, "notebooks", "cluster"):
+        assert "==" not in str(requirement)
+    colab = {"tensorflow": "2.19.0", "keras": "3.10.0", "numpy": "2.0.2"}
+    allowed = {r.name: r.specifier for r in requirements_of(project)}
+    for name, version in colab.items():
+        assert allowed[name].contains(version)
+
+
+def test_versions_that_count_as_tested_are_those_of_the_constraints(constraints):
+    assert environment.TESTED.items() <= constraints.items()
 
 
 def test_constraints_hold_nothing_but_pins():
@@ -275,15 +304,28 @@ def test_constraints_hold_nothing_but_pins():
 def test_conda_environment_has_the_same_pins(project, constraints):
     listed = pins(read_lines("environment.yml"))
     assert listed.items() <= constraints.items()
-    assert pins(project["dependencies"]).items() <= listed.items()
+    wanted = {normal(r.name) for r in requirements_of(project, "notebooks")}
+    assert listed.keys() == wanted
 
 
-def test_conda_environment_has_an_allowed_python(project):
-    text = "\n".join(read_lines("environment.yml"))
-    major, minor = map(int, re.search(r"python=(\d+)\.(\d+)", text).groups())
-    lowest, beyond = re.findall(r"3\.(\d+)", project["requires-python"])
-    assert major == 3
-    assert int(lowest) <= minor < int(beyond)
+def test_conda_and_binder_have_an_allowed_python(project):
+    allowed = SpecifierSet(project["requires-python"])
+    places = {"environment.yml": r"python=(3\.\d+)", "binder/runtime.txt": r"-(3\.\d+)"}
+    for name, pattern in places.items():
+        found = re.findall(pattern, "\n".join(read_lines(name)))
+        assert len(found) == 1, name
+        assert allowed.contains(f"{found[0]}.9"), name
+
+
+def test_binder_and_the_container_install_what_was_tested():
+    (install,) = [line for line in read_lines("binder/postBuild") if " pip " in line]
+    assert "--constraint constraints.txt" in install
+    assert "'.[notebooks]'" in install
+    assert os.access(ROOT / "binder" / "postBuild", os.X_OK)
+    container = json.loads("\n".join(read_lines(".devcontainer/devcontainer.json")))
+    assert container["postCreateCommand"] == "make setup"
+    setup = (ROOT / "Makefile").read_text().split(".venv/installed: ")[1]
+    assert "--constraint constraints.txt" in setup.split("\n\n")[0]
 
 
 @pytest.mark.parametrize("table", ["dependencies", "optional-dependencies"])
@@ -291,12 +333,12 @@ def test_every_direct_dependency_has_its_reason(project, table):
     lines = {
         match[1]: line
         for line in read_lines("pyproject.toml")
-        if (match := re.match(r'\s*"([\w.-]+)==', line))
+        if (match := re.match(r'\s*"([\w.-]+)[=>]=', line))
     }
     listed = project[table]
     for group in [listed] if isinstance(listed, list) else listed.values():
         for requirement in group:
-            line = lines[requirement.split("==")[0]]
+            line = lines[Requirement(requirement).name]
             assert re.search(r"# \w+", line), line
 
 
@@ -304,6 +346,47 @@ def test_version_is_told_once(project):
     from edgetpu_lib import __version__
 
     assert project["version"] == __version__
+
+
+# Continuous checks.
+
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+
+
+@functools.cache
+def make_targets():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    return set(re.findall(r"(?m)^([\w-]+):", makefile))
+
+
+def steps_of(path):
+    jobs = yaml.safe_load(path.read_text(encoding="utf-8"))["jobs"]
+    return [step for job in jobs.values() for step in job["steps"]]
+
+
+def test_there_are_checks_on_push_on_pull_requests_and_by_night():
+    # YAML reads the key `on` as true.
+    events = {str(yaml.safe_load(path.read_text())[True]) for path in WORKFLOWS}
+    for event in ("push", "pull_request", "schedule"):
+        assert any(event in text for text in events)
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_workflows_call_make_and_nothing_else(path):
+    actions = {"actions/checkout", "actions/setup-python", "actions/upload-artifact"}
+    targets = set()
+    for step in steps_of(path):
+        assert ("uses" in step) != ("run" in step)
+        if "uses" in step:
+            assert step["uses"].split("@")[0] in actions
+        elif step["run"].startswith("gh "):
+            assert step["run"].startswith("gh issue create ")
+            assert step["if"] == "failure()"
+        else:
+            assert re.fullmatch(r"make [\w-]+( ARGS=--check)?", step["run"])
+            targets.add(step["run"].split()[1])
+    assert targets
+    assert targets <= make_targets()
 
 
 # Files.

@@ -1,50 +1,25 @@
-"""Run the whole chain with small numbers, as `make tutorial` does."""
+"""Run the whole chain with small numbers, as `make smoke` does."""
 
+import copy
 import json
-import subprocess
-import sys
-import zipfile
-from pathlib import Path
 
+import expected
 import nbformat
-import papermill
+import profiles
 import pytest
+import run
+from click.testing import CliRunner
+from runner import ROOT, start_runner
 
-from edgetpu_lib import artifacts
+from edgetpu_lib import artifacts, data_sets
+from edgetpu_lib.data import list_photos
 
-ROOT = Path(__file__).parents[2]
-RUNNER = ROOT / "notebooks" / "run.py"
-MODEL = "efficientnet-edgetpu-S"
-SMALL = {
-    "images_per_class": 12,
-    "image_size": 32,
-    "epochs": 1,
-    "batch_size": 8,
-    "calibration_images": 8,
-}
-
-
-def start_runner(*arguments):
-    return subprocess.run(
-        [sys.executable, RUNNER, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=1200,
-    )
-
-
-@pytest.fixture(scope="module")
-def chain(tmp_path_factory):
-    """Return (artefact folder, what the runner printed)."""
-    folder = tmp_path_factory.mktemp("chain") / "artifacts"
-    overrides = [text for pair in SMALL.items() for text in ("-p", *map(str, pair))]
-    done = start_runner("--artifacts_dir", folder, *overrides)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return folder, done.stdout
+MODEL = profiles.MODEL
+SMOKE = profiles.PROFILES["smoke"]
 
 
 def test_every_notebook_ran_without_an_error_and_drew_a_figure(chain):
-    folder, _ = chain
+    folder = chain.folder
     names = sorted(path.name for path in (ROOT / "notebooks").glob("[0-9]*.ipynb"))
     assert [path.name for path in sorted((folder / "executed").iterdir())] == names
     for name in names:
@@ -59,22 +34,22 @@ def test_every_notebook_ran_without_an_error_and_drew_a_figure(chain):
 
 
 def test_parameters_reach_the_notebooks(chain):
-    folder, _ = chain
+    folder = chain.folder
     record = artifacts.read_record(folder / f"{MODEL}.keras")
-    assert record["image_size"] == SMALL["image_size"]
+    assert record["image_size"] == SMOKE["image_size"]
     record = artifacts.read_record(folder / f"{MODEL}_quant.tflite")
-    assert record["calibration"]["photos"] == SMALL["calibration_images"]
+    assert record["calibration"]["photos"] == SMOKE["calibration_images"]
 
 
 def test_artefacts_match_their_records(chain):
-    folder, _ = chain
+    folder = chain.folder
     for name in (".keras", "_float.tflite", "_quant.tflite"):
         artifacts.require_artifact(folder, MODEL + name, made_by="the chain")
 
 
 def test_metrics_are_measured_on_the_held_out_fifth(chain):
-    metrics = json.loads((chain[0] / "metrics.json").read_text())
-    assert metrics["test_photos"] == 5 * round(0.2 * SMALL["images_per_class"])
+    metrics = json.loads((chain.folder / "metrics.json").read_text())
+    assert metrics["test_photos"] == 5 * round(0.2 * SMOKE["images_per_class"])
     keras, float_tflite, int8 = metrics["models"]
     assert keras["agreement"] == 1
     assert float_tflite["top1"] == pytest.approx(keras["top1"], abs=0.1)
@@ -83,17 +58,12 @@ def test_metrics_are_measured_on_the_held_out_fifth(chain):
 
 
 def test_the_table_and_the_paths_are_printed(chain):
-    folder, printed = chain
+    folder, printed = chain.folder, chain.stdout
     metrics = json.loads((folder / "metrics.json").read_text())
     for row in metrics["models"]:
         assert f"{row['top1']:.1%}" in printed
     assert str(folder / f"{MODEL}_quant.tflite") in printed
     assert str(folder / "executed" / "06_deploy.ipynb") in printed
-
-
-def test_a_missing_artefact_names_the_notebook_that_makes_it(tmp_path):
-    with pytest.raises(artifacts.InputError, match="03_fine_tune"):
-        artifacts.require_artifact(tmp_path, f"{MODEL}.keras", made_by="03_fine_tune")
 
 
 def test_an_unknown_parameter_is_refused_before_anything_runs(tmp_path):
@@ -104,11 +74,6 @@ def test_an_unknown_parameter_is_refused_before_anything_runs(tmp_path):
 
 
 def test_a_broken_notebook_stops_the_run(tmp_path):
-    sys.path.insert(0, str(RUNNER.parent))
-    try:
-        import run
-    finally:
-        sys.path.remove(str(RUNNER.parent))
     broken = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1 / 0")])
     nbformat.write(broken, tmp_path / "broken.ipynb")
     with pytest.raises(SystemExit, match="ZeroDivisionError"):
@@ -116,29 +81,156 @@ def test_a_broken_notebook_stops_the_run(tmp_path):
     assert (tmp_path / "executed.ipynb").exists()
 
 
-def test_the_wheel_is_enough_to_run_a_notebook_in_an_empty_folder(
-    tmp_path, monkeypatch
-):
-    subprocess.run(
-        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps"]
-        + ["--no-build-isolation", "--wheel-dir", tmp_path, ROOT],
-        check=True,
+# What is expected.
+
+
+def test_the_numbers_are_as_expected(chain):
+    found = expected.measure(chain.folder)
+    assert expected.differences("smoke", found) == []
+
+
+@pytest.mark.parametrize("profile", ["smoke", "default"])
+def test_expected_numbers_have_the_tolerances_of_the_rules(profile):
+    rows = expected.read()[profile]
+    photos = rows["test photos"]["value"]
+    for name, row in rows.items():
+        assert row["within"] == expected.tolerance(name, row["value"], photos)
+
+
+def test_expected_photos_are_a_fifth_of_the_profile():
+    default = run.papermill.inspect_notebook(str(run.FOLDER / "03_fine_tune.ipynb"))
+    each = {
+        "smoke": SMOKE["images_per_class"],
+        "default": int(default["images_per_class"]["default"]),
+    }
+    assert set(expected.read()) == set(each)
+    for profile, count in each.items():
+        photos = expected.read()[profile]["test photos"]["value"]
+        assert photos == 5 * round(0.2 * count)
+
+
+def test_the_library_alone_gives_the_expected_constants_in_every_profile():
+    found = expected.constants()
+    for rows in expected.read().values():
+        for name, value in found.items():
+            assert value == pytest.approx(rows[name]["value"], abs=rows[name]["within"])
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("test photos", 1),
+        ("TFLite int8, top-1", -0.06),
+        ("TFLite int8, agreement", -0.04),
+        ("TFLite int8, bytes", 50_000),
+        ("int8, input zero point", 1),
+        ("efficientnet-edgetpu-M, parameters", 1),
+        ("efficientnet-edgetpu-L, estimated ms", 0.001),
+        ("quickstart, sunflower", -0.02),
+    ],
+)
+def test_a_changed_number_is_named(name, change):
+    found = {key: row["value"] for key, row in expected.read()["default"].items()}
+    assert expected.differences("default", found) == []
+    found[name] += change
+    (line,) = expected.differences("default", found)
+    assert line.startswith(name)
+
+
+def test_a_lost_and_a_new_number_are_named():
+    found = {key: row["value"] for key, row in expected.read()["default"].items()}
+    del found["test photos"]
+    found["novelty"] = 1
+    lost_and_new = expected.differences("default", found)
+    assert [line.split(":")[0] for line in lost_and_new] == ["novelty", "test photos"]
+
+
+def test_refreshed_numbers_are_expected_from_then_on(tmp_path, monkeypatch):
+    before = copy.deepcopy(expected.read())
+    monkeypatch.setattr(expected, "EXPECTED", tmp_path / "expected.json")
+    found = {key: row["value"] for key, row in before["default"].items()}
+    found["TFLite int8, top-1"] = 0.5
+    expected.refresh("default", found)
+    assert expected.differences("default", found) == []
+    found["TFLite int8, top-1"] = 0.7
+    assert len(expected.differences("default", found)) == 1
+
+
+@pytest.fixture
+def short_run(monkeypatch):
+    """Let the program run no notebook; return what it will have measured."""
+    found = {key: row["value"] for key, row in expected.read()["smoke"].items()}
+    monkeypatch.setattr(run, "run", lambda *_: None)
+    monkeypatch.setattr(run, "report", lambda *_: None)
+    monkeypatch.setattr(expected, "measure", lambda _: found)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"), [([], 0), (["--check"], 1)], ids=["reader", "check"]
+)
+def test_another_number_is_told_to_readers_and_fails_checks(short_run, arguments, code):
+    as_expected = CliRunner().invoke(run.main, ["--profile=smoke", *arguments])
+    assert as_expected.exit_code == 0
+    short_run["TFLite int8, bytes"] *= 2
+    done = CliRunner().invoke(run.main, ["--profile=smoke", *arguments])
+    assert done.exit_code == code
+    assert "TFLite int8, bytes" in done.stderr
+
+
+def test_other_parameters_are_not_compared(short_run):
+    short_run["TFLite int8, bytes"] *= 2
+    changed = ["--profile=smoke", "--check", "-p", "epochs", "2"]
+    assert CliRunner().invoke(run.main, changed).exit_code == 0
+
+
+# Profiles.
+
+
+def test_every_key_of_a_profile_is_a_parameter_of_some_notebook():
+    declared = {path.stem: run.declared(path) for path in run.NOTEBOOKS}
+    for profile in profiles.PROFILES.values():
+        for name, value in profile.items():
+            if isinstance(value, dict):
+                assert set(value) <= declared[name], name
+            else:
+                assert any(name in names for names in declared.values()), name
+
+
+def test_the_default_profile_is_what_is_committed():
+    assert profiles.PROFILES["default"] == {}
+
+
+def test_a_notebook_s_own_value_goes_before_all_and_the_command_line_before_both():
+    full = profiles.merged("full", {})
+    names = {"image_size", "epochs"}
+    assert profiles.parameters_for("07_search", full, names)["image_size"] == 64
+    assert profiles.parameters_for("03_fine_tune", full, names)["image_size"] == 224
+    changed = profiles.merged("full", {"image_size": 96})
+    assert profiles.parameters_for("07_search", changed, names)["image_size"] == 96
+    assert profiles.parameters_for("04_quantize", changed, set()) == {}
+
+
+def test_public_things_become_folders(tmp_path, monkeypatch, chain):
+    drawn = list_photos(
+        artifacts.read_record(chain.folder / f"{MODEL}.keras")["data_dir"]
     )
-    (wheel,) = tmp_path.glob("*.whl")
-    zipfile.ZipFile(wheel).extractall(tmp_path / "site")
-    (tmp_path / "empty").mkdir()
-    # The kernel inherits it, and finds the wheel's files before the clone's.
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
-    papermill.execute_notebook(
-        ROOT / "notebooks" / "00_quickstart.ipynb",
-        tmp_path / "executed.ipynb",
-        cwd=str(tmp_path / "empty"),
-        kernel_name="python3",
+    splits = {"train": drawn.take(range(0, 60, 2)), "test": drawn.take(range(1, 60, 2))}
+    monkeypatch.setattr(data_sets, "open_tfds", lambda name: splits)
+    monkeypatch.setattr(
+        profiles.fetch, "fetch_checkpoint", lambda name: tmp_path / name
     )
-    outputs = (tmp_path / "executed.ipynb").read_text()
-    assert "sunflower" in outputs
-    where = "import edgetpu_lib; print(edgetpu_lib.__file__)"
-    found = subprocess.run(
-        [sys.executable, "-c", where], capture_output=True, text=True, cwd=tmp_path
-    )
-    assert str(tmp_path / "site") in found.stdout
+    brought = profiles.bring(profiles.merged("full", {}), tmp_path)
+    assert brought["ckpt_dir"] == str(tmp_path / MODEL)
+    again = list_photos(brought["data_dir"])
+    assert again.class_names == drawn.class_names
+    for label in range(5):
+        assert (again.labels == label).sum() == (drawn.labels == label).sum()
+    # The second time nothing is asked for.
+    monkeypatch.setattr(data_sets, "open_tfds", None)
+    assert profiles.bring({"data_dir": "tf_flowers"}, tmp_path)["data_dir"]
+
+
+def test_other_parameters_leave_folders_and_checkpoints_alone(tmp_path):
+    given = {"data_dir": "mine", "ckpt_dir": "", "epochs": 3}
+    assert profiles.bring(given, tmp_path) == given

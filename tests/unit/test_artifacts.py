@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edgetpu_lib import artifacts
+from edgetpu_lib import artifacts, environment
 from edgetpu_lib.artifacts import InputError
 
 
@@ -240,12 +240,28 @@ def test_environment_names_the_versions():
     assert "\n" not in line
 
 
-def test_missing_library_is_named(monkeypatch):
-    monkeypatch.setattr(artifacts, "library_versions", lambda: {"python": "3.11"})
+def test_what_is_wrong_becomes_one_line(monkeypatch):
+    monkeypatch.setattr(environment, "troubles", lambda: ["this is old", "that too"])
+    with pytest.raises(InputError, match="^this is old; that too$"):
+        artifacts.check_environment()
+
+
+def test_a_tensorflow_that_cannot_be_loaded_is_named_with_numpy(monkeypatch):
+    def fail():
+        raise AttributeError("_ARRAY_API not found")
+
+    monkeypatch.setattr(artifacts, "start_tensorflow", fail)
     with pytest.raises(InputError) as caught:
         artifacts.check_environment()
-    assert "tensorflow" in str(caught.value)
-    assert "ai-edge-litert" in str(caught.value)
+    assert "_ARRAY_API" in str(caught.value)
+    assert artifacts.library_versions()["numpy"] in str(caught.value)
+
+
+def test_a_library_newer_than_tested_is_remarked_and_let_pass(monkeypatch):
+    monkeypatch.setattr(environment, "TESTED", {"keras": "3.0.0"})
+    versions, remark = artifacts.check_environment().split("\n")
+    assert "tensorflow" in versions
+    assert "keras" in remark
 
 
 def test_small_files_ship_with_the_package():

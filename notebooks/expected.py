@@ -1,0 +1,112 @@
+"""Compare what a run measured with what it measured when it was committed.
+
+expected.json holds, for each profile, numbers with how far another processor or another
+TensorFlow may be off: {profile: {name: {"value": number, "within": number}}}.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+from edgetpu_lib import deploy, spec_costs, specs
+from edgetpu_lib.artifacts import data_file, read_record, write_file
+
+EXPECTED = Path(__file__).with_suffix(".json")
+SAMPLE = "sunflower"
+
+
+def measure(artifacts_dir: Path) -> dict[str, float]:
+    """Return all numbers of a finished run that are compared, by what they are."""
+    metrics = json.loads((artifacts_dir / "metrics.json").read_text())
+    numbers = {"test photos": metrics["test_photos"]}
+    for row in metrics["models"]:
+        numbers[f"{row['name']}, top-1"] = row["top1"]
+        numbers[f"{row['name']}, agreement"] = row["agreement"]
+        numbers[f"{row['name']}, bytes"] = row["size_bytes"]
+    int8 = read_record(artifacts_dir / f"{metrics['model_name']}_quant.tflite")
+    numbers["int8, input scale"] = int8["input"]["scale"]
+    numbers["int8, input zero point"] = int8["input"]["zero_point"]
+    numbers["int8, operators on the CPU"] = int8["cpu_operators"]
+    return numbers | constants()
+
+
+def constants() -> dict[str, float]:
+    """Return numbers of the library alone, the same in every profile."""
+    numbers = {}
+    for name in specs.SPECS:
+        spec = specs.model_spec(name, num_classes=1001)
+        numbers[f"{name}, parameters"] = specs.count_parameters(spec)[0]
+        numbers[f"{name}, estimated ms"] = spec_costs.estimate_spec(spec).latency_ms
+    answers = deploy.classify(
+        data_file("quickstart_quant.tflite"), data_file(f"samples/{SAMPLE}_1.jpg")
+    )
+    found = {answer.label: float(answer.probability) for answer in answers}
+    numbers[f"quickstart, {SAMPLE}"] = found.get(SAMPLE, 0.0)
+    return numbers
+
+
+def tolerance(name: str, value: float, test_photos: int) -> float:
+    """Return how far a number may be off elsewhere, and still be the same.
+
+    Args:
+        name: a key of `measure`.
+        value: what was measured here.
+        test_photos: how many photos accuracies were measured on.
+    """
+    kind = name.split(", ")[-1]
+    if kind == "top-1":
+        # Rounding differs between processors, and training makes another network of
+        # it. Two such networks differ by chance like two samples of photos: two and a
+        # half standard errors, and never less than one photo.
+        chance = 2.5 * math.sqrt(value * (1 - value) / test_photos)
+        return round(max(chance, 1 / test_photos), 4)
+    if kind == "agreement":
+        # Exact for the first model, which is compared with itself.
+        return 0 if name.startswith("Keras") else max(0.03, 2 / test_photos)
+    if kind == "bytes":
+        # From TensorFlow 2.19 to 2.21 they changed by 0.3 %.
+        return round(0.005 * value)
+    if kind == "estimated ms":
+        return 1e-6
+    if kind == SAMPLE:
+        # Four steps of the 8-bit output: runtimes round the last bit differently.
+        return 4 / 256
+    return 0
+
+
+def differences(profile: str, found: dict[str, float]) -> list[str]:
+    """Name the numbers of a run that are not those expected of its profile.
+
+    Args:
+        profile: a key of profiles.toml; one that was never measured has none.
+        found: from `measure`.
+    """
+    wanted = read().get(profile, {})
+    if not wanted:
+        return []
+    lines = [f"{name}: not measured any more" for name in wanted.keys() - found.keys()]
+    lines += [f"{name}: not in {EXPECTED.name}" for name in found.keys() - wanted]
+    for name in found.keys() & wanted.keys():
+        value, within = wanted[name]["value"], wanted[name]["within"]
+        # A hair more, for the rounding of sums of decimals.
+        if abs(found[name] - value) > within + 1e-12:
+            about = f" ± {within:g}" if within else ""
+            lines.append(f"{name}: {found[name]:g}, expected {value:g}{about}")
+    return sorted(lines)
+
+
+def read() -> dict[str, dict]:
+    """Return what is expected, by profile."""
+    return json.loads(EXPECTED.read_text("utf-8")) if EXPECTED.exists() else {}
+
+
+def refresh(profile: str, found: dict[str, float]) -> None:
+    """Expect from now on what a run has measured."""
+    rows = {
+        name: {"value": value, "within": tolerance(name, value, found["test photos"])}
+        for name, value in found.items()
+    }
+    text = json.dumps(read() | {profile: rows}, indent=2, ensure_ascii=False)
+    write_file(EXPECTED, f"{text}\n".encode())

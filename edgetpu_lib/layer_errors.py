@@ -155,7 +155,7 @@ class _Pair:
         self.output = files[0].outputs[0], files[1].outputs[0]
         self.output_tensor = files[1].tensors[self.output[1]]
         self.contents = [
-            _with_outputs(content, [index[side] for index in self.indices])
+            with_outputs(content, [index[side] for index in self.indices])
             for side, content in enumerate((float_tflite, int8_tflite))
         ]
 
@@ -190,8 +190,13 @@ class _Pair:
         )
 
 
-def _with_outputs(content: bytes, indices: list[int]) -> bytes:
-    """Give out tensors that a file otherwise keeps to itself."""
+def with_outputs(content: bytes, indices: list[int]) -> bytes:
+    """Return a file that also gives out tensors which it otherwise keeps to itself.
+
+    Args:
+        content: of a `.tflite` file.
+        indices: of the tensors.
+    """
     model = calibrate.unpack(content)
     graph = model.subgraphs[0]
     given = [int(index) for index in graph.outputs]

@@ -59,6 +59,13 @@ DATA_SET = click.option(
     show_default=True,
     help="Folder of class folders or of TFRecord shards, or a data set's name.",
 )
+IMAGES_PER_CLASS = click.option(
+    "--images_per_class",
+    type=click.IntRange(5),
+    default=200,
+    show_default=True,
+    help="Of the embedded data set.",
+)
 SEED = click.option("--seed", type=int, default=0, show_default=True)
 ON_ERROR = click.option(
     "--on_error",

@@ -21,13 +21,7 @@ from edgetpu_lib.commands import options
 
 @click.command()
 @options.DATA_SET
-@click.option(
-    "--images_per_class",
-    type=click.IntRange(5),
-    default=200,
-    show_default=True,
-    help="Of the embedded data set.",
-)
+@options.IMAGES_PER_CLASS
 @click.option(
     "--strategy",
     type=click.Choice(["evolution", "random"]),

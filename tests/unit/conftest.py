@@ -2,9 +2,14 @@
 
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pytest
 from PIL import Image
+
+# Before any figure: they are drawn without a screen. Not by the environment, which
+# would reach the notebooks' kernels.
+matplotlib.use("Agg")
 
 MODEL_NAME = "efficientnet-edgetpu-S"
 # Nine blocks of eight to 24 channels: every kind of block, and quick to convert.
@@ -16,6 +21,19 @@ SLIM = {
 }
 CLASS_COLOURS = {"blue": (50, 70, 170), "green": (60, 160, 70), "red": (170, 60, 50)}
 AVERAGE = "/ExponentialMovingAverage"
+
+
+@pytest.fixture
+def tidy_figures():
+    """Draw in the library's style, and leave neither figures nor settings behind."""
+    import matplotlib.pyplot as plt
+
+    from edgetpu_lib import plots
+
+    with matplotlib.rc_context():
+        plots.use_style()
+        yield
+        plt.close("all")
 
 
 @pytest.fixture(scope="session")

@@ -3,9 +3,6 @@
 import inspect
 
 import matplotlib
-
-matplotlib.use("Agg")
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -14,14 +11,7 @@ from edgetpu_lib import calibrate, plots, specs, summary
 from edgetpu_lib.deploy import Prediction
 from edgetpu_lib.fine_tune import Epoch
 
-
-@pytest.fixture(autouse=True)
-def tidy_figures():
-    """Draw in the library's style, and leave neither figures nor settings behind."""
-    with matplotlib.rc_context():
-        plots.use_style()
-        yield
-        plt.close("all")
+pytestmark = pytest.mark.usefixtures("tidy_figures")
 
 
 @pytest.fixture(scope="module")

@@ -1,26 +1,16 @@
 """Figures of accuracy show shares, intervals, and the photos that went wrong."""
 
 import matplotlib
-
-matplotlib.use("Agg")
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from edgetpu_lib import evaluate, interpreter, metrics, plots, plots_accuracy
+from edgetpu_lib import evaluate, interpreter, metrics, plots_accuracy
+
+pytestmark = pytest.mark.usefixtures("tidy_figures")
 
 LABELS = np.repeat([0, 1, 2], 10)
 NAMES = ("blue", "green", "red, crimson")
-
-
-@pytest.fixture(autouse=True)
-def tidy_figures():
-    """Draw in the library's style, and leave neither figures nor settings behind."""
-    with matplotlib.rc_context():
-        plots.use_style()
-        yield
-        plt.close("all")
 
 
 def evaluation(wrong):

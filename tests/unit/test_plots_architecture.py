@@ -1,27 +1,16 @@
 """Figures of what a network sees and keeps show what they were given."""
 
-import matplotlib
-
-matplotlib.use("Agg")
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from matplotlib.text import Text
 
-from edgetpu_lib import plots, plots_architecture, specs, summary
+from edgetpu_lib import plots_architecture, specs, summary
+
+pytestmark = pytest.mark.usefixtures("tidy_figures")
 
 S, M, L = specs.SPECS.values()
 PHOTO = np.random.default_rng(0).integers(0, 256, (224, 224, 3), dtype=np.uint8)
-
-
-@pytest.fixture(autouse=True)
-def tidy_figures():
-    """Draw in the library's style, and leave neither figures nor settings behind."""
-    with matplotlib.rc_context():
-        plots.use_style()
-        yield
-        plt.close("all")
 
 
 def words(ax):

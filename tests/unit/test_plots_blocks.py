@@ -3,9 +3,6 @@
 import itertools
 
 import matplotlib
-
-matplotlib.use("Agg")
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -15,7 +12,6 @@ from matplotlib.text import Annotation, Text
 from edgetpu_lib import (
     block_costs,
     check,
-    plots,
     plots_blocks,
     plots_hardware,
     spec_costs,
@@ -24,16 +20,9 @@ from edgetpu_lib import (
 from edgetpu_lib.artifacts import data_file
 from edgetpu_lib.block_kinds import KindCost
 
+pytestmark = pytest.mark.usefixtures("tidy_figures")
+
 S, M, L = specs.SPECS.values()
-
-
-@pytest.fixture(autouse=True)
-def tidy_figures():
-    """Draw in the library's style, and leave neither figures nor settings behind."""
-    with matplotlib.rc_context():
-        plots.use_style()
-        yield
-        plt.close("all")
 
 
 def drawn_blocks(spec, **where):

@@ -3,17 +3,16 @@
 import dataclasses
 
 import matplotlib
-
-matplotlib.use("Agg")
-
 import matplotlib.pyplot as plt
 import pytest
 from PIL import Image
 
-from edgetpu_lib import plots, plots_doctor
+from edgetpu_lib import plots_doctor
 from edgetpu_lib.artifacts import InputError
 from edgetpu_lib.diagnose import Diagnosis, SweepPoint
 from edgetpu_lib.layer_errors import LayerError
+
+pytestmark = pytest.mark.usefixtures("tidy_figures")
 
 LAYERS = tuple(
     LayerError(
@@ -44,14 +43,6 @@ DIAGNOSIS = Diagnosis(
     sweep=SWEEP,
     notes=(),
 )
-
-
-@pytest.fixture(autouse=True)
-def tidy_figures():
-    with matplotlib.rc_context():
-        plots.use_style()
-        yield
-        plt.close("all")
 
 
 def words(ax):

@@ -4,29 +4,18 @@ import itertools
 import json
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-
 import matplotlib.pyplot as plt
 import pytest
 from matplotlib.text import Annotation, Text
 
-from edgetpu_lib import estimate, plots, plots_hardware
+from edgetpu_lib import estimate, plots_hardware
 from edgetpu_lib.artifacts import data_file
 from edgetpu_lib.operator_costs import OperatorCost
 
+pytestmark = pytest.mark.usefixtures("tidy_figures")
+
 ROOT = Path(__file__).resolve().parents[2]
 ROWS = json.loads((ROOT / "data/latency_published.json").read_text("utf-8"))
-
-
-@pytest.fixture(autouse=True)
-def tidy_figures():
-    """Draw in the library's style, and leave neither figures nor settings behind."""
-    with matplotlib.rc_context():
-        plots.use_style()
-        yield
-        plt.close("all")
 
 
 @pytest.fixture(scope="module")

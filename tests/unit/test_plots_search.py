@@ -1,24 +1,13 @@
 """Figures of a search show every network, the front, and the winners."""
 
-import matplotlib
-
-matplotlib.use("Agg")
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from edgetpu_lib import plots, plots_search, search, specs
+from edgetpu_lib import plots_search, search, specs
 from edgetpu_lib.search import Candidate
 
-
-@pytest.fixture(autouse=True)
-def tidy_figures():
-    """Draw in the library's style, and leave neither figures nor settings behind."""
-    with matplotlib.rc_context():
-        plots.use_style()
-        yield
-        plt.close("all")
+pytestmark = pytest.mark.usefixtures("tidy_figures")
 
 
 @pytest.fixture(scope="module")

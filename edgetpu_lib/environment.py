@@ -52,7 +52,8 @@ def installed_versions(requirements: Iterable[str]) -> dict[str, str]:
 def loaded_versions(names: Iterable[str]) -> dict[str, str]:
     """Return {name: version} of the libraries that this process has imported."""
     modules = {name: sys.modules.get(_MODULES.get(name, name)) for name in names}
-    versions = {name: getattr(m, "__version__", None) for name, m in modules.items()}
+    # Not `getattr`: some compute it, and warn that they will not for long.
+    versions = {n: vars(m).get("__version__") for n, m in modules.items() if m}
     return {name: found for name, found in versions.items() if isinstance(found, str)}
 
 

@@ -57,6 +57,10 @@ def main(
     """Run the notebooks one after another; each hands its artefacts to the next."""
     changed = typed(dict(overrides))
     if data_dir and data_dir != "rendered_flowers":
+        if not Path(data_dir).is_dir():
+            sys.exit(
+                f"error: {data_dir} is not a folder; give a folder of class folders"
+            )
         changed["data_dir"] = data_dir
     given = choose(profile, changed, artifacts_dir)
     for path in NOTEBOOKS:

@@ -66,6 +66,15 @@ def test_the_table_and_the_paths_are_printed(chain):
     assert str(folder / "executed" / "06_deploy.ipynb") in printed
 
 
+def test_a_folder_that_is_none_is_refused_before_anything_runs(tmp_path):
+    done = start_runner(
+        "--artifacts_dir", tmp_path / "a", "--data_dir", tmp_path / "photoz"
+    )
+    assert done.returncode != 0
+    assert "photoz" in done.stderr.splitlines()[-1]
+    assert not (tmp_path / "a").exists()
+
+
 def test_an_unknown_parameter_is_refused_before_anything_runs(tmp_path):
     done = start_runner("--artifacts_dir", tmp_path / "a", "-p", "epochz", "3")
     assert done.returncode != 0

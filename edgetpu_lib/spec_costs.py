@@ -23,6 +23,8 @@ _KINDS = {
 def spec_operators(spec: specs.ModelSpec) -> list[OperatorCost]:
     """Return the operators that `convert.to_int8_tflite` makes of a spec, in order.
 
+    All their maps are 8-bit integers: a map has as many bytes as numbers.
+
     Args:
         spec: from `specs.model_spec`, its stages changed or not.
     """
@@ -32,13 +34,13 @@ def spec_operators(spec: specs.ModelSpec) -> list[OperatorCost]:
         if block.skip
     }
     arriving = (1, spec.image_size, spec.image_size, 3)
-    rows = [_without_weights(0, "QUANTIZE", arriving, _bytes_of(arriving))]
+    rows = [_without_weights(0, "QUANTIZE", arriving, math.prod(arriving))]
     for layer in summary.layer_table(spec):
         if layer.kind == "dense":
             pooled = (1, 1, 1, arriving[-1])
             rows.append(
                 _without_weights(
-                    len(rows), "AVERAGE_POOL_2D", pooled, _bytes_of(arriving)
+                    len(rows), "AVERAGE_POOL_2D", pooled, math.prod(arriving)
                 )
             )
             arriving = pooled
@@ -46,10 +48,10 @@ def spec_operators(spec: specs.ModelSpec) -> list[OperatorCost]:
         rows.append(row)
         arriving = row.output_shape
         if layer.name in skips:
-            read_bytes = 2 * _bytes_of(arriving)
+            read_bytes = 2 * math.prod(arriving)
             rows.append(_without_weights(len(rows), "ADD", arriving, read_bytes))
     for kind in ("SOFTMAX", "QUANTIZE"):
-        rows.append(_without_weights(len(rows), kind, arriving, _bytes_of(arriving)))
+        rows.append(_without_weights(len(rows), kind, arriving, math.prod(arriving)))
     return rows
 
 
@@ -91,8 +93,8 @@ def _weighted(
         kernel_area=layer.kernel_size**2,
         depth=1 if layer.kind == "depthwise" else arriving[-1],
         filters=channels,
-        input_bytes=_bytes_of(arriving),
-        output_bytes=_bytes_of(shape),
+        input_bytes=math.prod(arriving),
+        output_bytes=math.prod(shape),
     )
 
 
@@ -108,10 +110,5 @@ def _without_weights(
         depth=0,
         filters=0,
         input_bytes=input_bytes,
-        output_bytes=_bytes_of(output_shape),
+        output_bytes=math.prod(output_shape),
     )
-
-
-def _bytes_of(shape: tuple[int, ...]) -> int:
-    """Return the size of a map at one byte a number."""
-    return math.prod(shape)

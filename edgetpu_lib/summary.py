@@ -11,6 +11,7 @@ import dataclasses
 from pathlib import Path
 
 from edgetpu_lib import specs, tflite_file
+from edgetpu_lib.operator_costs import tensor_bytes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -234,19 +235,13 @@ def memory_profile(model: str | Path | bytes) -> list[OperatorMemory]:
             operator.index,
             operator.kind,
             sum(
-                _bytes_of(file.tensors[index])
+                tensor_bytes(file.tensors[index])
                 for index, first in first_use.items()
                 if first <= operator.index <= last_use.get(index, -1)
             ),
         )
         for operator in file.operators
     ]
-
-
-def _bytes_of(tensor: tflite_file.Tensor) -> int:
-    """Return a computed tensor's size; a type of unknown width counts four bytes."""
-    widths = {"int8": 1, "uint8": 1, "bool": 1, "int16": 2, "float16": 2, "int64": 8}
-    return tensor.elements * widths.get(tensor.dtype, 4)
 
 
 def operator_table(model: str | Path | bytes) -> dict[str, int]:

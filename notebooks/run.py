@@ -15,6 +15,7 @@ from rich.table import Table
 from traitlets.config import Config
 
 from edgetpu_lib.artifacts import InputError, atomic_path
+from edgetpu_lib.commands import options
 
 FOLDER = Path(__file__).resolve().parent
 NOTEBOOKS = sorted(FOLDER.glob("[0-9]*.ipynb"))
@@ -55,7 +56,7 @@ def main(
     overrides: tuple[tuple[str, str], ...],
 ) -> None:
     """Run the notebooks one after another; each hands its artefacts to the next."""
-    changed = typed(dict(overrides))
+    changed = options.typed(overrides)
     if data_dir and data_dir != "rendered_flowers":
         if not Path(data_dir).is_dir():
             sys.exit(
@@ -122,17 +123,6 @@ def run(path: Path, executed: Path, parameters: dict) -> None:
             f"error: {path.name}, cell {error.exec_count}: {error.ename}:"
             f" {error.evalue}\n       the notebook as it stands: {executed}"
         )
-
-
-def typed(parameters: dict[str, str]) -> dict:
-    """Read numbers and booleans out of command-line text."""
-    values = {}
-    for name, text in parameters.items():
-        try:
-            values[name] = json.loads(text)
-        except ValueError:
-            values[name] = text
-    return values
 
 
 def refresh(path: Path, executed: Path) -> None:

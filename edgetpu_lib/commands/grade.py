@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from edgetpu_lib.artifacts import InputError, require_writable
+from edgetpu_lib.commands import options
 
 if TYPE_CHECKING:
     from edgetpu_lib.grading import Grade
@@ -88,7 +88,7 @@ def grade(
 
     limits = grading_process.Limits(timeout, cell_timeout, memory)
     try:
-        key = grading_key.read_key(key_path, _typed(overrides))
+        key = grading_key.read_key(key_path, options.typed(overrides))
     except InputError as error:
         raise InputError(f"--key={key_path}: {error}") from error
     paths = grading.find_submissions(submissions)
@@ -110,17 +110,6 @@ def grade(
         grading_pages.write_table(output, key, rows.values())
         say(made, key)
     grading_pages.write_table(output, key, rows.values())
-
-
-def _typed(overrides: tuple[tuple[str, str], ...]) -> dict[str, Any]:
-    """Read numbers and booleans out of command-line text."""
-    values = {}
-    for name, text in overrides:
-        try:
-            values[name] = json.loads(text)
-        except ValueError:
-            values[name] = text
-    return values
 
 
 def _grade_all(

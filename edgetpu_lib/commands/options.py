@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -190,6 +190,17 @@ def background_of(source: dict[str, Any], classes: int, outputs: int) -> int:
     if given is None:
         return int(bool(source["imagenet_eval_glob"]) and outputs == classes + 1)
     return int(given)
+
+
+def typed(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    """Return names and values, with numbers and booleans read out of their text."""
+    values = {}
+    for name, text in pairs:
+        try:
+            values[name] = json.loads(text)
+        except ValueError:
+            values[name] = text
+    return values
 
 
 def load_network(model: str | None, network: dict[str, Any]) -> Any:

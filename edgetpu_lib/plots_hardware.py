@@ -17,7 +17,6 @@ from matplotlib.transforms import Bbox
 
 from edgetpu_lib import edge_tpu, estimate_constants
 from edgetpu_lib.estimate import Estimate
-from edgetpu_lib.operator_costs import OperatorCost
 from edgetpu_lib.plots import BLUE, GREEN, GREY, ORANGE, PINK
 
 # Keys of `Estimate.shares_ms` → words and colour.
@@ -27,12 +26,6 @@ SHARES = {
     "streaming": ("sending parameters", ORANGE),
     "overhead": ("from operator to operator", GREEN),
     "cpu": ("on the CPU", PINK),
-}
-ROOFLINE_COLOURS = {
-    "k × k": BLUE,
-    "1 × 1": GREEN,
-    "depthwise": ORANGE,
-    "dense": PINK,
 }
 # Half the width of the band around what was published.
 BAND = 0.15
@@ -179,65 +172,6 @@ def _place_of(shape: tuple[int, ...]) -> str:
     """Return height × width of a batch of maps; vectors are 1 × 1."""
     height, width = shape[1:3] if len(shape) > 2 else (1, 1)
     return f"{height} × {width}"
-
-
-def plot_roofline(estimate: Estimate, ax: Axes | None = None) -> Axes:
-    """Draw the speed of every operator with weights, and what limits it.
-
-    To the right an operator does more with each byte of its parameters. Where they are
-    sent for every inference, it can be no faster than the slanted roof.
-
-    Args:
-        estimate: from `estimate.estimate_tflite`.
-        ax: where to draw; `None` makes a new figure.
-    """
-    ax = ax or plt.subplots(figsize=(7, 4.2))[1]
-    operators = [o for o in estimate.operators if o.utilisation]
-    intensity = np.array([o.cost.macs / o.cost.parameter_bytes for o in operators])
-    reached = np.array([o.cost.macs / o.latency_ms * 1e3 for o in operators])
-    kinds = np.array([_kind_of(o.cost) for o in operators])
-    sent = np.array([o.streamed_bytes > 0 for o in operators])
-    for kind, colour in ROOFLINE_COLOURS.items():
-        for marker, among in (("o", ~sent), ("^", sent)):
-            chosen = among & (kinds == kind)
-            label = f"{kind}, {'sent' if marker == '^' else 'cached'}"
-            if chosen.any():
-                ax.scatter(
-                    intensity[chosen],
-                    reached[chosen],
-                    s=24,
-                    marker=marker,
-                    facecolor=colour,
-                    edgecolor="white",
-                    linewidth=0.4,
-                    label=label,
-                    zorder=3,
-                )
-    draw_roofs(ax, estimate, min(intensity), max(intensity))
-    ax.set(
-        xscale="log",
-        yscale="log",
-        ylim=(min(reached) / 2, None),
-        xlabel="MACs for each byte of parameters",
-        ylabel="MAC/s",
-        title="What each operator reaches, and what it could",
-    )
-    ax.legend(
-        title="parameters of",
-        frameon=False,
-        loc="upper left",
-        bbox_to_anchor=(1, 1),
-        fontsize=9,
-    )
-    return ax
-
-
-def _kind_of(cost: OperatorCost) -> str:
-    if cost.kind == "DEPTHWISE_CONV_2D":
-        return "depthwise"
-    if cost.kind == "FULLY_CONNECTED":
-        return "dense"
-    return "1 × 1" if cost.kernel_area == 1 else "k × k"
 
 
 def draw_roofs(ax: Axes, estimate: Estimate, lowest: float, highest: float) -> None:

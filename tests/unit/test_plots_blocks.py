@@ -80,7 +80,10 @@ def test_points_bear_the_names_of_all_blocks_apart(spec):
 def test_blocks_stay_below_the_roof_and_within_the_axes():
     for spec in (S, L):
         _, ax = drawn_blocks(spec)
-        best = ax.lines[1].get_ydata()[0]
+        peak, roof, link = (line.get_xydata() for line in ax.lines)
+        best = roof[0, 1]
+        assert best < peak[0, 1]
+        assert link[1, 1] == pytest.approx(best)
         lowest, highest = ax.get_ylim()
         left, right = ax.get_xlim()
         for x, y, _ in points_of(ax):

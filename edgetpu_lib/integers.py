@@ -69,7 +69,12 @@ class Place:
 
 
 def first_convolution(
-    model: bytes, picture_u8: np.ndarray, *, row: int, column: int, channel: int
+    model: bytes,
+    picture_u8: np.ndarray,
+    *,
+    row: int,
+    column: int,
+    channel: int | None = None,
 ) -> Place:
     """Return one place of the first convolution of an 8-bit file.
 
@@ -78,7 +83,7 @@ def first_convolution(
         picture_u8: uint8 [size, size, 3], RGB, of the file's size.
         row: of the convolution's output.
         column: of the convolution's output.
-        channel: which filter.
+        channel: which filter; `None` takes the one that answers most.
 
     Raises:
         InputError: the file has no quantized convolution, or no such place.
@@ -89,13 +94,15 @@ def first_convolution(
         raise InputError("the file has no 8-bit convolution; give it one that has")
     given, kernel, bias, output = _tensors(file, operator)
     shape = output.shape[1:]
-    place = (row, column, channel)
+    place = (row, column, channel or 0)
     if not all(0 <= n < size for n, size in zip(place, shape, strict=True)):
         raise InputError(
             f"row {row}, column {column}, channel {channel} is no place of an output of"
             f" shape {list(shape)}"
         )
     stored, answers = _run(model, picture_u8, operator)
+    if channel is None:
+        channel = int(answers[row, column].argmax())
     filters = np.frombuffer(kernel.stored.data, kernel.dtype).reshape(kernel.shape)
     size = kernel.shape[1]
     stride = operator.options["StrideH"]

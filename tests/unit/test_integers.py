@@ -52,6 +52,16 @@ def test_beyond_the_edge_lies_zero(model, picture):
     assert (place.patch[:2, :2] != place.input_zero_point).any()
 
 
+def test_filter_that_answers_most_is_found(model, picture):
+    place = {"row": 7, "column": 9}
+    answers = [
+        integers.first_convolution(model, picture, **place, channel=channel).answer
+        for channel in range(8)
+    ]
+    strongest = integers.first_convolution(model, picture, **place)
+    assert strongest.answer == max(answers) > min(answers)
+
+
 def test_place_outside_is_named(model, picture):
     with pytest.raises(InputError, match="row 48"):
         integers.first_convolution(model, picture, row=48, column=0, channel=0)

@@ -1,4 +1,4 @@
-"""Fit the constants of `edgetpu_lib.estimate`, and say how well it predicts.
+"""Fit the constants of `edgetpu_lib.costs.estimate`, and say how well it predicts.
 
 Google published the latencies of some networks on the Edge TPU. They are built again
 without weights, converted to float TFLite and described operator by operator, which is
@@ -27,8 +27,11 @@ from pathlib import Path
 import numpy as np
 from scipy import optimize
 
-from edgetpu_lib import artifacts, estimate, estimate_constants, tflite_file
-from edgetpu_lib.operator_costs import OperatorCost, operator_costs
+from edgetpu_lib.base import artifacts
+from edgetpu_lib.costs import constants as estimate_constants
+from edgetpu_lib.costs import estimate
+from edgetpu_lib.hardware.operator_costs import OperatorCost, operator_costs
+from edgetpu_lib.tflite import file as tflite_file
 
 ROOT = Path(__file__).resolve().parents[1]
 DESCRIPTIONS = ROOT / "tests/golden/published_networks.npz"
@@ -139,7 +142,7 @@ SLOW_CLOCK_MS = {"mobilenet_v1": 3.9, "edgetpu_l": 31.0}
 
 def describe(key: str) -> list[tuple[str, list[int]]]:
     """Build a network and return kind and FIELDS of each of its operators."""
-    from edgetpu_lib.quiet import start_tensorflow
+    from edgetpu_lib.base.quiet import start_tensorflow
 
     start_tensorflow()
     import keras

@@ -25,10 +25,14 @@ from rich.table import Table
 @click.option("--turns", default=5, show_default=True)
 @click.option("--repeat", default=1, show_default=True, help="Of the list of photos.")
 def main(model: str, pattern: str, turns: int, repeat: int) -> None:
-    from edgetpu_lib.quiet import start_tensorflow
+    from edgetpu_lib.base.quiet import start_tensorflow
 
     start_tensorflow()
-    from edgetpu_lib import classifiers, data, evaluate, interpreter, parallel, pixels
+    from edgetpu_lib import data, evaluate
+    from edgetpu_lib.base import parallel
+    from edgetpu_lib.evaluation import classifiers
+    from edgetpu_lib.images import pixels
+    from edgetpu_lib.tflite import interpreter
 
     folder, ending = Path(pattern).parent, Path(pattern).name
     paths = tuple(sorted(folder.glob(ending))) * repeat

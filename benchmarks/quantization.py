@@ -74,7 +74,7 @@ def load(options: argparse.Namespace):
     import keras
 
     from edgetpu_lib import build, checkpoint, convert, data
-    from edgetpu_lib.artifacts import read_record
+    from edgetpu_lib.base.artifacts import read_record
 
     if options.model:
         record = read_record(options.model)
@@ -89,7 +89,7 @@ def load(options: argparse.Namespace):
 
 
 def measure_one(options: argparse.Namespace) -> None:
-    from edgetpu_lib.quiet import start_tensorflow
+    from edgetpu_lib.base.quiet import start_tensorflow
 
     start_tensorflow()
     model, photos = load(options)
@@ -116,7 +116,8 @@ def plain(model, photos) -> bytes:
     import numpy as np
     import tensorflow as tf
 
-    from edgetpu_lib import data, pixels
+    from edgetpu_lib import data
+    from edgetpu_lib.images import pixels
 
     size = model.input_shape[1]
 
@@ -144,13 +145,14 @@ SIDES = {"ours": ours, "plain": plain}
 
 def answer(options: argparse.Namespace, folder: Path) -> dict:
     """Return agreement with float and top-1 of each file on held-out photos."""
-    from edgetpu_lib.quiet import start_tensorflow
+    from edgetpu_lib.base.quiet import start_tensorflow
 
     start_tensorflow()
     import numpy as np
 
-    from edgetpu_lib import checkpoint, classifiers, data, evaluate, metrics
-    from edgetpu_lib.artifacts import read_record
+    from edgetpu_lib import checkpoint, data, evaluate
+    from edgetpu_lib.base.artifacts import read_record
+    from edgetpu_lib.evaluation import classifiers, metrics
 
     record = read_record(options.model)
     photos = data.list_photos(record["data_dir"])

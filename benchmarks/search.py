@@ -20,7 +20,10 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from edgetpu_lib import data, judged, proxy, search, search_space
+from edgetpu_lib import data
+from edgetpu_lib.search import evolution as search
+from edgetpu_lib.search import history, proxy
+from edgetpu_lib.search import space as search_space
 
 
 def main() -> None:
@@ -66,7 +69,7 @@ def run(strategy, seed, task, pool, options) -> search.Candidate:
         exponent=options.exponent,
         seed=seed,
     )
-    known = judged.Judged(f"{options.output}/judged-{task.seed}.jsonl", task.facts())
+    known = history.Judged(f"{options.output}/judged-{task.seed}.jsonl", task.facts())
     judge = functools.partial(proxy.proxy_top1, task=task)
     found = []
     space = search_space.SearchSpace()
@@ -85,7 +88,7 @@ def judge_again(winner, task, pool, options) -> float:
     """Return the mean reward of the winner from other random numbers."""
     tasks = [dataclasses.replace(task, seed=100 + n) for n in range(options.again)]
     tables = [
-        judged.Judged(f"{options.output}/judged-{t.seed}.jsonl", t.facts())
+        history.Judged(f"{options.output}/judged-{t.seed}.jsonl", t.facts())
         for t in tasks
     ]
     missing = [

@@ -112,7 +112,7 @@ def _run(command: list[str]) -> list[float]:
 @click.option("--fast/--plain", default=True, help="With edgetpu_lib's layers.")
 def profile(image_size: int, batch_size: int, steps: int, fast: bool) -> None:
     """Print where a step's time goes, by kind of operation."""
-    from edgetpu_lib import quiet
+    from edgetpu_lib.base import quiet
 
     if fast:
         quiet.prefer_onednn()
@@ -125,7 +125,8 @@ def profile(image_size: int, batch_size: int, steps: int, fast: bool) -> None:
     import tensorflow as tf
     from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
-    from edgetpu_lib import build, fast_layers, recipe, train
+    from edgetpu_lib import build, train
+    from edgetpu_lib.training import fast_layers, recipe
 
     if not fast:
         fast_layers.training_twin = lambda model: model
@@ -171,12 +172,14 @@ def profile(image_size: int, batch_size: int, steps: int, fast: bool) -> None:
 @click.option("--batch_size", default=32)
 def head(data_dir: str, image_size: int, epochs: int, batch_size: int) -> None:
     """Train the classifier for some epochs on features, and by `fit`."""
-    from edgetpu_lib import quiet
+    from edgetpu_lib.base import quiet
 
     quiet.prefer_onednn()
     import keras
 
-    from edgetpu_lib import build, data, features, fine_tune, pixels
+    from edgetpu_lib import build, data, fine_tune
+    from edgetpu_lib.images import pixels
+    from edgetpu_lib.training import features
 
     photos = data.list_photos(data_dir)
     classes = len(photos.class_names)

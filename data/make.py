@@ -8,8 +8,12 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 from PIL import Image
 
-from edgetpu_lib import deploy, pixels, plots, plots_hardware, specs, summary
-from edgetpu_lib.rendered import render_flower
+from edgetpu_lib import deploy, specs
+from edgetpu_lib.costs import layers
+from edgetpu_lib.images import pixels
+from edgetpu_lib.images.rendered import render_flower
+from edgetpu_lib.plots import common as plots
+from edgetpu_lib.plots import hardware as plots_hardware
 
 DATA = Path(__file__).parent
 # Indices of pictures that show their flower well, seed 0.
@@ -36,7 +40,7 @@ def make_figure() -> None:
     figure, axes = plt.subplot_mosaic(
         [["network"] * 5, list(CHOSEN)], figsize=(9, 4.6), height_ratios=(1.1, 1)
     )
-    rows = summary.layer_table(specs.SPECS["efficientnet-edgetpu-S"])
+    rows = layers.layer_table(specs.SPECS["efficientnet-edgetpu-S"])
     plots.plot_network(rows, ax=axes["network"])
     axes["network"].set_title("EfficientNet-EdgeTPU-S, every layer to scale")
     for name in CHOSEN:

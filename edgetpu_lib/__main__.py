@@ -2,7 +2,7 @@
 
 import sys
 
-from edgetpu_lib.cli import main
+from edgetpu_lib.commands.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -11,7 +11,7 @@ import keras
 from keras import layers
 
 from edgetpu_lib import specs
-from edgetpu_lib.artifacts import InputError
+from edgetpu_lib.base.artifacts import InputError
 
 # Source: tensorflow/tpu efficientnet_edgetpu_builder.py and efficientnet_model.py.
 BATCH_NORM_MOMENTUM = 0.99

@@ -18,10 +18,12 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 from tqdm import tqdm
 
-from edgetpu_lib import data, parallel, pixels
-from edgetpu_lib.artifacts import InputError
-from edgetpu_lib.quiet import quiet_native
-from edgetpu_lib.tflite_file import IDENTIFIER
+from edgetpu_lib import data
+from edgetpu_lib.base import parallel
+from edgetpu_lib.base.artifacts import InputError
+from edgetpu_lib.base.quiet import quiet_native
+from edgetpu_lib.images import pixels
+from edgetpu_lib.tflite.file import IDENTIFIER
 
 # Of the pictures, those that a range holds entirely.
 SHARE_HELD = 0.99

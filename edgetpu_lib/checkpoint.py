@@ -19,7 +19,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from edgetpu_lib.artifacts import InputError, atomic_path, data_file
+from edgetpu_lib.base.artifacts import InputError, atomic_path, data_file
 
 # Trained by this project; see the model card in data/README.md.
 SHIPPED = {

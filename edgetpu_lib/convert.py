@@ -17,9 +17,11 @@ import keras
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from edgetpu_lib import calibrate, check, data, pixels
-from edgetpu_lib.artifacts import InputError, atomic_path
-from edgetpu_lib.quiet import quiet_native
+from edgetpu_lib import calibrate, data
+from edgetpu_lib.base.artifacts import InputError, atomic_path
+from edgetpu_lib.base.quiet import quiet_native
+from edgetpu_lib.hardware import check
+from edgetpu_lib.images import pixels
 
 # With these, a raw uint8 pixel is the quantized value of (pixel − 127) / 128.
 INPUT_SCALE = 1 / 128

@@ -19,9 +19,10 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from edgetpu_lib import parallel, pixels, rendered
-from edgetpu_lib.artifacts import InputError
-from edgetpu_lib.records import Record
+from edgetpu_lib.base import parallel
+from edgetpu_lib.base.artifacts import InputError
+from edgetpu_lib.datasets.tfrecord import Record
+from edgetpu_lib.images import pixels, rendered
 
 PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
 RENDERED = "rendered_flowers"

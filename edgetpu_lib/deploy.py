@@ -12,8 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from edgetpu_lib import interpreter, pixels
-from edgetpu_lib.artifacts import InputError, read_record
+from edgetpu_lib.base.artifacts import InputError, read_record
+from edgetpu_lib.images import pixels
+from edgetpu_lib.tflite import interpreter
 
 
 @dataclasses.dataclass(frozen=True)

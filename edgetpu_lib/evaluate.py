@@ -17,9 +17,13 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from edgetpu_lib import answer_journal, data, interpreter, metrics, parallel
-from edgetpu_lib.artifacts import InputError
-from edgetpu_lib.classifiers import Classifier, measure_latency
+from edgetpu_lib import data
+from edgetpu_lib.base import parallel
+from edgetpu_lib.base.artifacts import InputError
+from edgetpu_lib.evaluation import journal as answer_journal
+from edgetpu_lib.evaluation import metrics
+from edgetpu_lib.evaluation.classifiers import Classifier, measure_latency
+from edgetpu_lib.tflite import interpreter
 
 # An interruption costs at most the answers of so long.
 JOURNAL_SECONDS = 10

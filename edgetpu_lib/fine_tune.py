@@ -16,8 +16,11 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
-from edgetpu_lib import build, data, data_sets, fast_layers, features, pixels
-from edgetpu_lib.artifacts import InputError
+from edgetpu_lib import build, data
+from edgetpu_lib.base.artifacts import InputError
+from edgetpu_lib.datasets import opening
+from edgetpu_lib.images import pixels
+from edgetpu_lib.training import fast_layers, features
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,7 +131,7 @@ def fine_tune(
     )
     # A damaged test photo must show before the training, not after.
     for name in splits.keys() - {"train", "validation"}:
-        data_sets.check_photos(splits[name], progress=f"{name} photos")
+        opening.check_photos(splits[name], progress=f"{name} photos")
     train = (train_u8, splits["train"].labels)
     if not pretrained:
         return train_all_layers(model, train, validation, config)

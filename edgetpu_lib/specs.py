@@ -11,7 +11,7 @@ import json
 import math
 from pathlib import Path
 
-from edgetpu_lib.artifacts import InputError, write_file
+from edgetpu_lib.base.artifacts import InputError, write_file
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,11 +18,18 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
-from edgetpu_lib import checkpoint, data, devices, fast_layers, pixels
-from edgetpu_lib.artifacts import InputError
-from edgetpu_lib.recipe import Averages, Recipe, add_weight_decay, new_optimizer
-from edgetpu_lib.training_batches import TrainingBatches
-from edgetpu_lib.training_state import TrainingState, stop_between_steps
+from edgetpu_lib import checkpoint, data
+from edgetpu_lib.base.artifacts import InputError
+from edgetpu_lib.images import pixels
+from edgetpu_lib.training import devices, fast_layers
+from edgetpu_lib.training.batches import TrainingBatches
+from edgetpu_lib.training.recipe import (
+    Averages,
+    Recipe,
+    add_weight_decay,
+    new_optimizer,
+)
+from edgetpu_lib.training.state import TrainingState, stop_between_steps
 
 VALIDATION_BATCH = 64
 

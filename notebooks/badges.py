@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 import nbformat
 
-from edgetpu_lib.artifacts import atomic_path
+from edgetpu_lib.base.artifacts import atomic_path
 
 FOLDER = Path(__file__).resolve().parent
 PROJECT = FOLDER.parent / "pyproject.toml"

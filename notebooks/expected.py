@@ -10,8 +10,9 @@ import json
 import math
 from pathlib import Path
 
-from edgetpu_lib import deploy, spec_costs, specs
-from edgetpu_lib.artifacts import data_file, read_record, write_file
+from edgetpu_lib import deploy, specs
+from edgetpu_lib.base.artifacts import data_file, read_record, write_file
+from edgetpu_lib.costs import networks
 
 EXPECTED = Path(__file__).with_suffix(".json")
 SAMPLE = "sunflower"
@@ -38,7 +39,7 @@ def constants() -> dict[str, float]:
     for name in specs.SPECS:
         spec = specs.model_spec(name, num_classes=1001)
         numbers[f"{name}, parameters"] = specs.count_parameters(spec)[0]
-        numbers[f"{name}, estimated ms"] = spec_costs.estimate_spec(spec).latency_ms
+        numbers[f"{name}, estimated ms"] = networks.estimate_spec(spec).latency_ms
     answers = deploy.classify(
         data_file("quickstart_quant.tflite"), data_file(f"samples/{SAMPLE}_1.jpg")
     )

@@ -5,8 +5,8 @@ from __future__ import annotations
 import tomllib
 from pathlib import Path
 
-from edgetpu_lib import fetch
-from edgetpu_lib.artifacts import atomic_path
+from edgetpu_lib.base.artifacts import atomic_path
+from edgetpu_lib.weights import fetch
 
 PROFILES = tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8"))
 PUBLISHED = "published"
@@ -75,12 +75,12 @@ def class_folders(name: str, parent: Path) -> Path:
         InputError: the set cannot be prepared, or the folder cannot be written.
     """
     # It starts TensorFlow, which other profiles leave to the kernels.
-    from edgetpu_lib import data_sets
+    from edgetpu_lib.datasets import opening
 
     target = parent / name
     if target.is_dir():
         return target
-    splits = data_sets.open_tfds(name)
+    splits = opening.open_tfds(name)
     with atomic_path(target) as folder:
         for split, photos in splits.items():
             for number, (path, label) in enumerate(

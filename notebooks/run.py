@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from traitlets.config import Config
 
-from edgetpu_lib.artifacts import InputError, atomic_path
+from edgetpu_lib.base.artifacts import InputError, atomic_path
 from edgetpu_lib.commands import options
 
 FOLDER = Path(__file__).resolve().parent

@@ -5,6 +5,7 @@ import functools
 import json
 import os
 import re
+import statistics
 import subprocess
 import sys
 import tomllib
@@ -15,71 +16,84 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from edgetpu_lib import environment
+from edgetpu_lib.base import environment
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "edgetpu_lib"
-MODULES = sorted(path.stem for path in PACKAGE.glob("*.py"))
-# The way of the data: a stage imports stages before it only.
-STAGES = [
+# The road, in the order of the data.
+ROAD = [
     "specs",
     "build",
-    "fetch",
     "checkpoint",
-    "checkpoint_writer",
-    "timm_weights",
-    "records",
     "data",
-    "data_sets",
-    "recipe",
-    "augment",
-    "devices",
-    "training_batches",
-    "training_state",
-    "fast_layers",
     "train",
-    "features",
     "fine_tune",
-    "search_space",
-    "proxy",
-    "judged",
-    "search",
     "calibrate",
     "convert",
-    "classifiers",
     "evaluate",
-    "operator_pairs",
-    "layer_errors",
-    "weight_errors",
-    "float_twin",
-    "file_pair",
-    "observations",
-    "range_fits",
-    "range_evidence",
-    "range_suspects",
-    "causes",
-    "diagnose",
     "deploy",
 ]
+# What each folder may import, besides itself. A road file is named, not its folder.
+# CONTRIBUTING.md tells the same in prose.
+MAY_IMPORT = {
+    "base": set(),
+    "images": {"base"},
+    "tflite": {"base", "images"},
+    "datasets": {"base", "images"},
+    "weights": {"base", "specs", "build", "checkpoint"},
+    "training": {"base", "images", "data", "checkpoint"},
+    "hardware": {"base", "specs", "tflite"},
+    "costs": {"base", "specs", "tflite", "hardware"},
+    "evaluation": {"base", "images", "tflite", "checkpoint", "data"},
+    "specs": {"base"},
+    "build": {"base", "specs"},
+    "checkpoint": {"base", "specs", "build"},
+    "data": {"base", "images", "datasets"},
+    "train": {"base", "images", "data", "checkpoint", "training"},
+    "fine_tune": {"base", "images", "data", "build", "checkpoint", "training"},
+    "calibrate": {"base", "images", "tflite", "data"},
+    "convert": {"base", "images", "tflite", "data", "calibrate", "hardware"},
+    "evaluate": {"base", "images", "tflite", "data", "checkpoint", "evaluation"},
+    "deploy": {"base", "images", "tflite"},
+}
+MAY_IMPORT["doctor"] = {
+    *("base", "images", "tflite", "data", "checkpoint", "hardware", "evaluation"),
+    *("calibrate", "convert"),
+}
+MAY_IMPORT["search"] = {
+    *("base", "specs", "build", "images", "data", "training", "costs", "fine_tune"),
+}
+MAY_IMPORT["teaching"] = {*MAY_IMPORT, "train"} - {"search"}
+MAY_IMPORT["plots"] = set(MAY_IMPORT)
+MAY_IMPORT["commands"] = set(MAY_IMPORT)
 # What must run on a board, where there is neither Keras nor TensorFlow.
-BOARD = [
-    "specs",
-    "artifacts",
-    "pixels",
-    "interpreter",
-    "deploy",
-    "summary",
-    "check",
-    "estimate",
-    "spec_costs",
-    "block_costs",
-    "tflite_file",
-]
+BOARD = {"base", "specs", "tflite", "images/pixels", "hardware", "costs", "deploy"}
+
+
+def name_of(path):
+    """Return what a file is called in imports, below the library: "tflite.file"."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+PATHS = {name_of(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+MODULES = sorted(PATHS)
+
+
+def part_of(module):
+    """Return the folder at the top that a module lies in, or the road file it is."""
+    return module.split(".")[0]
+
+
+def on_board(module):
+    """Return whether a module must run on a board."""
+    name = module.replace(".", "/")
+    return part_of(module) in BOARD or name in BOARD
 
 
 @functools.cache
 def tree_of(module):
-    return ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8"))
+    return ast.parse(PATHS[module].read_text(encoding="utf-8"))
 
 
 @functools.cache
@@ -88,30 +102,39 @@ def imports_of(module):
     found = set()
     for node in ast.walk(tree_of(module)):
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
+            found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{module} has a relative import"
-            names = [f"{node.module}.{alias.name}" for alias in node.names]
-        else:
-            continue
-        parts = [name.split(".") for name in names]
-        found |= {part[1] for part in parts if part[0] == "edgetpu_lib" and part[1:]}
-    return found & set(MODULES)
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                is_module = inner.removeprefix("edgetpu_lib.") in PATHS
+                found.add(inner if is_module else node.module)
+    return {
+        name.removeprefix("edgetpu_lib").removeprefix(".")
+        for name in found
+        if name.split(".")[0] == "edgetpu_lib"
+    } - {""}
 
 
-def test_every_stage_exists():
-    assert set(STAGES) | set(BOARD) <= set(MODULES)
+def test_the_top_of_the_library_is_the_road_and_the_folders():
+    top = {part_of(module) for module in MODULES} - {"", "__main__"}
+    assert top == MAY_IMPORT.keys()
+    assert {path.stem for path in PACKAGE.glob("[a-z]*.py")} == set(ROAD)
+    folders = {path.parent for path in PATHS.values()}
+    assert all((folder / "__init__.py").is_file() for folder in folders)
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_stage_imports_only_stages_above_it(stage):
-    later = STAGES[STAGES.index(stage) :]
-    assert not imports_of(stage) & set(later)
+@pytest.mark.parametrize("module", MODULES)
+def test_module_imports_only_what_the_table_allows(module):
+    part = part_of(module)
+    allowed = {"__main__": {"commands"}, "": set()} | MAY_IMPORT
+    assert {part_of(name) for name in imports_of(module)} <= allowed[part] | {part}
 
 
-@pytest.mark.parametrize("module", [m for m in MODULES if m not in ("cli", "__main__")])
-def test_only_the_program_imports_the_command_line(module):
-    assert not imports_of(module) & {"cli", "__main__"}
+@pytest.mark.parametrize("module", [m for m in MODULES if part_of(m) != "plots"])
+def test_only_the_figures_import_matplotlib(module):
+    source = PATHS[module].read_text(encoding="utf-8")
+    assert not re.search(r"(?m)^\s*(import|from) matplotlib", source)
 
 
 def test_no_module_imports_itself_through_others():
@@ -125,9 +148,19 @@ def test_no_module_imports_itself_through_others():
         assert module not in reachable(module, set()), module
 
 
+def test_no_folder_imports_itself_through_others():
+    allowed = {part: set(parts) for part, parts in MAY_IMPORT.items()}
+    # What is imported by nobody is taken away, until nothing is left or a circle.
+    while allowed:
+        ends = [part for part, parts in allowed.items() if not parts & allowed.keys()]
+        assert ends, f"in a circle: {sorted(allowed)}"
+        for part in ends:
+            del allowed[part]
+
+
 LIGHT = f"""
 import importlib, sys
-for name in {BOARD}:
+for name in {[module for module in MODULES if on_board(module) and module]}:
     importlib.import_module("edgetpu_lib." + name)
     heavy = {{"keras", "tensorflow", "jax", "matplotlib"}} & set(sys.modules)
     if heavy:
@@ -142,24 +175,19 @@ def test_board_modules_import_neither_keras_nor_tensorflow(tmp_path):
     assert done.returncode == 0, done.stderr
 
 
-def board_closure():
-    """Return the board's modules and all that they import."""
-    closure, waiting = set(), list(BOARD)
-    while waiting:
-        module = waiting.pop()
-        if module not in closure:
-            closure.add(module)
-            waiting += imports_of(module)
-    return sorted(closure)
+@pytest.mark.parametrize("module", [m for m in MODULES if on_board(m)])
+def test_board_modules_import_only_board_modules(module):
+    assert all(on_board(name) for name in imports_of(module))
 
 
-@pytest.mark.parametrize("module", board_closure())
+@pytest.mark.parametrize("module", [m for m in MODULES if on_board(m)])
 def test_board_modules_are_python_3_9(module):
-    source = (PACKAGE / f"{module}.py").read_text(encoding="utf-8")
+    source = PATHS[module].read_text(encoding="utf-8")
     tree = ast.parse(source, feature_version=(3, 9))
-    first = tree.body[1]
-    assert isinstance(first, ast.ImportFrom)
-    assert first.module == "__future__", "annotations must not be evaluated"
+    if len(tree.body) > 1:
+        first = tree.body[1]
+        assert isinstance(first, ast.ImportFrom)
+        assert first.module == "__future__", "annotations must not be evaluated"
     # Keywords that came with Python 3.10.
     newer = {"zip": {"strict"}, "dataclass": {"slots", "kw_only"}}
     for node in ast.walk(tree):
@@ -167,6 +195,41 @@ def test_board_modules_are_python_3_9(module):
             name = getattr(node.func, "id", getattr(node.func, "attr", ""))
             given = {keyword.arg for keyword in node.keywords}
             assert not given & newer.get(name, set()), f"line {node.lineno}: {name}"
+
+
+# Sizes. Tables of facts may be longer than other files: each with its reason.
+LONG_FILES = {}
+LONG_FUNCTIONS = {}
+MAX_FILE_LINES = 300
+MAX_FUNCTION_LINES = 60
+MAX_ROAD_LINES = 3_000
+
+
+def line_count(path):
+    return len(path.read_text(encoding="utf-8").splitlines())
+
+
+def test_files_are_short():
+    long = {m for m, path in PATHS.items() if line_count(path) > MAX_FILE_LINES}
+    assert long == LONG_FILES.keys()
+
+
+def test_the_road_is_short():
+    assert sum(line_count(PATHS[name]) for name in ROAD) <= MAX_ROAD_LINES
+
+
+def test_functions_are_short():
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
+    lengths = {
+        f"{module}.{node.name}": node.end_lineno - node.lineno + 1
+        for module in MODULES
+        for node in ast.walk(tree_of(module))
+        if isinstance(node, kinds)
+    }
+    assert {n for n, c in lengths.items() if c > MAX_FUNCTION_LINES} == set(
+        LONG_FUNCTIONS
+    )
+    assert statistics.median(lengths.values()) <= 15
 
 
 def public_definitions(module):
@@ -221,7 +284,7 @@ def test_every_public_signature_is_annotated(module):
     assert not bare
 
 
-@pytest.mark.parametrize("module", [m for m in MODULES if m != "cli"])
+@pytest.mark.parametrize("module", [m for m in MODULES if part_of(m) != "commands"])
 def test_library_never_prints(module):
     calls = [
         node.lineno
@@ -426,7 +489,7 @@ def own_files():
 
 
 def test_own_files_are_found():
-    assert {ROOT / "pyproject.toml", PACKAGE / "cli.py"} <= set(own_files())
+    assert {ROOT / "pyproject.toml", PACKAGE / "specs.py"} <= set(own_files())
 
 
 def test_no_file_names_a_package_index():

@@ -8,9 +8,9 @@ import functools
 
 import click
 
-from edgetpu_lib import check as stage
-from edgetpu_lib import edge_tpu
 from edgetpu_lib.commands import options
+from edgetpu_lib.hardware import check as stage
+from edgetpu_lib.hardware import edge_tpu
 
 EXIT_NOT_READY = 1
 

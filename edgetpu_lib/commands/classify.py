@@ -6,7 +6,7 @@ import dataclasses
 
 import click
 
-from edgetpu_lib.artifacts import read_record
+from edgetpu_lib.base.artifacts import read_record
 from edgetpu_lib.commands import options
 
 
@@ -48,7 +48,8 @@ def classify(
 
 
 def _scores_of_keras(model, photo: str):
-    from edgetpu_lib import classifiers, data, metrics
+    from edgetpu_lib import data
+    from edgetpu_lib.evaluation import classifiers, metrics
 
     classifier = classifiers.open_classifier(model)
     picture = data.load_picture(photo, classifier.image_size)

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import click
 
-from edgetpu_lib import check, compiler, edge_tpu
-from edgetpu_lib.artifacts import InputError, read_record, save_record
+from edgetpu_lib.base.artifacts import InputError, read_record, save_record
 from edgetpu_lib.commands import check as checking
 from edgetpu_lib.commands import options
+from edgetpu_lib.hardware import check, compiler, edge_tpu
 
 
 @click.command("compile")

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from edgetpu_lib.artifacts import read_record, require_writable
+from edgetpu_lib.base.artifacts import read_record, require_writable
 from edgetpu_lib.commands import options
 
 EXIT_CAUSES_FOUND = 1
@@ -59,7 +59,7 @@ def diagnose(
         require_writable(Path(figures) / "layers.png")
     record = read_record(int8) or read_record(float_model)
     options.start()
-    from edgetpu_lib import diagnose as stage
+    from edgetpu_lib.doctor import diagnose as stage
 
     photos, split, calibration = _open(data_dir, split, record, num_images)
     diagnosis = stage.diagnose(
@@ -74,7 +74,7 @@ def diagnose(
     else:
         show(diagnosis, split)
     if figures:
-        from edgetpu_lib import plots_doctor
+        from edgetpu_lib.plots import doctor as plots_doctor
 
         plots_doctor.save_figures(figures, diagnosis)
     return 0 if diagnosis.healthy else EXIT_CAUSES_FOUND
@@ -88,12 +88,13 @@ def _open(
     Raises:
         InputError: the folder cannot be used.
     """
-    from edgetpu_lib import data, data_sets
+    from edgetpu_lib import data
+    from edgetpu_lib.datasets import opening
 
     asked = split
     photos, split = options.open_photos(data_dir, split, record, "test", labelled=False)
     pool = photos
-    if not asked and (split != "all" or data_sets.has_shards(data_dir)):
+    if not asked and (split != "all" or opening.has_shards(data_dir)):
         pool, _ = options.open_photos(
             data_dir, "train", record, "train", labelled=False
         )

@@ -7,9 +7,9 @@ import functools
 
 import click
 
-from edgetpu_lib import edge_tpu
-from edgetpu_lib import estimate as stage
 from edgetpu_lib.commands import options
+from edgetpu_lib.costs import estimate as stage
+from edgetpu_lib.hardware import edge_tpu
 
 SHOWN = 10
 # Keys of `Estimate.shares_ms`, in words.

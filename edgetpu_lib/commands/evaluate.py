@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from edgetpu_lib.artifacts import (
+from edgetpu_lib.base.artifacts import (
     InputError,
     read_record,
     require_writable,
@@ -59,8 +59,8 @@ def evaluate(
     if output:
         require_writable(Path(output) / "evaluation.json")
     options.start()
-    from edgetpu_lib import classifiers, metrics, report
     from edgetpu_lib import evaluate as stage
+    from edgetpu_lib.evaluation import classifiers, metrics, report
 
     first = classifiers.open_classifier(
         model or options.load_network(None, network), **wanted
@@ -111,7 +111,7 @@ def evaluate(
 
 def _tables(content: dict) -> list:
     """Return the tables of an evaluation, the main one first."""
-    from edgetpu_lib import report
+    from edgetpu_lib.evaluation import report
 
     where = f"on {content['images']:,} photos ({content['split']})"
     tables = [report.overview(content, f"{content['model']} {where}")]
@@ -152,7 +152,8 @@ def _write(
     folder: Path, content: dict, evaluations: dict[str, Any], photos: Any
 ) -> None:
     """Write an evaluation as JSON, Markdown and figures."""
-    from edgetpu_lib import plots_accuracy, report
+    from edgetpu_lib.evaluation import report
+    from edgetpu_lib.plots import accuracy as plots_accuracy
 
     text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
     write_file(folder / "evaluation.json", text.encode())

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from edgetpu_lib.artifacts import (
+from edgetpu_lib.base.artifacts import (
     InputError,
     read_record,
     require_writable,

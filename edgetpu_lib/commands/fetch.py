@@ -22,7 +22,7 @@ def fetch(model_name, cache_dir, as_json) -> None:
 
     EDGETPU_CHECKPOINT_MIRROR=file:///folder takes it from a folder instead.
     """
-    from edgetpu_lib import fetch as stage
+    from edgetpu_lib.weights import fetch as stage
 
     folder = stage.fetch_checkpoint(model_name, cache_dir=cache_dir)
     options.answer({"checkpoint": str(folder)}, as_json, [str(folder)])

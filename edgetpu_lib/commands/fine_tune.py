@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from edgetpu_lib import quiet
-from edgetpu_lib.artifacts import InputError, require_writable, save_record
+from edgetpu_lib.base import quiet
+from edgetpu_lib.base.artifacts import InputError, require_writable, save_record
 from edgetpu_lib.commands import options
 
 
@@ -66,11 +66,13 @@ def fine_tune(
     options.start()
     import keras
 
-    from edgetpu_lib import checkpoint, classifiers, data_sets, evaluate, metrics
+    from edgetpu_lib import checkpoint, evaluate
     from edgetpu_lib import fine_tune as tuning
+    from edgetpu_lib.datasets import opening
+    from edgetpu_lib.evaluation import classifiers, metrics
 
-    splits = data_sets.with_validation(
-        data_sets.open_splits(
+    splits = opening.with_validation(
+        opening.open_splits(
             data_dir, images_per_class=images_per_class, seed=seed, on_error=on_error
         ),
         seed=seed,
@@ -78,7 +80,7 @@ def fine_tune(
     if on_error == "skip":
         # After the split: `evaluate` draws the same one from all photos.
         splits = {
-            side: data_sets.check_photos(
+            side: opening.check_photos(
                 part, on_error=on_error, progress=f"{side} photos"
             )
             for side, part in splits.items()

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgetpu_lib.artifacts import InputError, require_writable
+from edgetpu_lib.base.artifacts import InputError, require_writable
 from edgetpu_lib.commands import options
 
 if TYPE_CHECKING:
-    from edgetpu_lib.grading import Grade
-    from edgetpu_lib.grading_key import Key
-    from edgetpu_lib.grading_process import Limits
+    from edgetpu_lib.teaching.grading.grade import Grade
+    from edgetpu_lib.teaching.grading.key import Key
+    from edgetpu_lib.teaching.grading.process import Limits
 
 KEY = Path(__file__).parents[2] / "notebooks" / "exercises" / "transfer_learning.ipynb"
 
@@ -84,39 +84,41 @@ def grade(
     grades again what was changed. It keeps accidents away, not malice: do not grade
     notebooks of strangers on a machine that matters.
     """
-    from edgetpu_lib import grading, grading_key, grading_pages, grading_process
+    from edgetpu_lib.teaching.grading import grade as grading
+    from edgetpu_lib.teaching.grading import key as grading_key
+    from edgetpu_lib.teaching.grading import pages, process
 
-    limits = grading_process.Limits(timeout, cell_timeout, memory)
+    limits = process.Limits(timeout, cell_timeout, memory)
     try:
         key = grading_key.read_key(key_path, options.typed(overrides))
     except InputError as error:
         raise InputError(f"--key={key_path}: {error}") from error
     paths = grading.find_submissions(submissions)
-    require_writable(output / grading_pages.TABLE)
-    known = grading_pages.read_table(output)
+    require_writable(output / pages.TABLE)
+    known = pages.read_table(output)
     names = {path: grading.shown_name(path, submissions) for path in paths}
     rows = dict(known)
     waiting = []
     for path, name in names.items():
-        cell = grading_pages.cell(name)
+        cell = pages.cell(name)
         digest = grading.digest_of(path, key)
-        if not grading_pages.is_done(known.get(cell), digest, limits, output):
+        if not pages.is_done(known.get(cell), digest, limits, output):
             waiting.append((path, name))
     say = _printer(len(paths), len(paths) - len(waiting))
     for made in _grade_all(waiting, key, limits, jobs):
-        grading_pages.write_page(output, made, key)
-        fresh = grading_pages.row(made, limits, key)
+        pages.write_page(output, made, key)
+        fresh = pages.row(made, limits, key)
         rows[fresh["submission"]] = fresh
-        grading_pages.write_table(output, key, rows.values())
+        pages.write_table(output, key, rows.values())
         say(made, key)
-    grading_pages.write_table(output, key, rows.values())
+    pages.write_table(output, key, rows.values())
 
 
 def _grade_all(
     waiting: list[tuple[Path, str]], key: Key, limits: Limits, jobs: int
 ) -> Iterator[Grade]:
     """Yield grades as they are done; an interruption ends what is running."""
-    from edgetpu_lib import grading
+    from edgetpu_lib.teaching.grading import grade as grading
 
     stop = threading.Event()
     with ThreadPoolExecutor(jobs) as pool:

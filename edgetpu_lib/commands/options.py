@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from edgetpu_lib.artifacts import InputError
+from edgetpu_lib.base.artifacts import InputError
 from edgetpu_lib.specs import SPECS
 
 DEFAULT_MODEL = next(iter(SPECS))
@@ -154,7 +154,8 @@ def open_labelled(
     Raises:
         InputError: the flags contradict each other, or the photos cannot be used.
     """
-    from edgetpu_lib import data_sets, deploy
+    from edgetpu_lib import deploy
+    from edgetpu_lib.datasets import opening
 
     folder, pattern = source["data_dir"], source["imagenet_eval_glob"]
     labels, count = source["imagenet_eval_label"], source["num_images"]
@@ -167,7 +168,7 @@ def open_labelled(
         )
     if pattern:
         names = source["labels_map_file"]
-        photos = data_sets.open_ground_truth(
+        photos = opening.open_ground_truth(
             pattern,
             labels,
             num_images=count,
@@ -235,12 +236,11 @@ def load_weights(
     include_classifier: bool = True,
 ) -> None:
     """Fill a model from a TensorFlow-1 checkpoint or a file of timm's."""
-    from edgetpu_lib import checkpoint, timm_weights
+    from edgetpu_lib import checkpoint
+    from edgetpu_lib.weights import timm
 
     if str(path).endswith(".safetensors"):
-        timm_weights.load_timm_weights(
-            model, path, include_classifier=include_classifier
-        )
+        timm.load_timm_weights(model, path, include_classifier=include_classifier)
     else:
         checkpoint.load_weights(
             model,
@@ -268,7 +268,7 @@ def build_network(
 
 def start() -> None:
     """Import TensorFlow, quietly."""
-    from edgetpu_lib.quiet import start_tensorflow
+    from edgetpu_lib.base.quiet import start_tensorflow
 
     start_tensorflow()
 
@@ -299,10 +299,11 @@ def open_photos(
     Raises:
         InputError: the folder cannot be used, or has no such split.
     """
-    from edgetpu_lib import data, data_sets
+    from edgetpu_lib import data
+    from edgetpu_lib.datasets import opening
 
-    if data_sets.has_shards(data_dir):
-        splits = data_sets.open_splits(data_dir)
+    if opening.has_shards(data_dir):
+        splits = opening.open_splits(data_dir)
         chosen = split or default
         if chosen not in splits:
             raise InputError(

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from edgetpu_lib.artifacts import (
+from edgetpu_lib.base.artifacts import (
     InputError,
     read_record,
     require_writable,
@@ -58,7 +58,7 @@ def report(
         )
     require_writable(Path(output) / "report.json")
     options.start()
-    from edgetpu_lib import report as layout
+    from edgetpu_lib.evaluation import report as layout
 
     rows, content = [], []
     for path in _checkpoints(sources):
@@ -156,9 +156,9 @@ def _row(
     path: Path, model: Any, int8: Path, photos: Any, background: int, output: Path
 ) -> Any:
     """Measure a model and its int8 file."""
-    from edgetpu_lib import classifiers, metrics
     from edgetpu_lib import evaluate as stage
-    from edgetpu_lib import report as layout
+    from edgetpu_lib.evaluation import classifiers, metrics
+    from edgetpu_lib.evaluation import report as layout
 
     labels = photos.labels + background
     answers = [

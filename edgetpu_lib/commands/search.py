@@ -15,7 +15,7 @@ from pathlib import Path
 import click
 from tqdm import tqdm
 
-from edgetpu_lib.artifacts import InputError, require_writable, write_file
+from edgetpu_lib.base.artifacts import InputError, require_writable, write_file
 from edgetpu_lib.commands import options
 
 
@@ -100,8 +100,11 @@ def search(
     Stopped, the same command goes on. The winner's file is a --model_name for
     fine-tune, train and export.
     """
-    from edgetpu_lib import data_sets, judged, plots_search, proxy, search_space, specs
-    from edgetpu_lib import search as stage
+    from edgetpu_lib import specs
+    from edgetpu_lib.datasets import opening
+    from edgetpu_lib.plots import search as plots_search
+    from edgetpu_lib.search import evolution as stage
+    from edgetpu_lib.search import history, proxy, space
 
     config = stage.SearchConfig(
         strategy=strategy,
@@ -113,13 +116,11 @@ def search(
     )
     folder = Path(output)
     require_writable(folder / "winner.json")
-    splits = data_sets.open_splits(
-        data_dir, images_per_class=images_per_class, seed=seed
-    )
+    splits = opening.open_splits(data_dir, images_per_class=images_per_class, seed=seed)
     # Neither test photos nor those that a later training is watched with.
-    photos = data_sets.with_validation(splits, seed=seed)["train"]
+    photos = opening.with_validation(splits, seed=seed)["train"]
     task = proxy.load_task(photos, image_size=image_size, epochs=epochs, seed=seed)
-    known = judged.Judged(folder / "judged.jsonl", task.facts())
+    known = history.Judged(folder / "judged.jsonl", task.facts())
     judge = functools.partial(proxy.proxy_top1, task=task)
     found: list[stage.Candidate] = []
     with (
@@ -127,7 +128,7 @@ def search(
         tqdm(total=candidates, unit="network", desc="search") as bar,
     ):
         for candidate in stage.search(
-            search_space.SearchSpace(), judge, config, executor, judged=known
+            space.SearchSpace(), judge, config, executor, judged=known
         ):
             found.append(candidate)
             bar.write(_line(candidate, found), file=sys.stderr)
@@ -151,7 +152,7 @@ def search(
             for name in ("winner.json", "candidates.csv", "search.png")
         ]
         + [
-            f"winner {search_space.describe(winner.stages)}",
+            f"winner {space.describe(winner.stages)}",
             f"top-1 of its small copy {winner.top1:.1%}, {winner.latency_ms:.2f} ms"
             f" (an estimate), reward {winner.reward:.3f}",
         ],
@@ -165,7 +166,7 @@ def _executor(workers: int | None, scheduler: str | None) -> Iterator[Executor]:
     Raises:
         InputError: Dask is not installed, or no scheduler answers.
     """
-    from edgetpu_lib import proxy
+    from edgetpu_lib.search import proxy
 
     if not scheduler:
         pool = proxy.worker_pool(workers)
@@ -192,11 +193,11 @@ def _executor(workers: int | None, scheduler: str | None) -> Iterator[Executor]:
 
 
 def _line(candidate, found: Sequence) -> str:
-    from edgetpu_lib import search as stage
-    from edgetpu_lib import search_space
+    from edgetpu_lib.search import evolution as stage
+    from edgetpu_lib.search import space
 
     return (
-        f"{candidate.number:3}  {search_space.describe(candidate.stages)}  top-1"
+        f"{candidate.number:3}  {space.describe(candidate.stages)}  top-1"
         f" {candidate.top1:.1%}, {candidate.latency_ms:.2f} ms, reward"
         f" {candidate.reward:.3f}, best {stage.best(found).reward:.3f}"
     )
@@ -204,7 +205,7 @@ def _line(candidate, found: Sequence) -> str:
 
 def _table(found: Sequence) -> str:
     """Return the candidates as CSV, the best first."""
-    from edgetpu_lib import search_space
+    from edgetpu_lib.search import space
 
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -220,7 +221,7 @@ def _table(found: Sequence) -> str:
                 f"{candidate.top1:.4f}",
                 f"{candidate.latency_ms:.3f}",
                 candidate.macs,
-                search_space.describe(candidate.stages),
+                space.describe(candidate.stages),
             ]
         )
     return text.getvalue()

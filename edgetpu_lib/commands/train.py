@@ -7,8 +7,8 @@ import sys
 
 import click
 
-from edgetpu_lib import quiet
-from edgetpu_lib.artifacts import require_writable, save_record
+from edgetpu_lib.base import quiet
+from edgetpu_lib.base.artifacts import require_writable, save_record
 from edgetpu_lib.commands import options
 
 PRECISIONS = ("float32", "mixed_bfloat16")
@@ -140,7 +140,7 @@ def train(
     if output_tarball:
         require_writable(output_tarball)
     if (processes or 1) > 1 and not coordinator:
-        from edgetpu_lib import devices
+        from edgetpu_lib.training import devices
 
         if code := devices.start_processes(sys.argv[1:], processes):
             sys.exit(code)
@@ -149,9 +149,12 @@ def train(
     options.start()
     import keras
 
-    from edgetpu_lib import build, checkpoint_writer, data_sets, devices
+    from edgetpu_lib import build
     from edgetpu_lib import train as stage
-    from edgetpu_lib.recipe import Recipe
+    from edgetpu_lib.datasets import opening
+    from edgetpu_lib.training import devices
+    from edgetpu_lib.training.recipe import Recipe
+    from edgetpu_lib.weights import tf1_writer
 
     recipe = Recipe(**recipe_values)
     if coordinator or keras.backend.backend() == "jax":
@@ -159,7 +162,7 @@ def train(
             coordinator=coordinator, processes=processes, process_id=process_id
         )
     keras.config.set_dtype_policy(precision)
-    splits = data_sets.open_splits(
+    splits = opening.open_splits(
         data_dir,
         holdout_shards=holdout_shards,
         on_error=on_error,
@@ -169,7 +172,7 @@ def train(
     photos, validation = splits["train"], splits.get("validation")
     if validation and devices.process()[1] == 1:
         # A damaged one must show before the first epoch, not after.
-        validation = data_sets.check_photos(
+        validation = opening.check_photos(
             validation, on_error=on_error, progress="validation photos"
         )
     background = int(include_background_label)
@@ -201,14 +204,14 @@ def train(
     )
     if devices.process()[0]:
         return
-    target = checkpoint_writer.save_weights(
+    target = tf1_writer.save_weights(
         model,
         f"{output}/checkpoint",
         averages=trained.averages,
         global_step=trained.step,
     )
     if output_tarball:
-        checkpoint_writer.save_weights(
+        tf1_writer.save_weights(
             model,
             output_tarball,
             averages=trained.averages,

@@ -15,7 +15,7 @@ import nbformat
 from nbconvert.preprocessors import ClearOutputPreprocessor
 from nbgrader.preprocessors import ClearSolutions, ComputeChecksums, LockCells
 
-from edgetpu_lib.artifacts import write_file
+from edgetpu_lib.base.artifacts import write_file
 
 FOLDER = Path(__file__).resolve().parent
 SOURCES = sorted(FOLDER.glob("*.ipynb"))

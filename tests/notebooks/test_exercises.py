@@ -10,7 +10,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from edgetpu_lib import cli, exercise
+from edgetpu_lib.commands import main as cli
+from edgetpu_lib.teaching.exercise import checks as exercise
 
 FOLDER = Path(__file__).parents[2] / "notebooks" / "exercises"
 SOURCES = sorted(FOLDER.glob("*.ipynb"))

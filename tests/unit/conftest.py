@@ -28,7 +28,7 @@ def tidy_figures():
     """Draw in the library's style, and leave neither figures nor settings behind."""
     import matplotlib.pyplot as plt
 
-    from edgetpu_lib import plots
+    from edgetpu_lib.plots import common as plots
 
     with matplotlib.rc_context():
         plots.use_style()
@@ -171,7 +171,8 @@ def classifier(new_model, photos):
 
     Its blocks are random; its classifier compares features with each class's mean.
     """
-    from edgetpu_lib import build, data, pixels
+    from edgetpu_lib import build, data
+    from edgetpu_lib.images import pixels
 
     model = new_model()
     images = pixels.normalize(data.load_pixels(photos, 32))

@@ -11,7 +11,7 @@ import pytest
 from keras import layers
 
 from edgetpu_lib import build, specs
-from edgetpu_lib.artifacts import InputError
+from edgetpu_lib.base.artifacts import InputError
 
 S, M, L = specs.SPECS
 

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 
-from edgetpu_lib import calibrate, convert, data, pixels
-from edgetpu_lib.artifacts import InputError
+from edgetpu_lib import calibrate, convert, data
+from edgetpu_lib.base.artifacts import InputError
+from edgetpu_lib.images import pixels
 
 
 @pytest.fixture(scope="module")

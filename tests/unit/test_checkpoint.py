@@ -6,8 +6,9 @@ import keras
 import numpy as np
 import pytest
 
-from edgetpu_lib import build, checkpoint, data, pixels
-from edgetpu_lib.artifacts import InputError
+from edgetpu_lib import build, checkpoint, data
+from edgetpu_lib.base.artifacts import InputError
+from edgetpu_lib.images import pixels
 
 S = "efficientnet-edgetpu-S"
 AVERAGE = "/ExponentialMovingAverage"

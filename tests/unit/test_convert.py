@@ -6,20 +6,14 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
-from edgetpu_lib import (
-    build,
-    calibrate,
-    check,
-    classifiers,
-    convert,
-    data,
-    interpreter,
-    metrics,
-    pixels,
-    summary,
-    tflite_file,
-)
-from edgetpu_lib.artifacts import InputError
+from edgetpu_lib import build, calibrate, convert, data
+from edgetpu_lib.base.artifacts import InputError
+from edgetpu_lib.costs import layers
+from edgetpu_lib.evaluation import classifiers, metrics
+from edgetpu_lib.hardware import check
+from edgetpu_lib.images import pixels
+from edgetpu_lib.tflite import file as tflite_file
+from edgetpu_lib.tflite import interpreter
 
 
 @pytest.fixture(scope="module")
@@ -125,8 +119,8 @@ def test_convolution_weights_have_one_scale_a_channel(int8_tflite):
 
 
 def test_files_hold_the_operators_a_device_knows(float_tflite, int8_tflite):
-    in_float = summary.operator_table(float_tflite)
-    in_int8 = summary.operator_table(int8_tflite)
+    in_float = layers.operator_table(float_tflite)
+    in_int8 = layers.operator_table(int8_tflite)
     network = {
         "CONV_2D": 20,
         "DEPTHWISE_CONV_2D": 5,

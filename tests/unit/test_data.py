@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgetpu_lib import data, pixels, rendered
-from edgetpu_lib.artifacts import InputError
+from edgetpu_lib import data
+from edgetpu_lib.base.artifacts import InputError
+from edgetpu_lib.images import pixels, rendered
 
 
 def save(path, seed, size=(40, 44)):

@@ -5,8 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from edgetpu_lib import artifacts, deploy
-from edgetpu_lib.artifacts import InputError
+from edgetpu_lib import deploy
+from edgetpu_lib.base import artifacts
+from edgetpu_lib.base.artifacts import InputError
 from edgetpu_lib.deploy import Prediction
 
 SCORES = np.array([0.1, 0.5, 0.05, 0.35], np.float32)

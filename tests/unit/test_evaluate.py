@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
-from edgetpu_lib import classifiers, data, data_sets, evaluate, metrics
-from edgetpu_lib.artifacts import InputError
+from edgetpu_lib import data, evaluate
+from edgetpu_lib.base.artifacts import InputError
+from edgetpu_lib.datasets import opening
+from edgetpu_lib.evaluation import classifiers, metrics
 
 
 @pytest.fixture(scope="module")
@@ -142,9 +144,7 @@ def test_another_model_starts_afresh(opened, int8_tflite, photos, tmp_path):
 )
 def test_published_models_reach_their_numbers(shared, name, top1, top5):
     folder = shared("data/photos")
-    photos = data_sets.open_ground_truth(
-        f"{folder}/*.JPEG", folder / "ground_truth.txt"
-    )
+    photos = opening.open_ground_truth(f"{folder}/*.JPEG", folder / "ground_truth.txt")
     model = classifiers.open_classifier(shared(f"models/{name}.tflite"))
     answers = evaluate.predict(model, photos, progress=None)
     found = metrics.measure(answers, photos.labels + 1)

@@ -6,8 +6,10 @@ import keras
 import numpy as np
 import pytest
 
-from edgetpu_lib import classifiers, data, evaluate, fine_tune, pixels
-from edgetpu_lib.artifacts import InputError
+from edgetpu_lib import data, evaluate, fine_tune
+from edgetpu_lib.base.artifacts import InputError
+from edgetpu_lib.evaluation import classifiers
+from edgetpu_lib.images import pixels
 
 SCRATCH = fine_tune.FineTuneConfig(epochs=5, batch_size=8, scratch_learning_rate=5e-3)
 GENTLE = fine_tune.FineTuneConfig(

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from edgetpu_lib import build, checkpoint, classifiers, data_sets, evaluate
+from edgetpu_lib import build, checkpoint, evaluate
+from edgetpu_lib.datasets import opening
+from edgetpu_lib.evaluation import classifiers
 
 NAME = "efficientnet-edgetpu-S"
 
@@ -35,7 +37,7 @@ def test_other_sizes_have_none(name):
 
 
 def test_it_knows_what_its_model_card_says(loaded, shared):
-    photos = data_sets.open_splits(shared("data/cifar10"))["test"]
+    photos = opening.open_splits(shared("data/cifar10"))["test"]
     photos = photos.take(np.arange(0, 10_000, 20))
     opened = classifiers.open_classifier(loaded[0])
     answers = evaluate.predict(opened, photos, progress=None)

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from edgetpu_lib import specs
-from edgetpu_lib.artifacts import InputError
+from edgetpu_lib.base.artifacts import InputError
 
 S, M, L = specs.SPECS
 

@@ -15,9 +15,10 @@ import pytest
 import safetensors
 import safetensors.numpy
 
-from edgetpu_lib import checkpoint, data, train, training_batches
-from edgetpu_lib.artifacts import InputError
-from edgetpu_lib.recipe import Recipe
+from edgetpu_lib import checkpoint, data, train
+from edgetpu_lib.base.artifacts import InputError
+from edgetpu_lib.training import batches as training_batches
+from edgetpu_lib.training.recipe import Recipe
 
 QUICK = Recipe(epochs=4, batch_size=10, warmup_epochs=0, min_crop_area=0.5)
 VARIED = dataclasses.replace(QUICK, randaugment=True, mixup=True)
@@ -348,7 +349,7 @@ def test_trainings_in_other_threads_leave_signals_alone(new_model, photos, tmp_p
 def test_command_checks_validation_photos_first(
     slim, draw_folders, cut_photo, tmp_path, capfd, monkeypatch
 ):
-    from edgetpu_lib import cli
+    from edgetpu_lib.commands import main as cli
 
     cut = cut_photo(draw_folders(tmp_path / "photos"), "validation")
     arguments = [
@@ -365,7 +366,7 @@ def test_command_checks_validation_photos_first(
 
 
 def test_command_tells_what_it_skipped(slim, damaged, tmp_path, capfd):
-    from edgetpu_lib import cli
+    from edgetpu_lib.commands import main as cli
 
     recipe = "--epochs=1 --batch_size=7 --on_error=skip --json"
     folder = f"--data_dir={damaged.data_dir}"

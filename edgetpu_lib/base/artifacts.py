@@ -1,0 +1,227 @@
+"""Hand files from one stage, notebook or command to the next, safely.
+
+Takes bytes and facts; gives files that are whole or absent, each with its record.
+Used by every stage; runs where there is no TensorFlow.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import platform
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from edgetpu_lib.base.quiet import start_tensorflow
+
+RECORD_SUFFIX = ".json"
+
+
+class InputError(ValueError):
+    """Something the user gave cannot be used; the message is one helpful line."""
+
+
+@contextlib.contextmanager
+def atomic_path(target: str | Path) -> Iterator[Path]:
+    """Yield a temporary path that becomes `target` only if the block succeeds.
+
+    The temporary file or folder lies beside the target, so that the final rename
+    never crosses a file system; a failed or interrupted block leaves what was there
+    before untouched.
+
+    Args:
+        target: file or folder to make; missing parent folders are made.
+
+    Raises:
+        InputError: the parent folder cannot be written, or the disk is full.
+    """
+    target = Path(target)
+    scratch = _scratch_folder(target)
+    try:
+        yield scratch / target.name
+        _replace(scratch / target.name, target)
+    except OSError as error:
+        raise InputError(
+            f"cannot write {target}: {error.strerror or error};"
+            " free some space or choose another output path"
+        ) from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def require_writable(target: str | Path) -> None:
+    """Find out before long work whether its result can be written.
+
+    Raises:
+        InputError: the target's folder cannot be made or written.
+    """
+    _scratch_folder(Path(target)).rmdir()
+
+
+def _scratch_folder(target: Path) -> Path:
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix=".partial-", dir=target.parent))
+    except OSError as error:
+        raise InputError(
+            f"cannot write {target}: {error.strerror}; choose another output path"
+        ) from error
+
+
+def _replace(source: Path, target: Path) -> None:
+    """Rename `source` to `target`; a folder that is in the way is replaced."""
+    if source.is_dir() and target.is_dir():
+        old = source.with_name("replaced")
+        target.rename(old)
+        try:
+            source.rename(target)
+        except BaseException:
+            old.rename(target)
+            raise
+    else:
+        source.replace(target)
+
+
+def write_file(target: str | Path, content: bytes) -> Path:
+    """Write `content` to `target`, whole or not at all, and return the path.
+
+    Raises:
+        InputError: the target cannot be written.
+    """
+    with atomic_path(target) as path:
+        path.write_bytes(content)
+    return Path(target)
+
+
+def sha256_of(path: str | Path) -> str:
+    """Return the SHA-256 of a file, or of a folder's names and contents, in hex."""
+    path = Path(path)
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.is_file())
+        lines = [f"{sha256_of(f)}  {f.relative_to(path).as_posix()}\n" for f in files]
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        for chunk in iter(lambda: stream.read(1 << 20), b""):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def record_path(path: str | Path) -> Path:
+    """Return where the record of an artefact lies: its name plus `.json`."""
+    path = Path(path)
+    return path.with_name(path.name + RECORD_SUFFIX)
+
+
+def save_record(path: str | Path, **facts: object) -> Path:
+    """Write the record of a finished artefact beside it.
+
+    Args:
+        path: the artefact, a file or a folder.
+        **facts: anything JSON can hold: spec name, class names, parameters, metrics.
+
+    Returns:
+        The record's path. It holds the facts plus `sha256` and `versions`.
+
+    Raises:
+        InputError: the record cannot be written.
+    """
+    record = {**facts, "sha256": sha256_of(path), "versions": library_versions()}
+    text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+    return write_file(record_path(path), text.encode())
+
+
+def read_record(path: str | Path) -> dict:
+    """Return the record of an artefact, or an empty dictionary if it has none.
+
+    Raises:
+        InputError: the record is not valid JSON.
+    """
+    try:
+        record = json.loads(record_path(path).read_text(encoding="utf-8"))
+        if not isinstance(record, dict):
+            raise ValueError("not a JSON object")
+        return record
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (ValueError, OSError) as error:
+        raise InputError(
+            f"{record_path(path)} is not a readable record ({error});"
+            " delete it and make the artefact again"
+        ) from error
+
+
+def require_artifact(folder: str | Path, name: str, *, made_by: str) -> Path:
+    """Return the path of an artefact that an earlier notebook made, once verified.
+
+    Args:
+        folder: the artefact folder.
+        name: file name, for example `efficientnet-edgetpu-S_quant.tflite`.
+        made_by: the notebook that makes it, named in the error.
+
+    Raises:
+        InputError: the artefact is missing, or differs from its record.
+    """
+    path = Path(folder) / name
+    record = read_record(path)
+    if not path.exists() or not record:
+        raise InputError(f"{path} is missing; run notebook {made_by} first")
+    if record.get("sha256") != sha256_of(path):
+        raise InputError(f"{path} changed since it was made; run {made_by} again")
+    return path
+
+
+def library_versions() -> dict[str, str]:
+    """Return the versions of Python and of the libraries that shape results."""
+    # A tenth of the time that `check` takes, which needs no versions.
+    import importlib.metadata
+
+    versions = {"python": platform.python_version()}
+    for name in ("edgetpu_lib", "tensorflow", "keras", "ai-edge-litert", "numpy"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    return versions
+
+
+def check_environment() -> str:
+    """Start TensorFlow and return one line that names what a notebook runs on.
+
+    Returns:
+        The versions; where a library is newer than any tested, a line that says so.
+
+    Raises:
+        InputError: Python or a library is missing, too old or too new, TensorFlow
+            cannot be loaded, or the kernel must be restarted.
+    """
+    from edgetpu_lib.base import environment
+
+    if found := environment.troubles():
+        raise InputError("; ".join(found))
+    versions = library_versions()
+    try:
+        start_tensorflow()
+    # What a NumPy of another binary interface raises is not always an ImportError.
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
+        raise InputError(environment.loading_trouble(error, versions)) from error
+    line = " · ".join(f"{name} {version}" for name, version in versions.items())
+    return "\n".join([line, *environment.remarks(versions)])
+
+
+def data_file(name: str) -> Path:
+    """Return the path of a small file that ships with the package.
+
+    Args:
+        name: below `data/`, for example "samples/tulip_1.jpg".
+
+    Raises:
+        InputError: no such file ships.
+    """
+    package = Path(__file__).parents[1]
+    # In an installed wheel the files lie inside the package, in a clone beside it.
+    for folder in (package / "data_files", package.parent / "data"):
+        if (folder / name).is_file():
+            return folder / name
+    raise InputError(f"no file {name!r} ships with edgetpu_lib; see data/README.md")

@@ -1,0 +1,283 @@
+"""Estimate how long one inference would take on the Edge TPU, and where the time goes.
+
+Takes any integer `.tflite` file; gives milliseconds for each operator and the whole.
+Nothing here was measured by this project: the constants are fitted to latencies that
+Google published (`estimate_constants`). Moving activations within the chip has no term
+of its own: none was needed to explain what is published.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from edgetpu_lib.base.artifacts import InputError
+from edgetpu_lib.costs.constants import CHIP, DEVICES, INVOKE_MS, Chip, Device
+from edgetpu_lib.hardware import check, edge_tpu
+from edgetpu_lib.hardware.operator_costs import (
+    OperatorCost,
+    crossing_bytes,
+    operator_costs,
+)
+from edgetpu_lib.tflite.file import read_tflite
+
+# The compiler makes nothing of them: the bytes stay where they are.
+_FREE = ("EXPAND_DIMS", "RESHAPE", "SQUEEZE")
+
+
+@dataclasses.dataclass(frozen=True)
+class OperatorTime:
+    """How long one operator takes, and what for.
+
+    Parameters are sent while the operator computes, so that the longer of `compute_ms`
+    and `streaming_ms` counts. On the host only `cpu_ms` is not zero.
+
+    Attributes:
+        cost: what it asks for.
+        on_cpu: whether it is left to the host.
+        cached_bytes: of parameters that stay on the chip between inferences.
+        streamed_bytes: of parameters that are sent for every inference.
+        compute_ms: of multiplications.
+        streaming_ms: of sending parameters.
+        overhead_ms: of starting the operator.
+        cpu_ms: on the host.
+        utilisation: share of the chip's peak, 0..1.
+    """
+
+    cost: OperatorCost
+    on_cpu: bool
+    cached_bytes: int = 0
+    streamed_bytes: int = 0
+    compute_ms: float = 0.0
+    streaming_ms: float = 0.0
+    overhead_ms: float = 0.0
+    cpu_ms: float = 0.0
+    utilisation: float = 0.0
+
+    @property
+    def latency_ms(self) -> float:
+        """Milliseconds in all."""
+        return sum(self.shares_ms().values())
+
+    @property
+    def bound(self) -> str:
+        """What most of the time is spent on, a key of `shares_ms`, or "none"."""
+        shares_ms = self.shares_ms()
+        longest = max(shares_ms, key=shares_ms.__getitem__)
+        return longest if shares_ms[longest] else "none"
+
+    def shares_ms(self) -> dict[str, float]:
+        """Return milliseconds by what they are spent on; they sum to the latency."""
+        streams = self.streaming_ms > self.compute_ms
+        return {
+            "compute": 0.0 if streams else self.compute_ms,
+            "streaming": self.streaming_ms if streams else 0.0,
+            "overhead": self.overhead_ms,
+            "cpu": self.cpu_ms,
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """How long one inference takes, and what for.
+
+    Attributes:
+        device: where the chip is.
+        clock: key of `edge_tpu.CLOCK_HZ`.
+        operators: in the order of execution.
+        input_bytes: sent to the chip for every inference, without parameters.
+        output_bytes: sent back.
+        invoke_ms: of the call itself.
+        input_ms: of sending the input.
+        output_ms: of sending back.
+    """
+
+    device: Device
+    clock: str
+    operators: tuple[OperatorTime, ...]
+    input_bytes: int
+    output_bytes: int
+    invoke_ms: float
+    input_ms: float
+    output_ms: float
+
+    def total(self, field: str) -> float:
+        """Return the sum of a field of `OperatorTime` over all operators."""
+        return sum(getattr(operator, field) for operator in self.operators)
+
+    @property
+    def transfer_ms(self) -> float:
+        """Milliseconds of the call, the input and the output."""
+        return self.invoke_ms + self.input_ms + self.output_ms
+
+    @property
+    def latency_ms(self) -> float:
+        """Milliseconds of one inference."""
+        return self.transfer_ms + self.total("latency_ms")
+
+    @property
+    def cached_bytes(self) -> int:
+        """Of parameters that stay on the chip between inferences."""
+        return self.total("cached_bytes")
+
+    @property
+    def streamed_bytes(self) -> int:
+        """Of parameters that are sent for every inference."""
+        return self.total("streamed_bytes")
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulate operations of one inference."""
+        return sum(operator.cost.macs for operator in self.operators)
+
+    def shares_ms(self) -> dict[str, float]:
+        """Return milliseconds by what they are spent on; they sum to the latency."""
+        each = [operator.shares_ms() for operator in self.operators]
+        kinds = ("compute", "streaming", "overhead", "cpu")
+        spent = {kind: sum(shares[kind] for shares in each) for kind in kinds}
+        return {"transfer": self.transfer_ms, **spent}
+
+    @property
+    def bound(self) -> str:
+        """What most of the time is spent on, a key of `shares_ms`."""
+        shares_ms = self.shares_ms()
+        return max(shares_ms, key=shares_ms.__getitem__)
+
+    @property
+    def caveat(self) -> str:
+        """That this is an estimate, and how good such estimates were."""
+        known = self.device.accuracy
+        words = "An estimate, not a measurement: "
+        if known:
+            words += (
+                f"on {known.networks} networks with published latencies, each left out"
+                " of the fit with its relatives, it was wrong by"
+                f" {known.median_error:.0%} in the median and"
+                f" {known.largest_error:.0%} at most."
+            )
+        else:
+            words += "no published latencies of this device to compare it with."
+        if self.clock != "max":
+            words += " None of that ran at this clock."
+        if any(operator.on_cpu for operator in self.operators):
+            words += " Times on the CPU depend on the host and are rougher."
+        return words
+
+
+def estimate_tflite(
+    model: str | Path | bytes, *, device: str = "usb", clock: str = "max"
+) -> Estimate:
+    """Estimate how long one inference of a TFLite file takes.
+
+    Operators that `check` leaves on the CPU are counted there.
+
+    Args:
+        model: path or bytes of an integer `.tflite` file, not compiled.
+        device: key of `DEVICES`.
+        clock: "max" for 500 MHz, or "std" for the 250 MHz of the standard USB library.
+
+    Raises:
+        InputError: the file cannot be read, the compiler would refuse it, or device
+            and clock do not exist together.
+    """
+    if device not in DEVICES:
+        raise InputError(f"device {device!r} is unknown; use {', '.join(DEVICES)}")
+    clocks = DEVICES[device].clocks
+    if clock not in clocks:
+        raise InputError(
+            f"clock {clock!r} does not exist on {device}; use {' or '.join(clocks)}"
+        )
+    file = read_tflite(model)
+    report = check.check_file(file)
+    if report.is_refused:
+        first = report.findings[0]
+        name = "the model" if isinstance(model, bytes) else model
+        raise InputError(
+            f"{name} would not run on the Edge TPU: {first.reason}; {first.remedy}"
+        )
+    words = [word for _, word in report.statuses]
+    on_cpu = {i for i, word in enumerate(words) if word != edge_tpu.MAPPED}
+    input_bytes, output_bytes = crossing_bytes(file, on_cpu)
+    return estimate_operators(
+        operator_costs(file),
+        on_cpu,
+        input_bytes=input_bytes,
+        output_bytes=output_bytes,
+        device=DEVICES[device],
+        clock=clock,
+    )
+
+
+def estimate_operators(
+    costs: Sequence[OperatorCost],
+    on_cpu: Collection[int] = (),
+    *,
+    input_bytes: int,
+    output_bytes: int,
+    device: Device = DEVICES["usb"],
+    clock: str = "max",
+    chip: Chip = CHIP,
+) -> Estimate:
+    """Estimate how long one inference of these operators takes.
+
+    Parameters fill the cache in the order of the operators; the rest is sent for every
+    inference.
+
+    Args:
+        costs: from `operator_costs`, in the order of execution.
+        on_cpu: indices of operators that stay on the host.
+        input_bytes: sent to the chip.
+        output_bytes: sent back.
+        device: where the chip is.
+        clock: key of `edge_tpu.CLOCK_HZ`.
+        chip: what it can do.
+    """
+    clock_hz = edge_tpu.CLOCK_HZ[clock]
+    times, free_bytes = [], int(edge_tpu.PARAMETER_CACHE_BYTES)
+    for cost in costs:
+        if cost.index in on_cpu:
+            times.append(_on_host(cost, device))
+            continue
+        cached_bytes = min(cost.parameter_bytes, free_bytes)
+        free_bytes -= cached_bytes
+        times.append(_on_chip(cost, cached_bytes, device, chip, clock_hz))
+    on_chip = len(times) > len(on_cpu)
+    return Estimate(
+        device=device,
+        clock=clock,
+        operators=tuple(times),
+        input_bytes=input_bytes,
+        output_bytes=output_bytes,
+        invoke_ms=INVOKE_MS if on_chip else 0.0,
+        input_ms=1e3 * input_bytes / device.link_bytes_per_s,
+        output_ms=1e3 * output_bytes / device.output_bytes_per_s,
+    )
+
+
+def _on_host(cost: OperatorCost, device: Device) -> OperatorTime:
+    moved_bytes = cost.input_bytes + cost.output_bytes
+    seconds = cost.macs / device.cpu_macs_per_s + moved_bytes / device.cpu_bytes_per_s
+    return OperatorTime(cost, on_cpu=True, cpu_ms=1e3 * seconds)
+
+
+def _on_chip(
+    cost: OperatorCost, cached_bytes: int, device: Device, chip: Chip, clock_hz: float
+) -> OperatorTime:
+    peak_macs_per_s = edge_tpu.MULTIPLIERS * clock_hz
+    occupied_macs = cost.occupied_macs(chip.depthwise_cost)
+    slower = edge_tpu.CLOCK_HZ["max"] / clock_hz
+    streamed_bytes = cost.parameter_bytes - cached_bytes
+    time = OperatorTime(
+        cost,
+        on_cpu=False,
+        cached_bytes=cached_bytes,
+        streamed_bytes=streamed_bytes,
+        compute_ms=1e3 * occupied_macs / (chip.utilisation * peak_macs_per_s),
+        streaming_ms=1e3 * streamed_bytes / device.link_bytes_per_s,
+        overhead_ms=0 if cost.kind in _FREE else chip.operator_us / 1e3 * slower,
+    )
+    if not cost.macs:
+        return time
+    reached_macs_per_s = cost.macs / (time.latency_ms / 1e3)
+    return dataclasses.replace(time, utilisation=reached_macs_per_s / peak_macs_per_s)

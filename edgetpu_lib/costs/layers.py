@@ -1,0 +1,258 @@
+"""Look inside: what a network costs, and what a TFLite file holds.
+
+Takes a spec or a `.tflite` file; gives rows for tables and figures.
+Used by the notebooks; needs neither Keras nor TensorFlow.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+from pathlib import Path
+
+from edgetpu_lib import specs
+from edgetpu_lib.hardware.operator_costs import tensor_bytes
+from edgetpu_lib.tflite import file as tflite_file
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerCost:
+    """The cost of one convolution or of the classifier, for one picture.
+
+    Attributes:
+        name: of the Keras layer.
+        stage: 0 for the stem, 1..6 for the stages, 7 for the head.
+        kind: "conv", "depthwise" or "dense".
+        kernel_size: height and width of the kernel, pixels.
+        stride: pixels between two places of the kernel.
+        output_size: height and width of the output, pixels.
+        output_channels: of the output.
+        macs: multiply-accumulate operations.
+        weights: numbers in the kernel, without bias and batch normalisation.
+        parameters: all that training moves: the kernel, and the bias or the scale and
+            offset of the batch normalisation behind it.
+    """
+
+    name: str
+    stage: int
+    kind: str
+    kernel_size: int
+    stride: int
+    output_size: int
+    output_channels: int
+    macs: int
+    weights: int
+    parameters: int
+
+    @property
+    def output_bytes(self) -> int:
+        """Size of the output at one byte a number."""
+        return self.output_size**2 * self.output_channels
+
+
+@dataclasses.dataclass(frozen=True)
+class StageCost:
+    """The cost of one stage, for one picture.
+
+    Attributes:
+        stage: 0 for the stem, 1..6 for the stages, 7 for the head.
+        name: "stem", "stage 1" …, "head".
+        layers: how many convolutions it has.
+        output_size: height and width of its last map, pixels.
+        output_channels: of its last map; of the head, the pooled features.
+        macs: multiply-accumulate operations.
+        parameters: all that training moves.
+        largest_bytes: of its largest map at one byte a number.
+        receptive_field: side of the square of input pixels that one place of its last
+            map depends on.
+    """
+
+    stage: int
+    name: str
+    layers: int
+    output_size: int
+    output_channels: int
+    macs: int
+    parameters: int
+    largest_bytes: int
+    receptive_field: int
+
+
+@dataclasses.dataclass(frozen=True)
+class OperatorMemory:
+    """What must be kept while one operator of a file runs.
+
+    Attributes:
+        index: of the operator.
+        kind: of the operator.
+        live_bytes: of its inputs and outputs and all that later operators need.
+    """
+
+    index: int
+    kind: str
+    live_bytes: int
+
+
+def layer_table(spec: specs.ModelSpec) -> list[LayerCost]:
+    """Return the cost of every layer with a kernel, in order.
+
+    Args:
+        spec: from `specs.model_spec`.
+    """
+    stem = specs.round_channels(specs.STEM_CHANNELS, spec.width_coefficient)
+    size = -(-spec.image_size // 2)
+    rows = [_cost("stem_conv", 0, "conv", size, 3, stem, kernel=3, stride=2)]
+    for block in specs.expand_blocks(spec):
+        rows += _block_costs(block, size)
+        size = rows[-1].output_size
+    head = specs.round_channels(specs.HEAD_CHANNELS, spec.width_coefficient)
+    last = len(spec.stages) + 1
+    arriving = rows[-1].output_channels
+    logits = _cost("logits", last, "dense", 1, head, spec.num_classes)
+    # A bias in place of scale and offset.
+    logits = dataclasses.replace(logits, parameters=(head + 1) * spec.num_classes)
+    return [*rows, _cost("head_conv", last, "conv", size, arriving, head), logits]
+
+
+def _block_costs(block: specs.BlockSpec, size: int) -> list[LayerCost]:
+    """Return the costs of a block's convolutions on a map of `size` pixels."""
+    name, stage = f"block_{block.index}", block.stage
+    wide, kernel, stride = block.expanded_channels, block.kernel_size, block.stride
+    reduced = -(-size // stride)
+    arriving, leaving = block.input_channels, block.output_channels
+    expand, deep = f"{name}_expand_conv", f"{name}_depthwise_conv"
+    project = _cost(f"{name}_project_conv", stage, "conv", reduced, wide, leaving)
+    if block.kind == "fused":
+        spatial = {"kernel": kernel, "stride": stride}
+        first = _cost(expand, stage, "conv", reduced, arriving, wide, **spatial)
+        return [first, project]
+    first = _cost(expand, stage, "conv", size, arriving, wide)
+    second = _cost(
+        deep, stage, "depthwise", reduced, 1, wide, kernel=kernel, stride=stride
+    )
+    return [first, second, project]
+
+
+def _cost(
+    name: str,
+    stage: int,
+    kind: str,
+    size: int,
+    arriving: int,
+    leaving: int,
+    *,
+    kernel: int = 1,
+    stride: int = 1,
+) -> LayerCost:
+    """Count a layer; a depthwise one has one arriving channel a filter."""
+    weights = kernel * kernel * arriving * leaving
+    return LayerCost(
+        name=name,
+        stage=stage,
+        kind=kind,
+        kernel_size=kernel,
+        stride=stride,
+        output_size=size,
+        output_channels=leaving,
+        macs=size * size * weights,
+        weights=weights,
+        parameters=weights + 2 * leaving,
+    )
+
+
+def stage_table(spec: specs.ModelSpec) -> list[StageCost]:
+    """Return the cost of every stage, in order.
+
+    Args:
+        spec: from `specs.model_spec`.
+    """
+    rows = layer_table(spec)
+    fields = receptive_fields(rows)
+    last = rows[-1].stage
+    table = []
+    for stage in range(last + 1):
+        mine = [row for row in rows if row.stage == stage]
+        maps = [row for row in mine if row.kind != "dense"]
+        table.append(
+            StageCost(
+                stage=stage,
+                name={0: "stem", last: "head"}.get(stage, f"stage {stage}"),
+                layers=len(mine),
+                output_size=maps[-1].output_size,
+                output_channels=maps[-1].output_channels,
+                macs=sum(row.macs for row in mine),
+                parameters=sum(row.parameters for row in mine),
+                largest_bytes=max(row.output_bytes for row in mine),
+                receptive_field=fields[maps[-1].name],
+            )
+        )
+    return table
+
+
+def receptive_fields(rows: list[LayerCost]) -> dict[str, int]:
+    """Return how far each layer looks: its name → side of a square of input pixels.
+
+    Every kernel adds its reach, counted in the distance of neighbouring places, which
+    every stride widens. Beyond the picture's edge lies padding.
+
+    Args:
+        rows: from `layer_table`.
+
+    Source: A. Araujo, W. Norris, J. Sim, Computing Receptive Fields of Convolutional
+    Neural Networks, Distill, 2019.
+    """
+    side = step = 1
+    fields = {}
+    for row in rows:
+        if row.kind == "dense":
+            continue
+        side += (row.kernel_size - 1) * step
+        step *= row.stride
+        fields[row.name] = side
+    return fields
+
+
+def memory_profile(model: str | Path | bytes) -> list[OperatorMemory]:
+    """Return what must be kept while each operator of a TFLite file runs.
+
+    Args:
+        model: path or bytes of a `.tflite` file. What the file stores, weights above
+            all, does not count.
+
+    Raises:
+        InputError: the file is missing, not a TFLite file, or damaged.
+    """
+    file = tflite_file.read_tflite(model)
+    first_use: dict[int, int] = dict.fromkeys(file.inputs, 0)
+    last_use: dict[int, int] = {}
+    for operator in file.operators:
+        for index in operator.outputs:
+            first_use.setdefault(index, operator.index)
+        for index in (*operator.inputs, *operator.outputs):
+            last_use[index] = operator.index
+    last_use.update(dict.fromkeys(file.outputs, len(file.operators)))
+    return [
+        OperatorMemory(
+            operator.index,
+            operator.kind,
+            sum(
+                tensor_bytes(file.tensors[index])
+                for index, first in first_use.items()
+                if first <= operator.index <= last_use.get(index, -1)
+            ),
+        )
+        for operator in file.operators
+    ]
+
+
+def operator_table(model: str | Path | bytes) -> dict[str, int]:
+    """Return how often each operator occurs in a TFLite file, most frequent first.
+
+    Args:
+        model: path or bytes of a `.tflite` file.
+
+    Raises:
+        InputError: the file is missing, not a TFLite file, or damaged.
+    """
+    operators = tflite_file.read_tflite(model).operators
+    return dict(collections.Counter(o.kind for o in operators).most_common())

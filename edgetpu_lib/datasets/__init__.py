@@ -1,0 +1,1 @@
+"""Labelled images from folders, TFRecord shards and TensorFlow Datasets."""

@@ -1,0 +1,1 @@
+"""Why an int8 model predicts worse than its float model."""

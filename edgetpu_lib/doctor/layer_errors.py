@@ -1,0 +1,281 @@
+"""Measure, operator by operator, what integers did to a network's numbers.
+
+Takes a float file, its integer file and pictures; gives for each tensor the
+signal-to-noise ratio, the cosine, the ranges and what was clipped.
+Next: `diagnose` looks for the cause.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import queue
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+from tqdm import tqdm
+
+from edgetpu_lib import calibrate
+from edgetpu_lib.base import parallel
+from edgetpu_lib.base.artifacts import InputError
+from edgetpu_lib.base.quiet import quiet_native
+from edgetpu_lib.doctor.operator_pairs import layer_name, pair_operators
+from edgetpu_lib.tflite import interpreter
+from edgetpu_lib.tflite.file import Tensor, read_tflite
+
+INPUT = "INPUT"
+# Stands for "no error at all" (the input, mostly): float32 itself has some 140 dB.
+NO_ERROR_DB = 140.0
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerError:
+    """How well one tensor of the integer file follows the float network.
+
+    Attributes:
+        name: of the layer.
+        kind: of the operator that computes it; "INPUT" for what the network is fed.
+        tensor: name in the float file.
+        snr_db: signal-to-noise ratio over all pictures, dB: 10 log10 of Σ float² by
+            Σ (float − integer)², which holds the errors of all layers before, too.
+            Six dB are one bit; 140 stands for no error at all.
+        cosine: of the angle between float and dequantized values, −1..1.
+        float_low: the smallest float value.
+        float_high: the largest float value.
+        int8_low: the smallest value that the integers can say.
+        int8_high: the largest.
+        clipped: share of the float values beyond what the integers can say, 0..1.
+    """
+
+    name: str
+    kind: str
+    tensor: str
+    snr_db: float
+    cosine: float
+    float_low: float
+    float_high: float
+    int8_low: float
+    int8_high: float
+    clipped: float
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class LayerComparison:
+    """Two files of one network on the same pictures.
+
+    Attributes:
+        layers: in the order of the network, the input first.
+        float_scores: float32 [pictures, classes].
+        int8_scores: float32 [pictures, classes], dequantized.
+    """
+
+    layers: tuple[LayerError, ...]
+    float_scores: np.ndarray
+    int8_scores: np.ndarray
+
+
+def compare_layers(
+    float_tflite: bytes,
+    int8_tflite: bytes,
+    pictures: Iterable[np.ndarray],
+    *,
+    total: int | None = None,
+    workers: int | None = None,
+    progress: str | None = "comparing layers",
+) -> LayerComparison:
+    """Run pictures through both files and compare every tensor.
+
+    Both get the same bytes: the float file normalised, the integer file as its input
+    asks. Sums are kept, not values: memory is constant over any number of pictures.
+
+    Args:
+        float_tflite: of the float network.
+        int8_tflite: of the same network in integers.
+        pictures: uint8 [size, size, 3] each, RGB.
+        total: how many there will be, for the progress bar.
+        workers: pairs of interpreters at a time; `None` takes one a core.
+        progress: title of the progress bar; `None` shows none.
+
+    Raises:
+        InputError: there is no picture, or the files hold different networks.
+    """
+    pair = _Pair(float_tflite, int8_tflite)
+    workers = workers or parallel.cores()
+    # Opened here, not in the threads: silencing the runtime is for one at a time.
+    idle: queue.SimpleQueue = queue.SimpleQueue()
+    for _ in range(workers):
+        idle.put(pair.open())
+
+    def run(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        compare = idle.get()
+        try:
+            return compare(picture)
+        finally:
+            idle.put(compare)
+
+    sums, scores = None, []
+    for found, *both in tqdm(
+        parallel.map_in_order(run, pictures, workers=workers),
+        progress,
+        total,
+        leave=False,
+        unit="photo",
+        delay=0.5,
+        disable=progress is None,
+    ):
+        sums = found if sums is None else _added(sums, found)
+        scores.append(both)
+    if sums is None:
+        raise InputError("comparing layers needs at least one picture; got none")
+    return LayerComparison(pair.errors(sums), *map(np.stack, zip(*scores, strict=True)))
+
+
+def representable(tensor: Tensor) -> tuple[float, float]:
+    """Return the smallest and the largest value that a quantized tensor can hold.
+
+    Args:
+        tensor: int8 or uint8, of one scale.
+    """
+    limits = np.iinfo(tensor.dtype)
+    scale, zero_point = tensor.scales[0], tensor.zero_points[0]
+    return (limits.min - zero_point) * scale, (limits.max - zero_point) * scale
+
+
+class _Pair:
+    """A float file and its integer file, and the tensors that match."""
+
+    def __init__(self, float_tflite: bytes, int8_tflite: bytes) -> None:
+        files = read_tflite(float_tflite), read_tflite(int8_tflite)
+        pairs = pair_operators(*files)
+        self.indices = [(a.outputs[0], b.outputs[0]) for a, b in pairs]
+        tensors = [(files[0].inputs[0], files[1].inputs[0]), *self.indices]
+        self.float_tensors = [files[0].tensors[a] for a, _ in tensors]
+        self.int8_tensors = [files[1].tensors[b] for _, b in tensors]
+        self.kinds = [INPUT, *(a.kind for a, _ in pairs)]
+        self.output = files[0].outputs[0], files[1].outputs[0]
+        self.output_tensor = files[1].tensors[self.output[1]]
+        self.contents = [
+            with_outputs(content, [index[side] for index in self.indices])
+            for side, content in enumerate((float_tflite, int8_tflite))
+        ]
+
+    def open(self) -> Callable[[np.ndarray], tuple[np.ndarray, ...]]:
+        """Return a function: a picture to the sums of each tensor, and both scores."""
+        with quiet_native():
+            opened = [
+                Interpreter(model_content=c, num_threads=1) for c in self.contents
+            ]
+            for each in opened:
+                each.allocate_tensors()
+
+        def run(picture: np.ndarray) -> tuple[np.ndarray, ...]:
+            fed = [_feed(each, picture) for each in opened]
+            floats, integers = (each.get_tensor for each in opened)
+            values = [fed, *((floats(a), integers(b)) for a, b in self.indices)]
+            rows = [
+                _sums(a.ravel(), b.ravel(), tensor)
+                for (a, b), tensor in zip(values, self.int8_tensors, strict=True)
+            ]
+            scores = _real(integers(self.output[1]).ravel(), self.output_tensor)
+            return np.array(rows), floats(self.output[0]).ravel(), scores
+
+        return run
+
+    def errors(self, sums: np.ndarray) -> tuple[LayerError, ...]:
+        return tuple(
+            _error(*columns)
+            for columns in zip(
+                self.kinds, self.float_tensors, self.int8_tensors, sums, strict=True
+            )
+        )
+
+
+def with_outputs(content: bytes, indices: list[int]) -> bytes:
+    """Return a file that also gives out tensors which it otherwise keeps to itself.
+
+    Args:
+        content: of a `.tflite` file.
+        indices: of the tensors.
+    """
+    model = calibrate.unpack(content)
+    graph = model.subgraphs[0]
+    given = [int(index) for index in graph.outputs]
+    graph.outputs = list(dict.fromkeys([*given, *indices]))
+    model.signatureDefs = None
+    return calibrate.pack(model)
+
+
+def _feed(opened: Any, picture: np.ndarray) -> np.ndarray:
+    """Run a file on a picture and return what it was fed."""
+    fed = interpreter.quantize_input(picture, interpreter.input_contract(opened))
+    opened.set_tensor(opened.get_input_details()[0]["index"], fed)
+    opened.invoke()
+    return fed
+
+
+def _real(values: np.ndarray, tensor: Tensor) -> np.ndarray:
+    """Return float32 values of a tensor that may be quantized."""
+    if not tensor.scales:
+        return values.astype(np.float32)
+    # Widened before the subtraction: integers of a byte would wrap around.
+    widened = values.astype(np.float32) - tensor.zero_points[0]
+    return widened * np.float32(tensor.scales[0])
+
+
+def _sums(floats: np.ndarray, stored: np.ndarray, tensor: Tensor) -> np.ndarray:
+    """Return Σf², Σ(f−q)², Σfq, Σq², how many are clipped, the count, and extremes."""
+    floats, real = floats.astype(np.float32), _real(stored, tensor)
+    noise = floats - real
+    clipped = 0
+    if tensor.scales:
+        low, high = representable(tensor)
+        # Half a step beyond is rounding, not clipping.
+        half = tensor.scales[0] / 2
+        clipped = np.count_nonzero((floats < low - half) | (floats > high + half))
+    return np.array(
+        [
+            floats @ floats,
+            noise @ noise,
+            floats @ real,
+            real @ real,
+            clipped,
+            floats.size,
+            floats.min(),
+            floats.max(),
+        ],
+        np.float64,
+    )
+
+
+def _added(sums: np.ndarray, found: np.ndarray) -> np.ndarray:
+    lows = np.minimum(sums[:, 6], found[:, 6])
+    highs = np.maximum(sums[:, 7], found[:, 7])
+    return np.column_stack([sums[:, :6] + found[:, :6], lows, highs])
+
+
+def _error(kind: str, tensor: Tensor, integers: Tensor, sums: np.ndarray) -> LayerError:
+    signal, noise, product, integer_signal, clipped, count, low, high = sums.tolist()
+    norms = math.sqrt(signal * integer_signal)
+    limits = representable(integers) if integers.scales else (low, high)
+    return LayerError(
+        name=layer_name(tensor.name),
+        kind=kind,
+        tensor=tensor.name,
+        snr_db=_decibels(signal, noise),
+        cosine=product / norms if norms else float(signal == integer_signal),
+        float_low=low,
+        float_high=high,
+        int8_low=limits[0],
+        int8_high=limits[1],
+        clipped=clipped / count,
+    )
+
+
+def _decibels(signal: float, noise: float) -> float:
+    if not noise:
+        return NO_ERROR_DB
+    if not signal:
+        return -NO_ERROR_DB
+    return min(10 * math.log10(signal / noise), NO_ERROR_DB)

@@ -1,0 +1,176 @@
+"""Open a float model and the integer file made of it, and answer photos with both.
+
+Takes two models and photos; gives the answers, and the errors of every tensor.
+Next: `diagnose` asks why they differ.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from edgetpu_lib import checkpoint, convert, data
+from edgetpu_lib.base import parallel
+from edgetpu_lib.base.artifacts import InputError, read_record
+from edgetpu_lib.doctor import layer_errors
+from edgetpu_lib.evaluation import classifiers, metrics
+from edgetpu_lib.evaluation.metrics import Answers
+from edgetpu_lib.tflite.file import read_bytes, read_tflite
+from edgetpu_lib.tflite.interpreter import is_compiled
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class FilePair:
+    """A float model and its integer file, on the same photos.
+
+    Attributes:
+        float_tflite: the float model.
+        int8_tflite: the integer file.
+        calibrated_on: photos, if the integer file's record says how many.
+        images: uint8 [photos, size, size, 3].
+        layers: errors of every tensor.
+        float_answers: to the photos.
+        int8_answers: likewise.
+    """
+
+    float_tflite: bytes
+    int8_tflite: bytes
+    calibrated_on: int | None
+    images: np.ndarray
+    layers: tuple[layer_errors.LayerError, ...]
+    float_answers: Answers
+    int8_answers: Answers
+
+    @property
+    def agreement(self) -> float:
+        """Share of the photos with the same answer from both, 0..1."""
+        return self.agreement_with(self.int8_answers)
+
+    def agreement_with(self, answers: Answers) -> float:
+        """Return the share of the photos with the float model's answer, 0..1."""
+        return metrics.agreement(self.float_answers, answers)
+
+    def answer(self, content: bytes) -> Answers:
+        """Answer the same photos with another TFLite file.
+
+        Raises:
+            InputError: the file cannot be used.
+        """
+        classifier = classifiers.open_classifier(content)
+        rows = parallel.map_in_order(
+            lambda image: classifier.answer(image[None]), self.images
+        )
+        return metrics.best_answers(np.concatenate(list(rows)))
+
+
+def open_pair(
+    float_model: keras.Model | str | Path | bytes,
+    int8: str | Path | bytes,
+    photos: data.Photos,
+    *,
+    progress: bool = True,
+) -> FilePair:
+    """Read both models and compare them on photos.
+
+    Args:
+        float_model: a Keras model, the path of a `.keras` file, or the path or bytes of
+            a float `.tflite` file.
+        int8: path or bytes of the integer `.tflite` file made of it.
+        photos: to answer.
+        progress: show progress bars.
+
+    Raises:
+        InputError: a model or photo cannot be used, or the models do not belong
+            together.
+    """
+    record = {} if isinstance(int8, bytes) else read_record(int8)
+    int8_tflite = _integer_content(int8)
+    float_tflite = _float_content(float_model, int8_tflite)
+    size = _common_size(float_tflite, int8_tflite)
+    images = data.load_pixels(
+        photos, size, progress="loading photos" if progress else None
+    )
+    compared = layer_errors.compare_layers(
+        float_tflite,
+        int8_tflite,
+        images,
+        total=len(images),
+        progress="comparing layers" if progress else None,
+    )
+    return FilePair(
+        float_tflite,
+        int8_tflite,
+        record.get("calibration", {}).get("photos"),
+        images,
+        compared.layers,
+        metrics.best_answers(compared.float_scores),
+        metrics.best_answers(compared.int8_scores),
+    )
+
+
+def _integer_content(model: str | Path | bytes) -> bytes:
+    """Return an integer file.
+
+    Raises:
+        InputError: it cannot be read, is compiled, or is not quantized.
+    """
+    name, content = read_bytes(model)
+    if is_compiled(content):
+        raise InputError(
+            f"{name} is compiled for the Edge TPU; give the file before compilation"
+            " (without `_edgetpu` in its name)"
+        )
+    if not _has_integers(content):
+        raise InputError(f"{name} is not quantized; give the integer file with --int8")
+    return content
+
+
+def _float_content(
+    model: keras.Model | str | Path | bytes, int8_tflite: bytes
+) -> bytes:
+    """Return the float file, converted from Keras if need be.
+
+    Raises:
+        InputError: the model cannot be read, or is not float.
+    """
+    if isinstance(model, bytes) or str(model).endswith(".tflite"):
+        name, content = read_bytes(model)
+        if _has_integers(content):
+            raise InputError(f"{name} is quantized; give the float model with --float")
+        return content
+    if not isinstance(model, keras.Model):
+        model = checkpoint.load_model(model)
+    kinds = {operator.kind for operator in read_tflite(int8_tflite).operators}
+    return convert.to_float_tflite(
+        convert.with_softmax(model) if "SOFTMAX" in kinds else model
+    )
+
+
+def _has_integers(content: bytes) -> bool:
+    """Return whether an operator computes with integers that stand for floats."""
+    file = read_tflite(content)
+    outputs = (file.tensors[i] for o in file.operators for i in o.outputs)
+    return any(tensor.scales and not tensor.is_float for tensor in outputs)
+
+
+def _common_size(float_tflite: bytes, int8_tflite: bytes) -> int:
+    """Return the side of both models' input, pixels.
+
+    Raises:
+        InputError: one is no classifier, or they do not fit together.
+    """
+    opened = [
+        classifiers.open_classifier(content, workers=1)
+        for content in (float_tflite, int8_tflite)
+    ]
+    (size, classes), other = [(each.image_size, each.classes) for each in opened]
+    if (size, classes) != other:
+        raise InputError(
+            f"the float model takes {size} pixels and gives {classes} scores, the"
+            f" integer file {other[0]} and {other[1]}; give the model that the file was"
+            " made of"
+        )
+    return size

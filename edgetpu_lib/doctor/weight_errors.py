@@ -1,0 +1,241 @@
+"""Compare what two files store: are these the float model's weights, and its padding?
+
+Takes a float file and its integer file; gives for each layer how far the integer
+weights are from the float ones, beyond rounding, and where padding differs.
+Next: `diagnose` tells rounding from another epsilon and from another training.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+
+from edgetpu_lib.doctor.operator_pairs import (
+    WEIGHTED,
+    layer_name,
+    output_of,
+    pair_operators,
+)
+from edgetpu_lib.tflite.file import Operator, Tensor, TfliteFile, read_tflite
+
+# A rounding error is spread evenly over one step, which gives this standard deviation.
+_ROUNDING = 1 / math.sqrt(12)
+# So many standard deviations of the rounding error off, a channel's factor is no
+# chance: once in 16,000 channels, and S has 11,000.
+_SIGMAS = 4.0
+# A factor this close to one changes nothing worth naming.
+_SMALLEST_CHANGE = 1e-3
+_SAME, _VALID = 0, 1
+_PADDED = ("CONV_2D", "DEPTHWISE_CONV_2D", "AVERAGE_POOL_2D", "MAX_POOL_2D")
+
+
+@dataclasses.dataclass(frozen=True)
+class WeightError:
+    """How far one layer's integer weights are from the float weights.
+
+    Attributes:
+        name: of the layer.
+        kind: of its operator.
+        channels: output channels.
+        scales: on the integer weights: 1, or one a channel.
+        factor_low: integer by float weights of a channel, the 1 % quantile over
+            channels; 1 for rounding alone.
+        factor_high: the same, the 99 % quantile.
+        larger: share of channels whose factor is above 1 beyond rounding, 0..1.
+        smaller: share below.
+        noise: what is left once each channel's factor is taken out, in units of the
+            error that rounding makes: about 1 for the same weights.
+        bias_changed: share of channels whose bias differs beyond rounding.
+        dominance: weight range of the widest channel by that of the median channel.
+            With one scale, the others lose log2 of it in bits.
+    """
+
+    name: str
+    kind: str
+    channels: int
+    scales: int
+    factor_low: float
+    factor_high: float
+    larger: float
+    smaller: float
+    noise: float
+    bias_changed: float
+    dominance: float
+
+
+@dataclasses.dataclass(frozen=True)
+class PaddingDifference:
+    """A layer that the two files pad differently.
+
+    Attributes:
+        name: of the layer.
+        float_padding: (top, bottom, left, right), pixels, in the float file.
+        int8_padding: the same in the integer file.
+    """
+
+    name: str
+    float_padding: tuple[int, int, int, int]
+    int8_padding: tuple[int, int, int, int]
+
+
+def compare_weights(float_tflite: bytes, int8_tflite: bytes) -> tuple[WeightError, ...]:
+    """Compare the weights of every convolution and classifier.
+
+    Args:
+        float_tflite: of the float network.
+        int8_tflite: of the same network in integers.
+
+    Raises:
+        InputError: the files hold different networks.
+    """
+    files = read_tflite(float_tflite), read_tflite(int8_tflite)
+    rows = []
+    for floats, integers in pair_operators(*files):
+        weights = [
+            file.tensors[o.inputs[1]]
+            for file, o in zip(files, (floats, integers), strict=True)
+            if o.kind in WEIGHTED
+        ]
+        if weights and weights[0].is_float and weights[1].scales:
+            name = layer_name(output_of(files[0], floats).name)
+            biases = [
+                _bias(file, o)
+                for file, o in zip(files, (floats, integers), strict=True)
+            ]
+            rows.append(_compare(name, floats.kind, *weights, *biases))
+    return tuple(rows)
+
+
+def compare_padding(
+    float_tflite: bytes, int8_tflite: bytes
+) -> tuple[PaddingDifference, ...]:
+    """Compare the pixels that convolutions and pools see around their input.
+
+    A PAD before an operator counts as the operator's own, so that only differences
+    that change results are found.
+
+    Args:
+        float_tflite: of the float network.
+        int8_tflite: of the same network in integers.
+
+    Raises:
+        InputError: the files hold different networks.
+    """
+    files = read_tflite(float_tflite), read_tflite(int8_tflite)
+    rows = []
+    for floats, integers in pair_operators(*files):
+        if floats.kind not in _PADDED:
+            continue
+        paddings = _padding(files[0], floats), _padding(files[1], integers)
+        if paddings[0] != paddings[1]:
+            name = layer_name(output_of(files[0], floats).name)
+            rows.append(PaddingDifference(name, *paddings))
+    return tuple(rows)
+
+
+def _by_channel(tensor: Tensor, kind: str) -> np.ndarray:
+    """Return real weights: float64 [channels, weights a channel]."""
+    values = np.frombuffer(tensor.stored.data, tensor.dtype).reshape(tensor.shape)
+    axis = 3 if kind == "DEPTHWISE_CONV_2D" else 0
+    rows = np.moveaxis(values, axis, 0).reshape(tensor.shape[axis], -1)
+    if not tensor.scales:
+        return rows.astype(np.float64)
+    return _column(tensor.scales) * (rows - _column(tensor.zero_points).astype(int))
+
+
+def _column(values: tuple) -> np.ndarray:
+    return np.array(values, np.float64)[:, None]
+
+
+def _bias(file: TfliteFile, operator: Operator) -> tuple | None:
+    """Return the real bias, [channels], and its step; None where there is none."""
+    if len(operator.inputs) < 3 or operator.inputs[2] < 0:
+        return None
+    tensor = file.tensors[operator.inputs[2]]
+    values = np.frombuffer(tensor.stored.data, tensor.dtype).astype(np.float64)
+    steps = np.array(tensor.scales) if tensor.scales else np.zeros(1)
+    return (values * steps if tensor.scales else values), steps
+
+
+def _compare(
+    name: str,
+    kind: str,
+    float_tensor: Tensor,
+    int8_tensor: Tensor,
+    float_bias: tuple | None,
+    int8_bias: tuple | None,
+) -> WeightError:
+    floats, integers = _by_channel(float_tensor, kind), _by_channel(int8_tensor, kind)
+    reach = np.abs(floats).max(axis=1)
+    steps = np.broadcast_to(np.array(int8_tensor.scales), len(floats))
+    alive = reach > steps / 2  # A channel that rounds to zeros has no factor.
+    if not alive.any():
+        alive = ~alive
+    steps = steps[alive]
+    floats, integers = floats[alive], integers[alive]
+    energy = np.maximum((floats**2).sum(axis=1), np.finfo(float).tiny)
+    factor = (floats * integers).sum(axis=1) / energy
+    off = factor - 1
+    rounding = _ROUNDING * steps
+    sure = np.abs(off) > np.maximum(
+        _SIGMAS * rounding / np.sqrt(energy), _SMALLEST_CHANGE
+    )
+    rest = integers - factor[:, None] * floats
+    return WeightError(
+        name=name,
+        kind=kind,
+        channels=len(reach),
+        scales=len(int8_tensor.scales),
+        factor_low=float(np.quantile(factor, 0.01)),
+        factor_high=float(np.quantile(factor, 0.99)),
+        larger=float(np.mean(sure & (off > 0))),
+        smaller=float(np.mean(sure & (off < 0))),
+        noise=float(np.sqrt(np.mean(rest**2) / np.mean(rounding**2))),
+        bias_changed=_bias_changed(float_bias, int8_bias),
+        dominance=float(reach.max() / (np.median(reach[alive]) or 1.0)),
+    )
+
+
+def _bias_changed(floats: tuple | None, integers: tuple | None) -> float:
+    if floats is None or integers is None:
+        return float((floats is None) != (integers is None))
+    # 32 bits round to next to nothing, unless ranges are far too wide; one hundredth
+    # of the usual bias is a change.
+    usual = np.sqrt(np.mean(floats[0] ** 2))
+    tolerance = np.maximum(0.01 * usual, integers[1])
+    return float(np.mean(np.abs(integers[0] - floats[0]) > tolerance))
+
+
+def _padding(file: TfliteFile, operator: Operator) -> tuple[int, int, int, int]:
+    """Return the pixels around an operator's input: (top, bottom, left, right).
+
+    Source: tensorflow/lite/kernels/padding.h, ComputePaddingHeightWidth.
+    """
+    source = operator.inputs[0]
+    before = next((o for o in file.operators if source in o.outputs), None)
+    explicit = [0, 0, 0, 0]
+    if before is not None and before.kind in ("PAD", "PADV2"):
+        explicit = (file.tensors[before.inputs[1]].values() + explicit)[2:6]
+    height, width = file.tensors[source].shape[1:3]
+    options = operator.options
+    if options["Padding"] == _VALID:
+        return tuple(explicit)
+    if "FilterHeight" in options:
+        kernel = options["FilterHeight"], options["FilterWidth"]
+    else:
+        kernel = file.tensors[operator.inputs[1]].shape[1:3]
+    implicit = [
+        *_same(
+            height, kernel[0], options["StrideH"], options.get("DilationHFactor", 1)
+        ),
+        *_same(width, kernel[1], options["StrideW"], options.get("DilationWFactor", 1)),
+    ]
+    return tuple(a + b for a, b in zip(explicit, implicit, strict=True))
+
+
+def _same(size: int, kernel: int, stride: int, dilation: int) -> tuple[int, int]:
+    reach = (kernel - 1) * dilation + 1
+    total = max((-(-size // stride) - 1) * stride + reach - size, 0)
+    return total // 2, total - total // 2

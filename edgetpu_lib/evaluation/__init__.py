@@ -1,0 +1,1 @@
+"""Classifiers of any kind, and the metrics of their predictions."""

@@ -1,0 +1,186 @@
+"""Open a model of any kind as the same thing: pictures in, scores out.
+
+Takes a Keras model, a SavedModel, or a TFLite file, float, integer or compiled; gives
+a `Classifier` that knows what its model wants to be fed.
+Next: `evaluate` asks it about photos.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import queue
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from edgetpu_lib import checkpoint
+from edgetpu_lib.base import parallel
+from edgetpu_lib.base.artifacts import InputError, sha256_of
+from edgetpu_lib.images import pixels
+from edgetpu_lib.tflite import interpreter
+from edgetpu_lib.tflite.file import read_bytes
+
+BATCH_SIZE = 32
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Classifier:
+    """Any model, ready to answer photos.
+
+    Attributes:
+        name: of the model or its file.
+        image_size: height and width of its input, pixels.
+        classes: number of its outputs.
+        digest: of all that decides its answers.
+        answer: float32 [pictures, size, size, 3], RGB, 0..255, to float32 [pictures,
+            classes]; takes up to `batch_size` pictures; with 1 it is thread-safe.
+        batch_size: pictures it answers at a time. With 1, a photo is decoded and
+            answered by one thread while other threads do others.
+    """
+
+    name: str
+    image_size: int
+    classes: int
+    digest: str
+    answer: Callable[[np.ndarray], np.ndarray]
+    batch_size: int
+
+
+def open_classifier(
+    model: str | Path | bytes | keras.Model,
+    *,
+    mean: float | Sequence[float] = pixels.MEAN,
+    stddev: float | Sequence[float] = pixels.STDDEV,
+    image_size: int | None = None,
+    workers: int | None = None,
+) -> Classifier:
+    """Open a model of any kind.
+
+    Args:
+        model: a Keras model; the path of a `.keras` file, of a SavedModel folder, or
+            of a `.tflite` file, float, integer or compiled for the Edge TPU (which
+            needs the device and its runtime); or the bytes of a `.tflite` file.
+        mean: what the model wants taken from its pixels, 0..255; one number or three.
+        stddev: and divided by.
+        image_size: of a SavedModel or Keras model that takes any.
+        workers: interpreters of a TFLite file; `None` opens one a core.
+
+    Raises:
+        InputError: the model cannot be read or is no picture classifier.
+    """
+    wanted = {"mean": mean, "stddev": stddev}
+    if isinstance(model, keras.Model):
+        return _of_keras(model, wanted, image_size)
+    if isinstance(model, bytes) or str(model).endswith(".tflite"):
+        return _of_tflite(model, wanted, workers or parallel.cores())
+    if (Path(model) / "saved_model.pb").is_file():
+        return _of_saved_model(Path(model), wanted, image_size)
+    return _of_keras(checkpoint.load_model(model), wanted, image_size)
+
+
+def _of_keras(
+    model: keras.Model, wanted: dict[str, Any], image_size: int | None
+) -> Classifier:
+    if len(model.inputs) != 1 or len(model.outputs) != 1 or len(model.output_shape) < 2:
+        raise InputError(f"{model.name} is not a classifier with one input and output")
+    size = _size(model.name, model.input_shape, image_size)
+
+    def answer(images: np.ndarray) -> np.ndarray:
+        filled = pixels.fill_batch(images, 1 if len(images) == 1 else BATCH_SIZE)
+        scores = model.predict_on_batch(pixels.normalize(filled, **wanted))
+        return np.asarray(scores, np.float32).reshape(len(filled), -1)[: len(images)]
+
+    classes = int(np.prod(model.output_shape[1:]))
+    digest = _digest_of(checkpoint.weights_digest(model), wanted, size)
+    return Classifier(model.name, size, classes, digest, answer, BATCH_SIZE)
+
+
+def _of_saved_model(
+    folder: Path, wanted: dict[str, Any], image_size: int | None
+) -> Classifier:
+    import tensorflow as tf
+
+    try:
+        serve = tf.saved_model.load(str(folder)).signatures["serving_default"]
+    except (OSError, KeyError, ValueError, tf.errors.OpError) as error:
+        raise InputError(
+            f"{folder} is not a SavedModel with a serving_default signature; export it"
+            " again"
+        ) from error
+    inputs, outputs = serve.structured_input_signature[1], serve.structured_outputs
+    (name, taken), (_, given) = next(iter(inputs.items())), next(iter(outputs.items()))
+    if len(inputs) != 1 or len(outputs) != 1 or taken.shape.rank != 4:
+        raise InputError(f"{folder} is not a classifier with one input and output")
+    size = _size(str(folder), taken.shape, image_size)
+
+    def answer(images: np.ndarray) -> np.ndarray:
+        if taken.dtype.is_integer:
+            fed = pixels.to_uint8(images)
+        else:
+            fed = pixels.normalize(images, **wanted)
+        # A signature may fix the batch at one.
+        parts = [fed] if taken.shape[0] is None else fed[:, None]
+        scores = [
+            next(iter(serve(**{name: tf.cast(part, taken.dtype)}).values())).numpy()
+            for part in parts
+        ]
+        return np.concatenate(scores).reshape(len(images), -1).astype(np.float32)
+
+    classes = int(np.prod(given.shape[1:]))
+    digest = _digest_of(sha256_of(folder), wanted, size)
+    return Classifier(folder.name, size, classes, digest, answer, BATCH_SIZE)
+
+
+def _of_tflite(
+    model: str | Path | bytes, wanted: dict[str, Any], workers: int
+) -> Classifier:
+    name, content = read_bytes(model)
+    if interpreter.is_compiled(content):
+        workers = 1  # There is one device.
+    idle: queue.SimpleQueue = queue.SimpleQueue()
+    for _ in range(workers):
+        # One thread each: whole photos in parallel leave no core waiting.
+        opened = interpreter.open_interpreter(model, threads=1)
+        idle.put(opened)
+    contract = interpreter.input_contract(opened)
+
+    def answer(images: np.ndarray) -> np.ndarray:
+        (picture,) = images
+        if contract.scale:
+            # As a device would see it.
+            picture = pixels.to_uint8(picture)
+        mine = idle.get()
+        try:
+            return interpreter.run(mine, picture, **wanted)[None]
+        finally:
+            idle.put(mine)
+
+    classes = int(np.prod(interpreter.output_contract(opened).shape))
+    digest = _digest_of(hashlib.sha256(content).hexdigest(), wanted)
+    return Classifier(Path(name).name, contract.shape[1], classes, digest, answer, 1)
+
+
+def _size(name: str, shape: Sequence[int | None], image_size: int | None) -> int:
+    """Return the side of a model's input."""
+    size = shape[1] or image_size
+    if not size:
+        raise InputError(f"{name} takes pictures of any size; give --image_size")
+    if len(shape) != 4 or shape[3] not in (None, 3) or size != (shape[2] or size):
+        raise InputError(f"{name} takes {list(shape)}; give a model of square RGB")
+    return int(size)
+
+
+def _digest_of(*facts: object) -> str:
+    return hashlib.sha256(repr(facts).encode()).hexdigest()
+
+
+def measure_latency(classifier: Classifier, *, runs: int = 30) -> interpreter.Latency:
+    """Time the answer to one picture that is decoded already."""
+    size = classifier.image_size
+    picture = np.random.default_rng(0).integers(0, 256, (1, size, size, 3))
+    images = picture.astype(np.float32)
+    return interpreter.time_calls(lambda: classifier.answer(images), runs=runs)

@@ -1,0 +1,1 @@
+"""The Edge TPU: facts, operator rules, the check and the compiler."""

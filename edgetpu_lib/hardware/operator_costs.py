@@ -1,0 +1,181 @@
+"""Count what each operator of a TFLite file asks for: arithmetic, weights, activations.
+
+Takes a file as `tflite_file` reads it; gives one row an operator.
+Next: `estimate` turns the rows into milliseconds; `check` asks what will fit the cache.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Collection
+
+from edgetpu_lib.base.artifacts import InputError
+from edgetpu_lib.hardware import edge_tpu
+from edgetpu_lib.tflite.file import Operator, Tensor, TfliteFile
+
+# Bytes an element; types not named here have four.
+_BYTES = {
+    "bool": 1,
+    "int8": 1,
+    "uint8": 1,
+    "bfloat16": 2,
+    "float16": 2,
+    "int16": 2,
+    "uint16": 2,
+    "complex64": 8,
+    "float64": 8,
+    "int64": 8,
+    "uint64": 8,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class OperatorCost:
+    """What one operator asks for, whoever runs it.
+
+    A convolution applies each of its filters at each of its positions. A dense layer
+    is one with a single position, a transposed one counts the positions of its input.
+    Operators without weights have zeros.
+
+    Attributes:
+        index: position in the order of execution.
+        kind: "CONV_2D", ….
+        output_shape: of the first output, with the batch first.
+        positions: where the filters are applied, batch included.
+        kernel_area: height times width of a filter, pixels.
+        depth: channels of a filter; 1 if it is depthwise.
+        filters: how many there are, which are the channels of the output.
+        input_bytes: of the activations read.
+        output_bytes: of the activations written.
+    """
+
+    index: int
+    kind: str
+    output_shape: tuple[int, ...]
+    positions: int
+    kernel_area: int
+    depth: int
+    filters: int
+    input_bytes: int
+    output_bytes: int
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulate operations."""
+        return self.positions * self.weight_bytes
+
+    @property
+    def weight_bytes(self) -> int:
+        """Numbers in the kernel, a byte each, without the bias."""
+        return self.kernel_area * self.depth * self.filters
+
+    @property
+    def parameter_bytes(self) -> int:
+        """Bytes of parameters on the device: weights padded in depth, and the rest."""
+        deep = _padded(self.depth, edge_tpu.MACS_PER_CELL)
+        each = self.kernel_area * deep + edge_tpu.FILTER_BYTES
+        return each * self.filters
+
+    def occupied_macs(self, depthwise_cost: float) -> float:
+        """Return the operations for which multipliers are taken, idle ones included.
+
+        Positions are dealt out to the tiles, filters to the cells of a tile, and the
+        depth of a filter to the multipliers of a cell; what does not fill the last of
+        each leaves it idle.
+
+        Args:
+            depthwise_cost: multiplications a depthwise one costs as much as.
+        """
+        deep = _padded(self.depth, edge_tpu.MACS_PER_CELL)
+        return (
+            _padded(self.positions, edge_tpu.TILES)
+            * _padded(self.filters, edge_tpu.CELLS_PER_TILE)
+            * self.kernel_area
+            * (depthwise_cost if self.kind == "DEPTHWISE_CONV_2D" else deep)
+        )
+
+
+def _padded(number: int, multiple: int) -> int:
+    return -(-number // multiple) * multiple
+
+
+def operator_costs(file: TfliteFile) -> list[OperatorCost]:
+    """Return what each operator of a file asks for, in order.
+
+    Args:
+        file: from `tflite_file.read_tflite`.
+
+    Raises:
+        InputError: the tensors of an operator do not fit each other.
+    """
+    return [_cost(file, operator) for operator in file.operators]
+
+
+def tensor_bytes(tensor: Tensor) -> int:
+    """Return the bytes of a tensor's elements; an open size counts as one."""
+    elements = math.prod(max(size, 1) for size in tensor.shape)
+    return elements * _BYTES.get(tensor.dtype, 4)
+
+
+def crossing_bytes(file: TfliteFile, on_cpu: Collection[int]) -> tuple[int, int]:
+    """Return the bytes of activations that go to the chip, and that come back.
+
+    Args:
+        file: from `tflite_file.read_tflite`.
+        on_cpu: indices of operators that stay on the host.
+    """
+    there = [o for o in file.operators if o.index not in on_cpu]
+    here = [o for o in file.operators if o.index in on_cpu]
+    read = {i for o in there for i in o.inputs if i >= 0}
+    made = {i for o in there for i in o.outputs if i >= 0}
+    wanted = {i for o in here for i in o.inputs} | set(file.outputs)
+    sent = [file.tensors[i] for i in read - made]
+    back = [file.tensors[i] for i in made & wanted]
+    sent_bytes = sum(tensor_bytes(t) for t in sent if not t.is_constant)
+    return sent_bytes, sum(map(tensor_bytes, back))
+
+
+def _cost(file: TfliteFile, operator: Operator) -> OperatorCost:
+    # An optional input that is left out keeps its place.
+    inputs = [file.tensors[i] if i >= 0 else None for i in operator.inputs]
+    outputs = [file.tensors[i] for i in operator.outputs if i >= 0]
+    given = {i: file.tensors[i] for i in operator.inputs if i >= 0}
+    try:
+        positions, area, depth, filters = _filters(operator, inputs, outputs)
+    except (ArithmeticError, AttributeError, LookupError, ValueError) as error:
+        shapes = [list(tensor.shape) for tensor in given.values()]
+        raise InputError(
+            f"operator {operator.index}, {operator.kind}, reads shapes {shapes}, which"
+            " do not fit each other; convert the model again"
+        ) from error
+    return OperatorCost(
+        index=operator.index,
+        kind=operator.kind,
+        output_shape=outputs[0].shape if outputs else (),
+        positions=positions,
+        kernel_area=area,
+        depth=depth,
+        filters=filters,
+        input_bytes=sum(tensor_bytes(t) for t in given.values() if not t.is_constant),
+        output_bytes=sum(tensor_bytes(tensor) for tensor in outputs),
+    )
+
+
+def _filters(
+    operator: Operator, inputs: list[Tensor | None], outputs: list[Tensor]
+) -> tuple[int, int, int, int]:
+    """Return positions, kernel area, depth and filters; zeros where there are none."""
+    if operator.kind == "FULLY_CONNECTED":
+        filters, depth = inputs[1].shape
+        return inputs[0].elements // depth, 1, depth, filters
+    if operator.kind == "CONV_2D":
+        filters, height, width, depth = inputs[1].shape
+        return outputs[0].elements // filters, height * width, depth, filters
+    if operator.kind == "DEPTHWISE_CONV_2D":
+        _, height, width, filters = inputs[1].shape
+        return outputs[0].elements // filters, height * width, 1, filters
+    if operator.kind == "TRANSPOSE_CONV":
+        filters, height, width, depth = inputs[1].shape
+        return inputs[2].elements // depth, height * width, depth, filters
+    return 0, 0, 0, 0

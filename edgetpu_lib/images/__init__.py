@@ -1,0 +1,1 @@
+"""Pixels of single images: cropping, resizing, and the drawn flowers."""

@@ -1,0 +1,230 @@
+"""Turn a picture file into the pixels a model sees; NumPy and Pillow only.
+
+Takes encoded bytes; gives a centre crop of the model's size, 0..255.
+Used by `data` on the workstation and by `deploy` on a board: one geometry for both.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from edgetpu_lib.base.artifacts import InputError
+
+# Source: tensorflow/tpu efficientnet_edgetpu_builder.py, MEAN_RGB and STDDEV_RGB: one
+# value for all channels, so that 0..255 becomes −0.992..1.0.
+MEAN = 127.0
+STDDEV = 128.0
+# Source: tensorflow/tpu efficientnet preprocessing.py: 32 pixels of padding at 224.
+CROP_FRACTION = 0.875
+MAX_PIXELS = 100_000_000
+
+
+def open_picture(path: str | Path) -> tuple[bytes, Image.Image]:
+    """Read a picture file and its header; pixels are decoded later.
+
+    Args:
+        path: a file of any format Pillow knows, or anything else with `read_bytes`.
+
+    Returns:
+        The file's bytes, and the lazy image of its first frame.
+
+    Raises:
+        InputError: the file is missing, empty, not a picture, or larger than
+            100 million pixels.
+    """
+    try:
+        encoded = (Path(path) if isinstance(path, str) else path).read_bytes()
+    except OSError as error:
+        raise InputError(
+            f"cannot read {path}: {error.strerror}; check the path"
+        ) from error
+    if not encoded:
+        raise InputError(f"{path} is empty; replace or remove it")
+    try:
+        with warnings.catch_warnings():
+            # The limit below says the same as an error, in one line.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            image = Image.open(io.BytesIO(encoded))
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
+        raise InputError(
+            f"{path} is not a picture; use a JPEG or PNG file, or remove it"
+        ) from error
+    except Image.DecompressionBombError as error:
+        raise InputError(f"{path} has too many pixels; shrink it") from error
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise InputError(
+            f"{path} is {width}×{height}, above {MAX_PIXELS:,} pixels; shrink it"
+        )
+    return encoded, image
+
+
+def to_rgb(image: Image.Image, path: str | Path) -> np.ndarray:
+    """Decode a picture of any mode to RGB.
+
+    Args:
+        image: from `open_picture`. Grey is repeated, CMYK converted, 16-bit grey
+            scaled to 8 bits, an alpha channel dropped.
+        path: named in the error.
+
+    Returns:
+        uint8 [height, width, 3], RGB, 0..255.
+
+    Raises:
+        InputError: the file is damaged or cut short.
+    """
+    try:
+        if image.mode.startswith("I;16") or image.mode in ("I", "F"):
+            grey = np.asarray(image, np.float32) / (1 if image.mode == "F" else 257)
+            image = Image.fromarray(to_uint8(grey))
+        return np.asarray(image.convert("RGB"))
+    except (OSError, ValueError, SyntaxError, IndexError, EOFError) as error:
+        raise InputError(
+            f"{path} is damaged ({error}); replace or remove it"
+        ) from error
+
+
+def center_crop_box(height: int, width: int, image_size: int) -> tuple[int, int, int]:
+    """Return (top, left, side) of the evaluation crop, in pixels.
+
+    Args:
+        height: of the picture.
+        width: of the picture.
+        image_size: of the model's input.
+
+    Source: tensorflow/tpu efficientnet preprocessing.py,
+    `_decode_and_center_crop`: the padding is rounded, the side cut off, the offsets
+    rounded up.
+    """
+    padding = round(image_size * (1 / CROP_FRACTION - 1))
+    side = max(1, int(image_size / (image_size + padding) * min(height, width)))
+    return (height - side + 1) // 2, (width - side + 1) // 2, side
+
+
+def resize(pixels: np.ndarray, image_size: int, method: str = "bicubic") -> np.ndarray:
+    """Resize as TensorFlow 1 did: no half-pixel centres, no antialiasing.
+
+    Args:
+        pixels: uint8 or float32 [height, width, 3].
+        image_size: new height and width.
+        method: "bicubic" or "bilinear".
+
+    Returns:
+        float32 [image_size, image_size, 3]. Bicubic overshoots 0..255.
+
+    Raises:
+        InputError: the method is unknown.
+    """
+    if method not in _TAPS:
+        raise InputError(
+            f"resize method {method!r} is unknown; use {' or '.join(_TAPS)}"
+        )
+    rows, row_weights = _TAPS[method](pixels.shape[0], image_size)
+    columns, column_weights = _TAPS[method](pixels.shape[1], image_size)
+    pixels = pixels.astype(np.float32)
+    high = sum(
+        pixels[rows[:, tap]] * row_weights[:, tap, None, None]
+        for tap in range(rows.shape[1])
+    )
+    return sum(
+        high[:, columns[:, tap]] * column_weights[:, tap, None]
+        for tap in range(columns.shape[1])
+    )
+
+
+def _positions(old: int, new: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the whole and the fractional part of each new pixel's old position."""
+    position = np.float32(old) / np.float32(new) * np.arange(new, dtype=np.float32)
+    whole = np.floor(position).astype(np.int64)
+    return whole, position - whole.astype(np.float32)
+
+
+def _bilinear_taps(old: int, new: int) -> tuple[np.ndarray, np.ndarray]:
+    whole, fraction = _positions(old, new)
+    taps = np.minimum(whole[:, None] + np.arange(2), old - 1)
+    return taps, np.stack([1 - fraction, fraction], axis=1)
+
+
+def _bicubic_taps(old: int, new: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return source indices and weights of Keys' cubic kernel with a = −0.75.
+
+    Source: tensorflow/core/kernels/image/resize_bicubic_op.cc: the kernel comes from a
+    table of 1024 steps, which is rebuilt here so that results are equal to the bit.
+    """
+    steps, a = 1024, -0.75
+    whole, fraction = _positions(old, new)
+    # The table is made in double precision and stored in single, as there.
+    x = np.arange(steps + 1) / steps
+    near = (((a + 2) * x - (a + 3)) * x * x + 1).astype(np.float32)
+    x = x + 1
+    far = (((a * x - 5 * a) * x + 8 * a) * x - 4 * a).astype(np.float32)
+    step = np.rint(fraction * steps).astype(np.int64)
+    taps = np.clip(whole[:, None] + np.arange(-1, 3), 0, old - 1)
+    weights = [far[step], near[step], near[steps - step], far[steps - step]]
+    return taps, np.stack(weights, axis=1)
+
+
+_TAPS = {"bicubic": _bicubic_taps, "bilinear": _bilinear_taps}
+
+
+def normalize(
+    pixels: np.ndarray,
+    mean: float | Sequence[float] = MEAN,
+    stddev: float | Sequence[float] = STDDEV,
+) -> np.ndarray:
+    """Map pixels to a model's float input.
+
+    Args:
+        pixels: any shape with RGB last, 0..255.
+        mean: to take away, 0..255; one for all channels or three.
+        stddev: to divide by; one for all channels or three.
+
+    Returns:
+        float32, (pixel − mean) / stddev; by default (pixel − 127) / 128, which is
+        −0.992..1.0 for pixels within 0..255.
+    """
+    mean, stddev = np.asarray(mean, np.float32), np.asarray(stddev, np.float32)
+    return (pixels.astype(np.float32) - mean) / stddev
+
+
+def fill_batch(images: np.ndarray, batch_size: int) -> np.ndarray:
+    """Repeat zeros behind a last, smaller batch: networks are compiled for one size.
+
+    Args:
+        images: [at most batch_size, height, width, channels].
+        batch_size: of the result.
+    """
+    missing = batch_size - len(images)
+    return np.pad(images, ((0, missing), (0, 0), (0, 0), (0, 0)))
+
+
+def to_uint8(pixels: np.ndarray) -> np.ndarray:
+    """Round and clip to what a camera or a device can hold: uint8, 0..255."""
+    return np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
+
+
+def load_on_device(path: str | Path, image_size: int) -> np.ndarray:
+    """Load a picture with Pillow alone, as a board would.
+
+    JPEG pixels may differ by a few levels from `data.load_picture`, whose decoder is
+    the reference's.
+
+    Args:
+        path: the picture.
+        image_size: of the model's input.
+
+    Returns:
+        float32 [image_size, image_size, 3], RGB, 0..255 with bicubic overshoot.
+
+    Raises:
+        InputError: the picture cannot be used; the message says why.
+    """
+    rgb = to_rgb(open_picture(path)[1], path)
+    top, left, side = center_crop_box(*rgb.shape[:2], image_size)
+    return resize(rgb[top : top + side, left : left + side], image_size)

@@ -1,0 +1,247 @@
+"""The embedded data set: five kinds of flower, drawn here and therefore offline.
+
+Takes class names, numbers and a seed; gives pictures, one at a time or as a folder of
+JPEG files with one subfolder per class. Used by the notebooks; runs where there is no
+TensorFlow.
+"""
+
+import contextlib
+import io
+import json
+import multiprocessing
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from edgetpu_lib.base import parallel
+from edgetpu_lib.base.artifacts import InputError, atomic_path
+from edgetpu_lib.images.drawing.backdrops import backdrop, noise, over, soft, weeds
+from edgetpu_lib.images.drawing.flowers import CLASS_NAMES, plant
+from edgetpu_lib.images.drawing.petals import paint
+
+# Raise this number whenever the same arguments give other pictures than before.
+VERSION = 1
+MANIFEST = "rendered.json"
+SMALLEST_SIDE = 32
+# Fewer pictures than this are drawn before a pool of processes has even started.
+WORTH_A_POOL = 40
+
+
+def render_flower(
+    class_name: str, index: int, *, seed: int = 0, size: int = 192
+) -> np.ndarray:
+    """Draw one picture.
+
+    Args:
+        class_name: one of `CLASS_NAMES`, what the largest and sharpest flower is.
+        index: number of the picture within its class, from 0.
+        seed: another seed gives another data set, from 0.
+        size: side of the picture in pixels, at least 32.
+
+    Returns:
+        uint8 [size, size, 3], RGB; the same for the same arguments.
+
+    Raises:
+        InputError: an argument is not as described.
+    """
+    if class_name not in CLASS_NAMES:
+        allowed = ", ".join(CLASS_NAMES)
+        raise InputError(f"class name {class_name!r} is not one of {allowed}")
+    _require("size", size, SMALLEST_SIDE)
+    _require("index", index, 0)
+    _require("seed", seed, 0)
+    rng = np.random.default_rng([seed, CLASS_NAMES.index(class_name), index])
+    light = _light(rng)
+    picture, near = backdrop(rng, size, light)
+    picture = _neighbours(picture, class_name, rng, light)
+    scale = size * np.clip(rng.normal(0.29, 0.07), 0.15, 0.46)
+    centre = size * np.clip(rng.normal((0.5, 0.44), 0.09), 0.22, 0.78)
+    flower = paint(plant(class_name, rng), size, centre, scale, light)
+    if near:
+        picture = _shadow(picture, flower, light, rng)
+    picture = over(picture, flower, 0.4 + (rng.uniform() < 0.25) * rng.exponential(0.9))
+    if rng.uniform() < 0.5:
+        picture = over(picture, weeds(rng, size, light), rng.uniform(0, 3))
+    return _sensor(_lens(_illuminated(picture, rng), rng), rng)
+
+
+def rendered_flowers(
+    folder: Path, *, images_per_class: int, seed: int = 0, size: int = 192
+) -> Path:
+    """Make sure that a folder holds the data set, and return the folder.
+
+    A finished folder is used as it is. The pictures are drawn beside the folder and
+    moved there together, so that an interrupted run leaves nothing half made. Several
+    processes draw; a script should call this below `if __name__ == "__main__":`.
+
+    Args:
+        folder: gets `<class name>/<class name>_00000.jpg` and so on.
+        images_per_class: number of pictures of each class, at least 1.
+        seed: as for `render_flower`.
+        size: as for `render_flower`.
+
+    Raises:
+        InputError: an argument is wrong or the folder is, or cannot be written.
+    """
+    folder = Path(folder)
+    _require("images_per_class", images_per_class, 1)
+    _require("size", size, SMALLEST_SIDE)
+    _require("seed", seed, 0)
+    facts = {"images_per_class": images_per_class, "seed": seed, "size": size}
+    manifest = json.dumps({**facts, "version": VERSION}, indent=2) + "\n"
+    empty = folder.is_dir() and not any(folder.iterdir())
+    if folder.exists() and not empty:
+        _require_manifest(folder, manifest)
+        return folder
+    with atomic_path(folder) as target:
+        for class_name in CLASS_NAMES:
+            (target / class_name).mkdir(parents=True)
+        jobs = [
+            (target / class_name / f"{class_name}_{index:05d}.jpg", seed, size)
+            for class_name in CLASS_NAMES
+            for index in range(images_per_class)
+        ]
+        _draw_all(jobs)
+        (target / MANIFEST).write_text(manifest, encoding="utf-8")
+    return folder
+
+
+def _require(name: str, value: int, least: int) -> None:
+    if value < least:
+        raise InputError(f"{name} {value} is too small; use {least} or more")
+
+
+def _require_manifest(folder: Path, manifest: str) -> None:
+    """Refuse a folder that holds other pictures than those asked for."""
+    try:
+        same = json.loads((folder / MANIFEST).read_text("utf-8")) == json.loads(
+            manifest
+        )
+    except (OSError, ValueError):
+        same = False
+    if not same:
+        problem = f"{folder} holds something other than the pictures asked for"
+        raise InputError(f"{problem}; delete it or choose another folder")
+
+
+def _draw_all(jobs: list[tuple[Path, int, int]]) -> None:
+    """Draw every picture of a list, by several processes if there are many."""
+    with tqdm(jobs, "drawing flowers", unit="img", leave=False) as progress:
+        if len(jobs) >= WORTH_A_POOL:
+            # Processes cannot start where the main module cannot be imported again.
+            with contextlib.suppress(BrokenProcessPool):
+                for _ in _pooled(jobs):
+                    progress.update()
+        for job in jobs[progress.n :]:
+            _draw_file(job)
+            progress.update()
+
+
+def _pooled(jobs: list[tuple[Path, int, int]]) -> Iterator[None]:
+    # Forking a process in which TensorFlow runs threads can hang: start afresh.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(parallel.cores(), mp_context=context) as pool:
+        try:
+            yield from pool.map(_draw_file, jobs, chunksize=8)
+        finally:
+            # Whoever interrupts this does not want to wait for the rest.
+            pool.shutdown(cancel_futures=True)
+
+
+def _draw_file(job: tuple[Path, int, int]) -> None:
+    """Draw the picture that a path names, <class name>_<index>.jpg."""
+    path, seed, size = job
+    class_name, index = path.stem.rsplit("_", 1)
+    picture = render_flower(class_name, int(index), seed=seed, size=size)
+    Image.fromarray(picture).save(path, quality=88)
+
+
+def _light(rng: np.random.Generator) -> np.ndarray:
+    """Return the direction of the sun [3]: above, to a side, now and then behind."""
+    depth = rng.uniform(0.25, 1.1) if rng.uniform() < 0.87 else -0.5
+    light = np.array([rng.normal(0, 0.6), -rng.uniform(0.2, 1), depth])
+    return light / np.linalg.norm(light)
+
+
+def _shadow(
+    picture: np.ndarray, layer: Image.Image, light: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """Let the flower cast a soft shadow on what lies close behind it."""
+    x, y = light[:2] * layer.width * rng.uniform(0.05, 0.25)
+    fall = layer.getchannel("a").transform(layer.size, Image.AFFINE, (1, 0, x, 0, 1, y))
+    shade = np.asarray(soft(fall, rng.uniform(2, 7)), dtype=np.float32)[..., None]
+    return picture * (1 - shade / 510)
+
+
+def _neighbours(
+    picture: np.ndarray, class_name: str, rng: np.random.Generator, light: np.ndarray
+) -> np.ndarray:
+    """Add up to three smaller flowers, out of focus and mostly of the same class."""
+    count = rng.choice(4, p=[0.42, 0.28, 0.18, 0.12])
+    if count == 0:
+        return picture
+    size = len(picture)
+    kind = class_name if rng.uniform() < 0.8 else str(rng.choice(CLASS_NAMES))
+    # Painted small, because they end up small and out of focus.
+    half, zoom = size // 2, 1.0 if kind == class_name else 0.7
+    layer = paint(plant(kind, rng), half, (half / 2, 0.35 * half), 0.24 * half, light)
+    for _ in range(count):
+        shrink = rng.choice([-1, 1]) / (zoom * rng.uniform(0.7, 1.5)), 1 / zoom
+        x, y = rng.uniform((0, 0.1), (1, 0.8)) * size
+        form = (shrink[0], 0, half / 2 - x * shrink[0])
+        form += (rng.normal(0, 0.15), shrink[1], 0.35 * half - y * shrink[1])
+        far = layer.transform((size, size), Image.AFFINE, form, Image.BILINEAR)
+        picture = over(picture, far, rng.uniform(0.6, 3.5))
+    return picture
+
+
+def _illuminated(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Apply exposure, colour of the light, patches of shade, haze and vignetting."""
+    size = len(picture)
+    x = np.linspace(-1, 1, size, dtype=np.float32)
+    y = x[:, None]
+    right, down, edge = *rng.normal(0, 0.12, 2).tolist(), rng.uniform(0, 0.22)
+    gain = 1 + (right * x - edge * x * x) + (down * y - edge * y * y)
+    # A camera makes up for a part of the brightness of what it sees.
+    auto = (100 / (20 + float(picture[::4, ::4].mean()))) ** 0.4
+    gain = gain[..., None] * float(auto * 2 ** rng.normal(0.1, 0.24))
+    if rng.uniform() < 0.35:
+        shade = (noise(rng, size, 3, 7) * 7 - 3).clip(0, 1)
+        gain *= 1 - rng.uniform(0.25, 0.55) * shade
+    warmth, green = rng.normal(0, (0.07, 0.025))
+    vivid = rng.uniform(0.75, 1.2)
+    # One matrix moves the colours from or toward grey and tints them.
+    mix = np.eye(3) * vivid + (1 - vivid) / 3
+    mix = mix * [1 + warmth, 1 + green, 1 - warmth]
+    haze = max(0.0, rng.normal(0, 0.08))
+    return picture @ (mix * (1 - haze)).astype(np.float32) * gain + 235 * haze
+
+
+def _lens(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Blur some pictures as a slow shutter or a wrong focus does."""
+    if rng.uniform() < 0.1:
+        step = rng.uniform(-1.3, 1.3, 2) * len(picture) / 192
+        side = np.arange(len(picture))
+        paths = np.rint(np.outer(np.arange(-2, 3), step)).astype(int).tolist()
+        places = [[np.clip(side + k, 0, side[-1]) for k in path] for path in paths]
+        return np.mean([picture[np.ix_(*place)] for place in places], axis=0)
+    if rng.uniform() < 0.75:
+        return picture
+    image = Image.fromarray(picture.clip(0, 255).astype(np.uint8))
+    blur = min(rng.exponential(0.9), 2.2)
+    return np.asarray(soft(image, blur), dtype=np.float32)
+
+
+def _sensor(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Add the noise of a sensor and the traces of JPEG; returns uint8."""
+    strength = 1 + min(rng.exponential(1.7), 9)
+    grain = rng.standard_normal((*picture.shape[:2], 1), dtype=np.float32)
+    noisy = (picture + strength * grain).clip(0, 255).astype(np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(noisy).save(stream, "JPEG", quality=int(rng.integers(50, 93)))
+    return np.asarray(Image.open(stream))

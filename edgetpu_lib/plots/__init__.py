@@ -1,0 +1,1 @@
+"""All figures; Matplotlib is imported nowhere else."""

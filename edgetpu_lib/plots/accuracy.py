@@ -1,0 +1,306 @@
+"""Draw how good a model is, how sure that is, and where it fails.
+
+Takes evaluations; gives Matplotlib axes with titles, labels and units.
+Used by notebook 5 and by the command `evaluate`.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from edgetpu_lib import data
+from edgetpu_lib.base.artifacts import atomic_path
+from edgetpu_lib.evaluate import Evaluation
+from edgetpu_lib.evaluation import metrics
+from edgetpu_lib.images import pixels
+from edgetpu_lib.plots import common as plots
+from edgetpu_lib.plots.common import BLUE, GREEN, GREY, ORANGE
+
+COLOURS = (BLUE, ORANGE, GREEN)
+# More rows or numbers than these cannot be read on a page.
+MAX_CLASS_ROWS = 15
+MAX_NUMBERED_CLASSES = 12
+MAX_CONFUSION_CLASSES = 100
+THUMBNAIL_PIXELS = 160
+
+
+def plot_accuracies(
+    found: Mapping[str, metrics.Metrics], ax: Axes | None = None
+) -> Axes:
+    """Draw the top-1 of several models with their 95 % intervals.
+
+    Args:
+        found: name → accuracies, drawn from the top.
+        ax: where to draw; `None` makes a new figure.
+    """
+    ax = ax or plt.subplots(figsize=(6, 0.9 + 0.4 * len(found)))[1]
+    for row, (each, colour) in enumerate(zip(found.values(), COLOURS, strict=False)):
+        value = 100 * each.top1
+        ends = [[value - 100 * each.top1_low], [100 * each.top1_high - value]]
+        ax.errorbar(value, row, xerr=ends, fmt="o", color=colour, capsize=4)
+        ax.annotate(
+            f"{value:.1f}",
+            (value, row),
+            (0, 6),
+            textcoords="offset points",
+            ha="center",
+        )
+    ax.set_yticks(range(len(found)), list(found))
+    ax.set_ylim(len(found) - 0.5, -0.6)
+    ax.margins(x=0.2)
+    images = next(iter(found.values())).images
+    ax.set(
+        xlabel="top-1, %, with 95 % interval", title=f"Accuracy on {images:,} photos"
+    )
+    return ax
+
+
+def plot_classes(
+    found: Mapping[str, Sequence[metrics.ClassRow]], ax: Axes | None = None
+) -> Axes:
+    """Draw how well each class is recognised, with 95 % intervals, the worst first.
+
+    Args:
+        found: name of the model → rows of `metrics.per_class`. The first model gives
+            the order; of many classes its worst are shown.
+        ax: where to draw; `None` makes a new figure.
+    """
+    first, *_ = found.values()
+    order = sorted(
+        (place for place, row in enumerate(first) if row.images),
+        key=lambda place: first[place].top1,
+    )[:MAX_CLASS_ROWS]
+    height = 0.8 / len(found)
+    size = (6.5, 1.1 + 0.2 * len(order) * (1 + len(found)) / 2)
+    ax = ax or plt.subplots(figsize=size)[1]
+    for number, ((name, rows), colour) in enumerate(
+        zip(found.items(), COLOURS, strict=False)
+    ):
+        shown = [rows[place] for place in order]
+        values = np.array([100 * row.top1 for row in shown])
+        ends = np.array([[100 * row.low, 100 * row.high] for row in shown]).T
+        ax.barh(
+            np.arange(len(order)) + (number - (len(found) - 1) / 2) * height,
+            values,
+            0.9 * height,
+            xerr=np.abs(ends - values),
+            color=colour,
+            ecolor=GREY,
+            label=name,
+        )
+    names = [f"{_short(first[place].name)} ({first[place].images})" for place in order]
+    ax.set_yticks(range(len(order)), names)
+    ax.invert_yaxis()
+    worst = "" if len(order) < MAX_CLASS_ROWS else f", {MAX_CLASS_ROWS} worst"
+    ax.set(
+        xlabel="recognised, %, with 95 % interval",
+        xlim=(0, 103),
+        title=f"Class by class (photos){worst}",
+    )
+    if len(found) > 1:
+        ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    return ax
+
+
+def plot_confusion(
+    matrix: np.ndarray, class_names: Sequence[str], ax: Axes | None = None
+) -> Axes:
+    """Draw a confusion matrix, each row as a share of its true class.
+
+    Args:
+        matrix: int64 [classes, classes], rows true, from `metrics.confusion`.
+        class_names: one a class.
+        ax: where to draw; `None` makes a new figure.
+    """
+    many = len(class_names) > MAX_NUMBERED_CLASSES
+    side = 6 if many else 1.6 + 0.6 * len(class_names)
+    ax = ax or plt.subplots(figsize=(side + 0.6, side))[1]
+    share = 100 * matrix / np.maximum(1, matrix.sum(axis=1, keepdims=True))
+    drawn = ax.imshow(share, cmap="Blues", vmin=0, vmax=100)
+    if many:
+        ax.figure.colorbar(drawn, ax=ax, label="%", shrink=0.8)
+    else:
+        for (row, column), value in np.ndenumerate(share):
+            colour = "white" if value > 55 else "black"
+            ax.text(column, row, f"{value:.0f}", ha="center", va="center", color=colour)
+        ax.set_xticks(range(len(class_names)), class_names, rotation=30, ha="right")
+        ax.set_yticks(range(len(class_names)), class_names)
+    ax.set(xlabel="answer", ylabel="truth", title="Confusion, % of the true class")
+    return ax
+
+
+def plot_probabilities(
+    first: metrics.Answers,
+    second: metrics.Answers,
+    *,
+    names: tuple[str, str] = ("float", "int8"),
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw how sure two models are of the first model's answers.
+
+    Args:
+        first: answers of one model.
+        second: of another to the same photos.
+        names: of the models.
+        ax: where to draw; `None` makes a new figure.
+    """
+    ax = ax or plt.subplots(figsize=(4.2, 4))[1]
+    # An answer beyond the second's best five has hardly any probability.
+    places = second.indices == first.best[:, None]
+    theirs = (second.probabilities * places).sum(axis=1)
+    same = first.best == second.best
+    for chosen, colour, label in (
+        (same, BLUE, "same answer"),
+        (~same, ORANGE, "another answer"),
+    ):
+        ax.plot(
+            first.probabilities[chosen, 0],
+            theirs[chosen],
+            ".",
+            color=colour,
+            markersize=4,
+            label=f"{label}: {chosen.sum():,} photos",
+        )
+    ax.plot([0, 1], [0, 1], color=GREY, linewidth=0.8)
+    ax.set(
+        xlabel=f"probability, {names[0]}",
+        ylabel=f"probability of the same class, {names[1]}",
+        xlim=(0, 1.02),
+        ylim=(0, 1.02),
+        title=f"{names[0]} against {names[1]}",
+    )
+    ax.legend(frameon=False, markerscale=3, loc="upper left")
+    return ax
+
+
+def plot_mistakes(
+    evaluation: Evaluation, photos: data.Photos, count: int = 10
+) -> np.ndarray | None:
+    """Show the most confident mistakes; None where there are none.
+
+    Args:
+        evaluation: of a model on these photos.
+        photos: that it was made on.
+        count: how many at most.
+
+    Returns:
+        The axes of the pictures.
+    """
+    places = evaluation.mistakes[:count]
+    found, names = evaluation.answers, evaluation.names
+    return _gallery(
+        photos,
+        places,
+        [
+            f"{_short(names[evaluation.labels[place]])}, seen as\n"
+            f"{_short(names[found.best[place]])},"
+            f" {100 * found.probabilities[place, 0]:.0f} %"
+            for place in places
+        ],
+    )
+
+
+def plot_disagreements(
+    first: Evaluation,
+    second: Evaluation,
+    photos: data.Photos,
+    *,
+    names: tuple[str, str] = ("float", "int8"),
+    count: int = 10,
+) -> np.ndarray | None:
+    """Show photos that two models answer differently; None where there are none.
+
+    Args:
+        first: evaluation of one model.
+        second: of another on the same photos.
+        photos: that both were made on.
+        names: of the models.
+        count: how many at most; those of which the first is surest.
+
+    Returns:
+        The axes of the pictures.
+    """
+    places = np.flatnonzero(first.answers.best != second.answers.best)
+    sure = first.answers.probabilities[places, 0]
+    places = places[np.argsort(-sure, kind="stable")][:count]
+    return _gallery(
+        photos,
+        places,
+        [
+            f"{_short(first.names[first.labels[place]])}\n"
+            + "\n".join(
+                f"{name}: {_short(each.names[each.answers.best[place]])}"
+                f" {100 * each.answers.probabilities[place, 0]:.0f} %"
+                for name, each in zip(names, (first, second), strict=True)
+            )
+            for place in places
+        ],
+    )
+
+
+def _short(name: str) -> str:
+    """Return the first of a class's names, cut to what fits above a picture."""
+    return textwrap.shorten(name.split(",")[0], 18, placeholder="…")
+
+
+def _gallery(
+    photos: data.Photos, places: np.ndarray, titles: Sequence[str]
+) -> np.ndarray | None:
+    if not len(places):
+        return None
+    pictures = [
+        pixels.to_uint8(data.load_picture(photos.paths[place], THUMBNAIL_PIXELS))
+        for place in places
+    ]
+    return plots.plot_photos(pictures, titles, columns=min(5, len(pictures)))
+
+
+def save_figures(
+    folder: str | Path, evaluations: Mapping[str, Evaluation], photos: data.Photos
+) -> list[Path]:
+    """Write the figures of one evaluation, or of two that are compared, as PNG.
+
+    Args:
+        folder: made if need be.
+        evaluations: name of the model → one or two evaluations of the same photos.
+        photos: that they were made on.
+
+    Raises:
+        InputError: a file cannot be written.
+    """
+    plots.use_style()
+    first, *rest = evaluations.values()
+    drawn = {
+        "accuracy": plot_accuracies({n: e.metrics for n, e in evaluations.items()}),
+        "classes": plot_classes({n: e.classes for n, e in evaluations.items()}),
+        "mistakes": plot_mistakes(first, photos),
+    }
+    if first.answers.classes <= MAX_CONFUSION_CLASSES:
+        matrix = metrics.confusion(first.answers, first.labels)
+        drawn["confusion"] = plot_confusion(matrix, first.names)
+    for second in rest:
+        drawn["probabilities"] = plot_probabilities(
+            first.answers, second.answers, names=("first", "second")
+        )
+        drawn["disagreements"] = plot_disagreements(
+            first, second, photos, names=("1st", "2nd")
+        )
+    return [
+        _save(Path(folder) / f"{name}.png", np.ravel(axes)[0].figure)
+        for name, axes in drawn.items()
+        if axes is not None
+    ]
+
+
+def _save(path: Path, figure: Figure) -> Path:
+    with atomic_path(path) as scratch:
+        figure.savefig(scratch)
+    plt.close(figure)
+    return path

@@ -1,0 +1,161 @@
+"""Draw what `diagnose` measured: where the error is, ranges, numbers of photos.
+
+Takes a diagnosis; gives Matplotlib axes with titles, labels and units.
+Used by the command `diagnose` and by the notebooks.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+
+from edgetpu_lib.base.artifacts import atomic_path
+from edgetpu_lib.doctor.diagnose import Diagnosis, SweepPoint
+from edgetpu_lib.doctor.layer_errors import LayerError
+from edgetpu_lib.plots import common as plots
+from edgetpu_lib.plots.common import BLUE, GREY, ORANGE
+
+_WORST = 15
+
+
+def plot_layers(
+    layers: Sequence[LayerError], *, worst: int = _WORST, axes: np.ndarray | None = None
+) -> np.ndarray:
+    """Draw the tensors with the lowest signal-to-noise ratio, worst on top.
+
+    Args:
+        layers: of a diagnosis.
+        worst: how many.
+        axes: two, side by side; `None` makes a new figure.
+
+    Returns:
+        The axes: signal-to-noise ratio, and share of clipped values.
+    """
+    chosen = sorted(layers, key=lambda layer: layer.snr_db)[:worst]
+    if axes is None:
+        height = 1.2 + 0.26 * len(chosen)
+        _, axes = plt.subplots(
+            1, 2, figsize=(9, height), sharey=True, width_ratios=(2, 1)
+        )
+    rows = np.arange(len(chosen))
+    left, right = axes
+    bars = left.barh(rows, [layer.snr_db for layer in chosen], color=BLUE)
+    left.bar_label(bars, fmt="%.1f", padding=3, color=GREY, fontsize=9)
+    left.set_yticks(rows, [layer.name for layer in chosen])
+    left.invert_yaxis()
+    left.margins(x=0.1)
+    left.axvline(0, color="black", linewidth=0.6)
+    left.set(
+        xlabel="signal-to-noise ratio, dB (6 dB are one bit)",
+        title=f"The {len(chosen)} worst of {len(layers)} tensors",
+    )
+    clipped = [100 * layer.clipped for layer in chosen]
+    bars = right.barh(rows, clipped, color=ORANGE)
+    labels = ["" if not share else _short(share) for share in clipped]
+    right.bar_label(bars, labels, padding=3, color=GREY, fontsize=9)
+    right.set(
+        xlabel="of the float values, %",
+        xlim=(0, 1.2 * max(1.0, *clipped)),
+        title="Clipped",
+    )
+    return axes
+
+
+def _short(share: float) -> str:
+    return f"{share:.2g}" if share >= 0.01 else "< 0.01"
+
+
+def plot_needed_ranges(layers: Sequence[LayerError], ax: Axes | None = None) -> Axes:
+    """Draw the ranges that the integer file has against those that photos need.
+
+    Args:
+        layers: of a diagnosis.
+        ax: where to draw; `None` makes a new figure.
+    """
+    ax = ax or plt.subplots(figsize=(9, 3.4))[1]
+    rows = np.arange(len(layers))
+    for name, wide, colour, label in (
+        ("int8", 0.85, BLUE, "the integer file has"),
+        ("float", 0.45, ORANGE, "these photos need"),
+    ):
+        low = np.array([getattr(layer, f"{name}_low") for layer in layers])
+        high = np.array([getattr(layer, f"{name}_high") for layer in layers])
+        ax.bar(rows, high - low, wide, low, color=colour, label=label)
+    ax.set_yscale("symlog", linthresh=1)
+    ax.yaxis.set_major_formatter("{x:g}")
+    ax.axhline(0, color="black", linewidth=0.6)
+    ax.margins(x=0.01)
+    ax.set(
+        xlabel="tensor, from the picture to the answer",
+        ylabel="value (logarithmic beyond ±1)",
+        title="Orange beyond blue is clipped; blue beyond orange wastes steps",
+    )
+    ax.legend(frameon=False, ncols=2, loc="lower right", bbox_to_anchor=(1, 1.08))
+    return ax
+
+
+def plot_sweep(
+    sweep: Sequence[SweepPoint], agreement: float, ax: Axes | None = None
+) -> Axes:
+    """Draw agreement with the float model by number of calibration photos.
+
+    Args:
+        sweep: of a diagnosis.
+        agreement: of the integer file that was diagnosed, 0..1.
+        ax: where to draw; `None` makes a new figure.
+    """
+    ax = ax or plt.subplots(figsize=(6, 3.2))[1]
+    shares = [100 * point.agreement for point in sweep]
+    ax.plot(
+        [p.photos for p in sweep], shares, "o-", color=BLUE, label="quantized again"
+    )
+    ax.axhline(100 * agreement, color=ORANGE, linestyle="--", label="the file as it is")
+    ax.set_xscale("log")
+    # Neighbours closer than that would print over each other.
+    apart = [p for p, q in itertools.pairwise(sweep) if q.photos > 1.5 * p.photos]
+    ticks = [p.photos for p in (*apart, sweep[-1])]
+    ax.set_xticks(ticks, [str(tick) for tick in ticks])
+    ax.xaxis.minorticks_off()
+    ax.set_ylim(min(*shares, 100 * agreement) - 3, 101.5)
+    ax.set(
+        xlabel="calibration photos",
+        ylabel="same answer as float, %",
+        title="How many calibration photos it takes",
+    )
+    ax.legend(frameon=False, loc="best")
+    return ax
+
+
+def save_figures(folder: str | Path, diagnosis: Diagnosis) -> list[Path]:
+    """Write all figures of a diagnosis as PNG, whole or not at all.
+
+    Args:
+        folder: made if need be.
+        diagnosis: what to draw.
+
+    Returns:
+        The files: layers.png, ranges.png, and sweep.png if there was a sweep.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    plots.use_style()
+    drawn = {
+        "layers.png": plot_layers(diagnosis.layers)[0].figure,
+        "ranges.png": plot_needed_ranges(diagnosis.layers).figure,
+    }
+    if diagnosis.sweep:
+        axis = plot_sweep(diagnosis.sweep, diagnosis.agreement)
+        drawn["sweep.png"] = axis.figure
+    written = []
+    for name, figure in drawn.items():
+        with atomic_path(Path(folder) / name) as path:
+            figure.savefig(path)
+        plt.close(figure)
+        written.append(Path(folder) / name)
+    return written

@@ -1,0 +1,216 @@
+"""Draw what the Edge TPU spends its time on, and how well that is estimated.
+
+Takes estimates and published latencies; gives Matplotlib axes with titles and units.
+Used by the notebooks and by the README's figure.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.text import Text
+from matplotlib.transforms import Bbox
+
+from edgetpu_lib.costs import constants
+from edgetpu_lib.costs.estimate import Estimate
+from edgetpu_lib.hardware import edge_tpu
+from edgetpu_lib.plots.common import BLUE, GREEN, GREY, ORANGE, PINK
+
+# Keys of `Estimate.shares_ms` → words and colour.
+SHARES = {
+    "transfer": ("call and transfer", GREY),
+    "compute": ("multiplications", BLUE),
+    "streaming": ("sending parameters", ORANGE),
+    "overhead": ("from operator to operator", GREEN),
+    "cpu": ("on the CPU", PINK),
+}
+# Half the width of the band around what was published.
+BAND = 0.15
+LABEL_POINTS = 8.5
+# How far a name may be below or above its point, in lines, the nearest first.
+LABEL_LINES = (0, -0.6, -1.2, -1.8, -2.4, -3, -3.6)
+
+
+def plot_published(
+    rows: Sequence[Mapping[str, object]], ax: Axes | None = None
+) -> Axes:
+    """Draw estimated against published latencies, each row left out of its fit.
+
+    Args:
+        rows: of `data/latency_published.json`: "network", "published_ms",
+            "left_out_ms", and "not_fitted", the reason why a row is not fitted or "".
+        ax: where to draw; `None` makes a new figure.
+    """
+    ax = ax or plt.subplots(figsize=(7, 5.6))[1]
+    published = np.array([row["published_ms"] for row in rows], float)
+    predicted = np.array([row["left_out_ms"] for row in rows], float)
+    fitted = np.array([not row["not_fitted"] for row in rows], bool)
+    ends = np.array([min(published.min(), predicted.min()) / 1.6, 1.6 * max(published)])
+    ax.fill_between(
+        ends,
+        ends * (1 - BAND),
+        ends * (1 + BAND),
+        color=GREY,
+        alpha=0.15,
+        linewidth=0,
+        label=f"within {BAND:.0%}",
+    )
+    ax.plot(ends, ends, color=GREY, linewidth=1)
+    for chosen, colour, face, label in (
+        (fitted, BLUE, BLUE, "left out of the fit, with its relatives"),
+        (~fitted, ORANGE, "none", "never fitted: maybe another network"),
+    ):
+        ax.scatter(
+            published[chosen],
+            predicted[chosen],
+            s=32,
+            edgecolor=colour,
+            facecolor=face,
+            zorder=3,
+            label=label,
+        )
+    ax.set(
+        xscale="log",
+        yscale="log",
+        xlim=ends,
+        ylim=ends,
+        xlabel="published, ms",
+        ylabel="estimated, ms",
+        title="Latency on a USB Accelerator",
+    )
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_formatter(lambda value, _: f"{value:g}")
+    ax.legend(frameon=False, loc="upper left")
+    label_points(ax, [str(row["network"]) for row in rows], published, predicted)
+    return ax
+
+
+def label_points(
+    ax: Axes, names: Sequence[str], xs: np.ndarray, ys: np.ndarray
+) -> None:
+    """Write a name beside each point, where it covers no point and no other name.
+
+    Args:
+        ax: where the points are drawn; its limits are settled.
+        names: of the points; one that finds no place is left out.
+        xs: float [points].
+        ys: float [points].
+    """
+    ax.figure.draw_without_rendering()
+    pixels = ax.transData.transform(np.column_stack([xs, ys]))
+    half = LABEL_POINTS / 2 * ax.figure.dpi / 72
+    taken = [Bbox([point - half, point + half]) for point in pixels]
+    for index in np.argsort(pixels[:, 1]):
+        for lines, side in itertools.product(LABEL_LINES, (1, -1)):
+            label = ax.annotate(
+                names[index],
+                (xs[index], ys[index]),
+                (12 * side, side * lines * 1.2 * LABEL_POINTS),
+                textcoords="offset points",
+                fontsize=LABEL_POINTS,
+                ha="left" if side > 0 else "right",
+                va="center",
+                arrowprops={"arrowstyle": "-", "color": GREY, "linewidth": 0.5},
+            )
+            label.get_window_extent()  # Puts it into its place, and counts its line.
+            box = Text.get_window_extent(label)
+            inside = ax.bbox.x0 <= box.x0 and box.x1 <= ax.bbox.x1
+            if inside and not box.count_overlaps(taken):
+                break
+            label.remove()
+        else:
+            continue
+        taken.append(box)
+
+
+def plot_operator_times(estimate: Estimate, ax: Axes | None = None) -> Axes:
+    """Draw where the time goes: bars of operators with the same size of output.
+
+    Args:
+        estimate: from `estimate.estimate_tflite`.
+        ax: where to draw; `None` makes a new figure.
+    """
+    groups: dict[str, list] = {}
+    for operator in estimate.operators:
+        groups.setdefault(_place_of(operator.cost.output_shape), []).append(operator)
+    names = ["call and transfer", *groups]
+    ax = ax or plt.subplots(figsize=(7, 1.5 + 0.32 * len(names)))[1]
+    spent = {key: np.zeros(len(names)) for key in SHARES}
+    spent["transfer"][0] = estimate.transfer_ms
+    for row, operators in enumerate(groups.values(), start=1):
+        for operator in operators:
+            for key, milliseconds in operator.shares_ms().items():
+                spent[key][row] += milliseconds
+    start = np.zeros(len(names))
+    for key, milliseconds in spent.items():
+        if not milliseconds.any():
+            continue
+        label, colour = SHARES[key]
+        ax.barh(names, milliseconds, left=start, color=colour, label=label)
+        start += milliseconds
+    for row, total in enumerate(start):
+        count = len(groups[names[row]]) if row else 0
+        text = f"{total:.2f} ms"
+        if count:
+            text += f", {count} operator{'s' if count > 1 else ''}"
+        ax.annotate(text, (total, row), (4, 0), textcoords="offset points", va="center")
+    ax.invert_yaxis()
+    ax.margins(x=0.3)
+    place = estimate.device.title
+    title = f"{place}: {estimate.latency_ms:.1f} ms, estimated"
+    ax.set(xlabel="ms", ylabel="size of the output, pixels", title=title)
+    # Under the label of the axis, however many bars there are.
+    below = -0.5 / (0.32 * len(names))
+    ax.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.4, below), ncols=3)
+    return ax
+
+
+def _place_of(shape: tuple[int, ...]) -> str:
+    """Return height × width of a batch of maps; vectors are 1 × 1."""
+    height, width = shape[1:3] if len(shape) > 2 else (1, 1)
+    return f"{height} × {width}"
+
+
+def draw_roofs(ax: Axes, estimate: Estimate, lowest: float, highest: float) -> None:
+    """Draw the peak, what convolutions reach of it, and the link.
+
+    Args:
+        ax: with logarithmic axes, MACs for each byte and MAC/s.
+        estimate: whose device and clock count.
+        lowest: MACs for each byte of parameters, where the points begin.
+        highest: where they end.
+    """
+    peak = edge_tpu.MULTIPLIERS * edge_tpu.CLOCK_HZ[estimate.clock]
+    best = constants.CHIP.utilisation * peak
+    link = estimate.device.link_bytes_per_s
+    left, right = lowest / 2, max(2 * highest, 4 * best / link)
+    for height, words in (
+        (peak, f"peak, {peak / 1e12:.2f} TMAC/s"),
+        (best, f"what full tiles reach, {best / 1e12:.2f} TMAC/s"),
+    ):
+        ax.plot([left, right], [height, height], color=GREY, linewidth=1)
+        ax.annotate(
+            words,
+            (left, height),
+            (2, 3),
+            textcoords="offset points",
+            fontsize=9,
+            color=GREY,
+        )
+    ends = np.array([left, best / link])
+    middle = np.exp(np.log(ends).mean())
+    ax.plot(ends, ends * link, color=ORANGE, linewidth=1)
+    ax.annotate(
+        f"all parameters sent at {link / 1e6:.0f} MB/s",
+        (middle, middle * link),
+        (8, -2),
+        textcoords="offset points",
+        fontsize=9,
+        color=ORANGE,
+        va="top",
+    )
+    ax.set_xlim(left, right)

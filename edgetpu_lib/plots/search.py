@@ -1,0 +1,195 @@
+"""Draw what a search found: accuracy against latency, and how it got there.
+
+Takes candidates; gives Matplotlib axes with titles and units.
+Used by the `search` command and the notebooks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from edgetpu_lib.base.artifacts import atomic_path
+from edgetpu_lib.plots import common as plots
+from edgetpu_lib.plots.common import BLUE, GREEN, GREY, ORANGE, PINK
+from edgetpu_lib.search import evolution
+from edgetpu_lib.search.evolution import Candidate
+
+# Colour and mark of the networks that a strategy proposed.
+STRATEGY_LOOKS = {"evolution": (BLUE, "o"), "random": (ORANGE, "s")}
+
+
+def plot_candidates(
+    searches: Mapping[str, Sequence[Candidate]],
+    *,
+    target_latency_ms: float,
+    references: Mapping[str, tuple[float, float]] | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw accuracy against latency, with the Pareto front and each search's winner.
+
+    Args:
+        searches: strategy → what it found.
+        target_latency_ms: drawn as a line.
+        references: other networks, name → (latency in ms, top-1).
+        ax: where to draw; `None` makes a new figure.
+    """
+    ax = ax or plt.subplots(figsize=(7.5, 4.6))[1]
+    everything = [candidate for found in searches.values() for candidate in found]
+    front = evolution.pareto_front(everything)
+    ax.step(
+        [c.latency_ms for c in front] + [max(c.latency_ms for c in everything)],
+        [c.top1 for c in front] + [front[-1].top1],
+        where="post",
+        color=GREEN,
+        linewidth=1.2,
+        label="Pareto front",
+        zorder=1,
+    )
+    for strategy, found in searches.items():
+        colour, mark = STRATEGY_LOOKS[strategy]
+        ax.scatter(
+            [c.latency_ms for c in found],
+            [c.top1 for c in found],
+            s=28,
+            color=colour,
+            marker=mark,
+            alpha=0.55,
+            linewidth=0,
+            label=f"{strategy}, {len(found)} networks",
+        )
+        winner = evolution.best(found)
+        ax.scatter(
+            winner.latency_ms,
+            winner.top1,
+            s=150,
+            facecolor="none",
+            edgecolor=colour,
+            linewidth=2,
+            marker=mark,
+            label=f"its winner, reward {winner.reward:.3f}",
+        )
+    for name, (latency_ms, top1) in (references or {}).items():
+        ax.scatter(latency_ms, top1, s=70, color=PINK, marker="D", label=name)
+    ax.axvline(target_latency_ms, color=GREY, linewidth=1, linestyle=":")
+    ax.annotate(
+        "target",
+        (target_latency_ms, 1),
+        (3, -3),
+        xycoords=("data", "axes fraction"),
+        textcoords="offset points",
+        color=GREY,
+        va="top",
+    )
+    ax.set(
+        xscale="log",
+        xlabel="estimated latency, ms",
+        ylabel="top-1 after a brief training",
+        title="Accuracy against latency, one mark a network",
+    )
+    ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    ax.xaxis.set_minor_formatter(lambda value, _: _few(value))
+    # Whole percents, so that no label is rounded.
+    ax.yaxis.set_major_locator(MaxNLocator(steps=[1, 2, 5, 10]))
+    ax.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    # Beside the axes: wherever inside, it would cover networks.
+    ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1), fontsize=9)
+    return ax
+
+
+def _few(value: float) -> str:
+    """Return a label for 2 and 5 of each decade, none for others."""
+    digit = value / 10 ** np.floor(np.log10(value))
+    return f"{value:g}" if round(digit) in (2, 5) else ""
+
+
+def plot_progress(
+    searches: Mapping[str, Sequence[Candidate]], ax: Axes | None = None
+) -> Axes:
+    """Draw the best reward so far against the number of networks that were judged.
+
+    Args:
+        searches: strategy → what it found, in order.
+        ax: where to draw; `None` makes a new figure.
+    """
+    ax = ax or plt.subplots(figsize=(7, 3.2))[1]
+    for strategy, found in searches.items():
+        colour, mark = STRATEGY_LOOKS[strategy]
+        rewards = [candidate.reward for candidate in found]
+        numbers = np.arange(1, len(rewards) + 1)
+        ax.step(
+            numbers,
+            np.maximum.accumulate(rewards),
+            where="post",
+            color=colour,
+            label=f"{strategy}, best so far",
+        )
+        ax.scatter(numbers, rewards, s=16, color=colour, marker=mark, alpha=0.5)
+    ax.set(
+        xlabel="networks judged",
+        ylabel="reward",
+        title="A mark is a network, the line the best so far",
+    )
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1), fontsize=9)
+    return ax
+
+
+def plot_seeds(
+    rows: Sequence[Mapping[str, float]],
+    strategies: Sequence[str],
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw what the winners of several searches are worth, a line a seed.
+
+    Args:
+        rows: one a seed; strategy → reward of its winner, trained again.
+        strategies: in the order of the axis.
+        ax: where to draw; `None` makes a new figure.
+    """
+    ax = ax or plt.subplots(figsize=(5, 3.2))[1]
+    for row in rows:
+        values = [row[strategy] for strategy in strategies]
+        ax.plot(strategies, values, color=GREY, linewidth=1, zorder=1)
+    for strategy in strategies:
+        colour, mark = STRATEGY_LOOKS[strategy]
+        values = [row[strategy] for row in rows]
+        ax.scatter([strategy] * len(rows), values, s=36, color=colour, marker=mark)
+        ax.annotate(
+            f"mean {np.mean(values):.3f}",
+            (strategy, max(values)),
+            (0, 9),
+            textcoords="offset points",
+            ha="center",
+            color=colour,
+        )
+    ax.margins(x=0.35, y=0.18)
+    ax.set(
+        ylabel="reward of the winner, trained again",
+        title=f"{len(rows)} seeds, the same budget",
+    )
+    return ax
+
+
+def save_figure(
+    path: str | Path,
+    searches: Mapping[str, Sequence[Candidate]],
+    *,
+    target_latency_ms: float,
+) -> Path:
+    """Write the figure of `plot_candidates` as PNG, whole or not at all.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    plots.use_style()
+    figure = plot_candidates(searches, target_latency_ms=target_latency_ms).figure
+    with atomic_path(path) as scratch:
+        figure.savefig(scratch)
+    plt.close(figure)
+    return Path(path)

@@ -1,0 +1,183 @@
+"""How good a network would be, guessed from a brief training of a small copy.
+
+Takes stages and a task; gives the accuracy of the copy. Each call stands alone and can
+run in any process on any machine. Used by `search`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+
+import numpy as np
+
+from edgetpu_lib import data, specs
+from edgetpu_lib.base import parallel, quiet
+from edgetpu_lib.base.artifacts import InputError
+from edgetpu_lib.images import pixels
+from edgetpu_lib.search.space import Stages
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ProxyTask:
+    """Photos, and how a small copy is trained on them.
+
+    Attributes:
+        train_u8: uint8 [number, larger, larger, 3]; crops are taken of them.
+        train_labels: int64 [number].
+        held_out_u8: uint8 [number, image_size, image_size, 3].
+        held_out_labels: int64 [number].
+        image_size: height and width, pixels.
+        width_coefficient: of the copy; its channels are fewer by this factor.
+        epochs: passes over the training photos.
+        batch_size: photos a step.
+        learning_rate: peak.
+        seed: of weights, order, crops and dropout.
+    """
+
+    train_u8: np.ndarray
+    train_labels: np.ndarray
+    held_out_u8: np.ndarray
+    held_out_labels: np.ndarray
+    image_size: int
+    width_coefficient: float = 0.25
+    epochs: int = 6
+    batch_size: int = 16
+    learning_rate: float = 5e-3
+    seed: int = 0
+
+    @property
+    def num_classes(self) -> int:
+        """Kinds of photo."""
+        return int(self.train_labels.max()) + 1
+
+    def facts(self) -> dict[str, object]:
+        """Return what an accuracy depends on: digests of the photos, and settings."""
+        return {
+            name: _digest(value) if isinstance(value, np.ndarray) else value
+            for name, value in vars(self).items()
+        }
+
+    @property
+    def digest(self) -> str:
+        """What tells this task from others, in eight letters."""
+        text = json.dumps(self.facts(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def load_task(
+    photos: data.Photos, *, image_size: int, seed: int = 0, **settings: float
+) -> ProxyTask:
+    """Read photos for a proxy task: 60 % to train on, the others held out.
+
+    Args:
+        photos: without those that the final test needs.
+        image_size: height and width for the copies, pixels.
+        seed: of the division and of the trainings.
+        **settings: other fields of `ProxyTask`.
+
+    Raises:
+        InputError: a photo cannot be read, or there are too few.
+    """
+    order = np.random.default_rng(seed).permutation(len(photos))
+    count = round(0.6 * len(photos))
+    train, held_out = photos.take(order[:count]), photos.take(order[count:])
+    if set(train.labels) != set(photos.labels) or not len(held_out):
+        raise InputError(
+            f"{len(photos)} photos are too few to train and to compare networks with"
+        )
+    # A margin for crops, as in `fine_tune`.
+    margin_size = round(image_size / pixels.CROP_FRACTION)
+    return ProxyTask(
+        train_u8=data.load_pixels(
+            train, margin_size, whole_square=True, progress="photos to train on"
+        ),
+        train_labels=train.labels,
+        held_out_u8=data.load_pixels(
+            held_out, image_size, progress="photos to compare on"
+        ),
+        held_out_labels=held_out.labels,
+        image_size=image_size,
+        seed=seed,
+        **settings,
+    )
+
+
+def copy_spec(stages: Stages, task: ProxyTask) -> specs.ModelSpec:
+    """Return the small copy of a network: fewer channels, a smaller picture."""
+    return specs.ModelSpec(
+        "proxy",
+        width_coefficient=task.width_coefficient,
+        depth_coefficient=1.0,
+        image_size=task.image_size,
+        dropout_rate=0.0,
+        survival_prob=1.0,
+        num_classes=task.num_classes,
+        stages=stages,
+    )
+
+
+def proxy_top1(stages: Stages, task: ProxyTask) -> float:
+    """Return the accuracy of a briefly trained small copy, a fraction 0..1.
+
+    The same arguments give the same number on the same machine, if TensorFlow has one
+    thread (`worker_pool`).
+
+    Args:
+        stages: of the network.
+        task: photos and settings.
+    """
+    # Imported in the worker, whose threads the environment has limited by then.
+    quiet.prefer_onednn()
+    quiet.start_tensorflow()
+    import keras
+
+    from edgetpu_lib import build, fine_tune
+
+    keras.backend.clear_session()
+    keras.utils.set_random_seed(task.seed)
+    model = build.build_network(copy_spec(stages, task))
+    rows = fine_tune.train_all_layers(
+        model,
+        (task.train_u8, task.train_labels),
+        (task.held_out_u8, task.held_out_labels),
+        fine_tune.FineTuneConfig(
+            epochs=task.epochs,
+            batch_size=task.batch_size,
+            scratch_learning_rate=task.learning_rate,
+            patience=task.epochs,
+            seed=task.seed,
+        ),
+        show_progress=False,
+    )
+    # The last epoch, not the best: the best of several would favour luck.
+    return rows[-1].validation_top1
+
+
+def _digest(array: np.ndarray) -> str:
+    return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()[:16]
+
+
+def worker_pool(workers: int | None = None) -> ProcessPoolExecutor:
+    """Return processes that each train with one thread.
+
+    TensorFlow keeps about 100 MB of every network that a process has trained: after
+    some hundred networks, stop the search and let the same command go on.
+
+    Args:
+        workers: how many; `None` takes one a core.
+    """
+    return ProcessPoolExecutor(
+        workers or parallel.cores(),
+        mp_context=get_context("spawn"),
+        initializer=_use_one_thread,
+    )
+
+
+def _use_one_thread() -> None:
+    os.environ["TF_NUM_INTRAOP_THREADS"] = "1"
+    os.environ["TF_NUM_INTEROP_THREADS"] = "1"

@@ -1,0 +1,134 @@
+"""What a search may change: the rows of the stage table, one field at a time.
+
+Takes the choices for each field; gives random networks and neighbours of networks.
+Next: `search` asks how good they are.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from edgetpu_lib import specs
+from edgetpu_lib.base.artifacts import InputError
+
+Stages = tuple[specs.StageSpec, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchSpace:
+    """The choices that each stage has.
+
+    Attributes:
+        kinds: of blocks.
+        kernel_sizes: pixels.
+        expand_ratios: expanded channels per input channel.
+        repeats: blocks of a stage.
+        width_factors: on the output channels of the baseline's stage.
+        baseline: says what is not searched for: the number of stages, their strides,
+            and how the first one differs from the others.
+    """
+
+    kinds: Sequence[str] = ("fused", "inverted")
+    kernel_sizes: Sequence[int] = (3, 5)
+    expand_ratios: Sequence[int] = (4, 8)
+    repeats: Sequence[int] = (1, 2, 3)
+    width_factors: Sequence[float] = (0.75, 1.0, 1.25)
+    baseline: Stages = specs.STAGES
+
+    def __post_init__(self) -> None:
+        """Refuse a space in which no network can be drawn."""
+        for field in dataclasses.fields(self):
+            if not getattr(self, field.name):
+                raise InputError(f"{field.name} of the search space is empty")
+
+    @property
+    def size(self) -> int:
+        """How many networks there are."""
+        size = 1
+        for index in range(len(self.baseline)):
+            for options in self.options(index).values():
+                size *= len(options)
+        return size
+
+    def options(self, index: int) -> dict[str, list]:
+        """Return the choices of one stage: fields of `specs.StageSpec` → values."""
+        channels = self.baseline[index].channels
+        scaled = {specs.round_channels(channels, f) for f in self.width_factors}
+        return {
+            "kind": list(self.kinds),
+            "kernel_size": list(self.kernel_sizes),
+            "expand_ratio": list(self.expand_ratios),
+            "repeats": list(self.repeats),
+            "channels": sorted(scaled),
+        }
+
+
+def random_stages(space: SearchSpace, rng: np.random.Generator) -> Stages:
+    """Draw a network: every field of every stage on its own."""
+    stages = []
+    for index, stage in enumerate(space.baseline):
+        options = space.options(index)
+        drawn = {name: _one_of(values, rng) for name, values in options.items()}
+        stages.append(dataclasses.replace(stage, **drawn))
+    return _linked(stages)
+
+
+def mutate(stages: Stages, space: SearchSpace, rng: np.random.Generator) -> Stages:
+    """Return a neighbour: one field of one stage has another value.
+
+    Raises:
+        InputError: the space offers nothing else.
+    """
+    places = [
+        (index, name, [v for v in values if v != getattr(stages[index], name)])
+        for index in range(len(stages))
+        for name, values in space.options(index).items()
+    ]
+    places = [place for place in places if place[2]]
+    if not places:
+        raise InputError("the search space has a single network; allow more choices")
+    index, name, others = _one_of(places, rng)
+    changed = list(stages)
+    changed[index] = dataclasses.replace(stages[index], **{name: _one_of(others, rng)})
+    return _linked(changed)
+
+
+def cross(
+    first: Stages, second: Stages, space: SearchSpace, rng: np.random.Generator
+) -> Stages:
+    """Return a child: every field of every stage from one parent or the other."""
+    stages = []
+    for index, parents in enumerate(zip(first, second, strict=True)):
+        fields = {n: getattr(_one_of(parents, rng), n) for n in space.options(index)}
+        stages.append(dataclasses.replace(first[index], **fields))
+    return _linked(stages)
+
+
+def describe(stages: Stages) -> str:
+    """Return a network in one short line.
+
+    A stage is the letter of its kind, its kernel, expansion, repeats and channels:
+    "f3×8×2→32" has two fused 3×3 blocks that expand eight times and leave 32 channels.
+    """
+    return " ".join(
+        f"{stage.kind[0]}{stage.kernel_size}×{stage.expand_ratio}×{stage.repeats}"
+        f"→{stage.channels}"
+        for stage in stages
+    )
+
+
+def _one_of(values: Sequence, rng: np.random.Generator) -> object:
+    # Not `rng.choice`, which would make NumPy's types of Python's.
+    return values[int(rng.integers(len(values)))]
+
+
+def _linked(stages: Sequence[specs.StageSpec]) -> Stages:
+    """Let each stage expect the channels that the one before it leaves."""
+    linked = list(stages[:1])
+    for stage in stages[1:]:
+        arriving = linked[-1].channels
+        linked.append(dataclasses.replace(stage, nominal_input_channels=arriving))
+    return tuple(linked)

@@ -1,0 +1,1 @@
+"""What the course needs: the exercise, its grading, worked examples."""

@@ -1,0 +1,1 @@
+"""The checks of the exercise and the feedback they give."""

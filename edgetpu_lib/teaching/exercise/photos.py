@@ -1,0 +1,159 @@
+"""The rules behind the exercise's checks of photos, splits and labels.
+
+Takes what a student made; gives a line that says what was found, or raises `Wrong`.
+Used by `exercise`. Objects are judged by their parts, not by their class: a grader
+loads this library afresh, and then its classes are no longer the student's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from edgetpu_lib.teaching.exercise.feedback import Wrong, in_words, series
+
+SIDES = ("train", "validation", "test")
+FEWEST_CLASSES = 3
+
+
+def class_names(chosen: Any, known: Sequence[str]) -> str:
+    """Judge a choice of classes."""
+    if isinstance(chosen, str) or not isinstance(chosen, list | tuple):
+        raise Wrong(in_words(chosen), "write a list of names: [first, second, third]")
+    unknown = [name for name in chosen if name not in known]
+    if unknown:
+        raise Wrong(f"unknown: {series(unknown)}", f"choose from {series(known)}")
+    if len(set(chosen)) < len(chosen):
+        raise Wrong(f"a name twice: {series(chosen)}", "name each class once")
+    if len(chosen) < FEWEST_CLASSES:
+        raise Wrong(f"{len(chosen)} classes: {series(chosen)}", "choose more classes")
+    return series(chosen)
+
+
+def split(splits: Any, photos: Any) -> str:
+    """Judge a split of photos for leaks, losses and labels."""
+    sides = _sides_of(splits)
+    digests = {side: _digests(part) for side, part in sides.items()}
+    _require_no_leak(sides, digests)
+    truth = dict(zip(_digests(photos), map(int, photos.labels), strict=True))
+    _require_all_there(digests, truth)
+    for side, part in sides.items():
+        labels = list(map(int, part.labels))
+        if labels != [truth[digest] for digest in digests[side]]:
+            raise Wrong(
+                f"in {side}, labels and photos do not belong together",
+                "take photos and labels by the same indices",
+            )
+        missing = set(truth.values()) - set(labels)
+        if missing:
+            names = [photos.class_names[label] for label in sorted(missing)]
+            raise Wrong(f"no {series(names)} in {side}", "split class by class")
+    if len(sides["train"].labels) * 2 < len(photos.labels):
+        raise Wrong(
+            f"train has {len(sides['train'].labels)} of {len(photos.labels)} photos",
+            "the model learns from train alone; give it the largest share",
+        )
+    return series(f"{len(part.labels)} {side}" for side, part in sides.items())
+
+
+def _sides_of(splits: Any) -> dict[str, Any]:
+    if not isinstance(splits, dict) or set(splits) != set(SIDES):
+        found = series(splits) if isinstance(splits, dict) else in_words(splits)
+        raise Wrong(found, f"make a dictionary with the keys {series(SIDES)}")
+    return {side: _photos(splits[side], f"splits[{side!r}]") for side in SIDES}
+
+
+def _photos(given: Any, name: str) -> Any:
+    """Return `given` if it has paths and as many labels.
+
+    Raises:
+        Wrong: it has not, or is empty.
+    """
+    if not hasattr(given, "paths") or not hasattr(given, "labels"):
+        raise Wrong(
+            f"{name} is {in_words(given)}", "make it of `photos`, with its labels"
+        )
+    if not len(given.paths) or len(given.paths) != len(given.labels):
+        raise Wrong(
+            f"{name} has {len(given.paths)} photos and {len(given.labels)} labels",
+            "look at how it was made",
+        )
+    return given
+
+
+def _digests(photos: Any) -> list[str]:
+    return [hashlib.sha256(path.read_bytes()).hexdigest() for path in photos.paths]
+
+
+def _require_no_leak(sides: dict[str, Any], digests: dict[str, list[str]]) -> None:
+    for first, second in (
+        ("train", "test"),
+        ("validation", "test"),
+        ("train", "validation"),
+    ):
+        shared = set(digests[first]) & set(digests[second])
+        if shared:
+            place = next(i for i, d in enumerate(digests[first]) if d in shared)
+            raise Wrong(
+                f"{len(shared)} pictures are in {first} and in {second}, such as"
+                f" {sides[first].paths[place].name}",
+                "some photos were saved twice: compare what files hold, not names",
+            )
+
+
+def _require_all_there(digests: dict[str, list[str]], truth: dict[str, int]) -> None:
+    found = {digest for side in digests.values() for digest in side}
+    if found - set(truth):
+        raise Wrong(
+            f"{len(found - set(truth))} pictures that are not among `photos`",
+            "split `photos`, and leave the parameters that make them as they are",
+        )
+    if set(truth) - found:
+        raise Wrong(
+            f"{len(set(truth) - found)} pictures are on no side",
+            "put every photo somewhere",
+        )
+
+
+def labels(given: Any, splits: Any) -> str:
+    """Judge the labels that answers on the test photos are compared with."""
+    test = _sides_of(splits)["test"]
+    truth = np.asarray(test.labels)
+    found = np.asarray(given)
+    if found.dtype.kind not in "iu" or found.shape != truth.shape:
+        raise Wrong(
+            f"{in_words(given)}; there are {len(truth)} test photos",
+            "one whole number a test photo",
+        )
+    if (found == truth).all():
+        return f"{found.min()} to {found.max()} for {len(test.class_names)} classes"
+    apart = np.unique(found.astype(np.int64) - truth)
+    if len(apart) == 1:
+        raise Wrong(
+            f"{found.min()} to {found.max()} for {len(test.class_names)} classes",
+            "from which number do the model's outputs count?",
+        )
+    wrong = np.mean(found != truth)
+    raise Wrong(f"{wrong:.0%} are not the photos' own", "use the labels of the split")
+
+
+def calibration(photos: Any, splits: Any) -> str:
+    """Judge the photos that set integer ranges."""
+    sides = _sides_of(splits)
+    drawn = set(_digests(_photos(photos, "calibration")))
+    for side in ("test", "validation"):
+        foreign = drawn & set(_digests(sides[side]))
+        if foreign:
+            raise Wrong(
+                f"{len(foreign)} of {len(drawn)} pictures are {side} photos",
+                f"{side} photos must not have a say in what they measure",
+            )
+    if drawn - set(_digests(sides["train"])):
+        raise Wrong("pictures that are not in the split", "draw from the split")
+    seen = set(map(int, photos.labels))
+    if len(seen) < len(set(map(int, sides["train"].labels))):
+        raise Wrong(f"{len(seen)} classes", "draw from every class")
+    return f"{len(drawn)} training photos of {len(seen)} classes"

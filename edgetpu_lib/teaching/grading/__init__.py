@@ -1,0 +1,1 @@
+"""The grading of submitted notebooks."""

@@ -1,0 +1,164 @@
+"""Grade handed-in notebooks, each in a process of its own, whatever is in them.
+
+Takes a folder of submissions and a key; gives points, feedback and a status for each.
+Next: `grading_pages` writes them down.
+
+This keeps accidents away from the teacher's machine and from other submissions:
+endless loops, too much memory, files in odd places. It is no defence against code that
+means harm: a submission runs with the rights of whoever grades it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from edgetpu_lib.base.artifacts import InputError
+from edgetpu_lib.teaching.exercise.feedback import Feedback, shorten
+from edgetpu_lib.teaching.grading.key import Key, submitted_sources
+from edgetpu_lib.teaching.grading.process import Limits, run_job
+
+GRADED = "graded"
+SUFFIX = ".ipynb"
+
+
+@dataclasses.dataclass(frozen=True)
+class Grade:
+    """What became of one submission.
+
+    Attributes:
+        name: path below the folder, fit to be shown.
+        digest: of the file and the key, in hex.
+        status: "graded", or why it could not be.
+        feedback: one a check, in the order of the key.
+        answers: task → the text that a person is to read.
+        errors: what the notebook's own cells raised, one line each.
+        seconds: it took.
+    """
+
+    name: str
+    digest: str
+    status: str
+    feedback: tuple[Feedback, ...]
+    answers: dict[str, str]
+    errors: tuple[str, ...]
+    seconds: float
+
+    @property
+    def points(self) -> float:
+        """The sum over all checks."""
+        return sum(each.points for each in self.feedback)
+
+
+def find_submissions(folder: str | Path) -> list[Path]:
+    """Return what is called a notebook in a folder, at any depth, sorted.
+
+    Links to folders are not followed; hidden folders, such as Jupyter's checkpoints,
+    are passed over.
+
+    Raises:
+        InputError: it is not a folder, or holds no notebook.
+    """
+    found = []
+    for place, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        # A folder of such a name is no notebook, which its owner should learn.
+        found += [
+            Path(place) / name
+            for name in files + folders
+            if name.lower().endswith(SUFFIX) and not name.startswith(".")
+        ]
+    if not found:
+        raise InputError(f"{folder} holds no {SUFFIX} file; give a folder of notebooks")
+    return sorted(found)
+
+
+def shown_name(path: Path, folder: str | Path) -> str:
+    """Return a submission's path below the folder, printable on one line."""
+    name = os.fsencode(path.relative_to(folder).as_posix())
+    text = name.decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def digest_of(path: Path, key: Key) -> str:
+    """Return the SHA-256 of a submission and the key, in hex.
+
+    What is no regular file counts as empty.
+    """
+    digest = hashlib.sha256(key.digest.encode())
+    if path.is_file() and not path.is_symlink():
+        with open(path, "rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()
+
+
+def grade(
+    path: Path, name: str, key: Key, limits: Limits, stop: threading.Event
+) -> Grade | None:
+    """Run a submission and the checks, and return what they found.
+
+    Args:
+        path: of the notebook.
+        name: to show.
+        key: from `grading_key.read_key`.
+        limits: of time and memory.
+        stop: ends the work early when set, from another thread.
+
+    Returns:
+        The grade, whatever the notebook does; `None` if `stop` was set.
+    """
+    start = time.monotonic()
+    events: list[dict[str, Any]] = []
+    digest = ""
+    try:
+        digest = digest_of(path, key)
+        sources = submitted_sources(path, key.overrides)
+        ending, events = run_job(_job(sources, key), limits, stop)
+    except (InputError, OSError) as error:
+        ending = shorten(str(error))
+    if stop.is_set():
+        return None
+    ends = [event["end"] for event in events if "end" in event]
+    status = ending or "".join(ends[-1:])
+    return Grade(
+        name=name,
+        digest=digest,
+        status=status,
+        feedback=tuple(_feedback(key, events, status)),
+        answers={e["task"]: e["answer"] for e in events if "answer" in e},
+        errors=tuple(e["error"] for e in events if "error" in e and "task" not in e),
+        seconds=time.monotonic() - start,
+    )
+
+
+def _job(sources: list[str], key: Key) -> dict[str, Any]:
+    return {
+        "student": sources,
+        "setup": key.setup,
+        "checks": [(check.task, check.source) for check in key.checks],
+        "by_hand": [(hand.task, hand.variable) for hand in key.by_hand],
+        "names": key.names,
+    }
+
+
+def _feedback(
+    key: Key, events: list[dict[str, Any]], status: str
+) -> Iterator[Feedback]:
+    """Yield the feedback of every check; no points where it did not run."""
+    told = {event["task"]: event for event in events if "feedback" in event}
+    for check in key.checks:
+        event = told.get(check.task, {"error": f"not reached: {status}"})
+        given = event.get("feedback")
+        if not given:
+            found = event["error"] or "the check gave no feedback"
+            yield Feedback(check.task, 0, check.points, "", found)
+            continue
+        points = min(max(float(given["points"]), 0.0), check.points)
+        words = [str(given[name]) for name in ("expected", "found", "hint")]
+        yield Feedback(check.task, points, check.points, *words)

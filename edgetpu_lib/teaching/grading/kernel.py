@@ -1,0 +1,234 @@
+"""Run one submission in a kernel, then the teacher's checks in the same kernel.
+
+Takes a job as JSON on its standard input; gives one line of JSON for whatever happens,
+in a file. `grading` starts it as a process of its own, watches it, and ends it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import resource
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import DeadKernelError
+from traitlets.config import Config
+
+from edgetpu_lib.teaching.exercise.feedback import MIME, shorten
+
+TOO_SLOW = "TooSlow"
+# A kernel that was interrupted answers at once, unless its code refuses to stop.
+GRACE_S = 15
+# One file that a submission writes, at most.
+LARGEST_FILE_BYTES = 4_000_000_000
+LONGEST_ANSWER = 8000
+# Signs that one cell may print; a training with progress bars prints some thousand.
+LARGEST_OUTPUT = 10_000_000
+
+# exit() and quit() would take along all that was computed before them. What a cell
+# prints is limited where it is printed: a kernel that prints in a loop sends nothing,
+# and keeps all of it. IPython sets `write` for every cell; so does this, after it.
+PREPARE = """
+def _prepare(longest):
+    import sys
+    shell = get_ipython()
+    shell.ask_exit = lambda: None
+    def limited(write, printed):
+        def write_some(text):
+            printed[0] += len(text)
+            if printed[0] > longest:
+                raise RuntimeError(f"this cell printed more than {longest:,} signs")
+            return write(text)
+        write_some.unlimited = write
+        return write_some
+    def limit(info):
+        for stream in (sys.stdout, sys.stderr):
+            write = getattr(stream.write, "unlimited", stream.write)
+            stream.write = limited(write, [0])
+    shell.events.register("pre_run_cell", limit)
+_prepare(LONGEST)
+del _prepare
+"""
+PROBE = "None"
+# The library as it is on disk, whatever the notebook did to it; and Python's own names,
+# of which students like to use `list`, `sum` and `max` for variables.
+FRESH = """
+import builtins as _builtins
+import os as _os
+import sys as _sys
+for _name in _builtins.dir(_builtins):
+    if not _name.startswith("_"):
+        _builtins.globals().pop(_name, None)
+for _name in list(_sys.modules):
+    if _name.split(".")[0] == "edgetpu_lib":
+        del _sys.modules[_name]
+_os.chdir({folder!r})
+from edgetpu_lib import exercise_feedback as _feedback
+"""
+DEFAULTS = "for _name in {names!r}:\n    globals().setdefault(_name, None)"
+ANSWER = (
+    "_feedback.Feedback({task!r}, 0, 0, '',"
+    " str(globals().get({variable!r}) or '')[:{longest}])"
+)
+
+
+class _Client(NotebookClient):
+    """Keeps nothing of what cells show but the results of the grader's own."""
+
+    def output(self, outs, msg, display_id, cell_index):
+        own = self.nb.cells[cell_index].metadata.get("grader")
+        if own and msg["msg_type"] == "execute_result":
+            return super().output(outs, msg, display_id, cell_index)
+        return None
+
+    def handle_comm_msg(self, outs, msg, cell_index):
+        return None
+
+
+class _Stopped(Exception):
+    """The kernel cannot go on; the message says why."""
+
+
+def main() -> None:
+    """Do the job that comes on the standard input."""
+    job = json.load(sys.stdin)
+    # Ends this process, and with it the kernel, should nobody be left to do so.
+    signal.alarm(math.ceil(job["total_s"] + 2 * job["cell_s"]) + 60)
+    limit = (LARGEST_FILE_BYTES, LARGEST_FILE_BYTES)
+    resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with contextlib.suppress(OSError):
+        # Where memory runs out, Linux ends these processes first.
+        Path("/proc/self/oom_score_adj").write_text("1000")
+    with open(job["events"], "a", encoding="utf-8") as stream:
+
+        def tell(**event: Any) -> None:
+            stream.write(json.dumps(event) + "\n")
+            stream.flush()
+
+        run(job, tell)
+
+
+def run(job: dict[str, Any], tell: Callable[..., None]) -> None:
+    """Run a submission and the checks, and tell what happens.
+
+    Args:
+        job: "folder" to run in, "connection" (a path for the kernel's), "student",
+            "setup" (sources), "checks" ([task, source]), "by_hand" ([task, variable]),
+            "names", "cell_s", "total_s" (of the student's cells).
+        tell: called with "error", "feedback", "answer", and at last "end".
+    """
+    client = _client(job)
+    with client.setup_kernel(cwd=job["folder"]):
+        place = "before the first cell"
+        deadline = time.monotonic() + job["total_s"]
+        end = "graded"
+        try:
+            _ask(client, PREPARE.replace("LONGEST", str(LARGEST_OUTPUT)), GRACE_S)
+            for number, source in enumerate(job["student"], 1):
+                place = f"code cell {number}"
+                left_s = deadline - time.monotonic()
+                if left_s < 1:
+                    end = f"above the limit of {job['total_s']:g} s before {place}"
+                    break
+                error, _ = _ask(client, source, min(job["cell_s"], left_s))
+                if error:
+                    tell(error=f"{place}: {error}")
+            place = "the checks"
+            # They look at what was done in time, too.
+            _run_checks(client, job, tell)
+            tell(end=end)
+        except DeadKernelError:
+            tell(end=f"the kernel ended in {place}")
+        except _Stopped as stopped:
+            tell(end=f"{stopped} in {place}")
+
+
+def _client(job: dict[str, Any]) -> _Client:
+    # Local sockets instead of TCP: no ports that two kernels could both take.
+    connection = {"transport": "ipc", "connection_file": job["connection"]}
+    return _Client(
+        nbformat.v4.new_notebook(),
+        # Whatever kernel the notebook names is the student's; here is this one.
+        kernel_name="python3",
+        config=Config(KernelManager=connection),
+        allow_errors=True,
+        interrupt_on_timeout=True,
+        error_on_timeout={"ename": TOO_SLOW, "evalue": "", "traceback": []},
+        record_timing=False,
+        store_widget_state=False,
+    )
+
+
+def _ask(
+    client: _Client, source: str, seconds: float, *, own: bool = False
+) -> tuple[str, dict[str, Any] | None]:
+    """Run one cell; return its error as one line, or nothing, and its feedback.
+
+    Args:
+        client: with a kernel.
+        source: of the cell.
+        seconds: till it is interrupted.
+        own: whether the cell is the grader's, and its feedback counts.
+
+    Raises:
+        DeadKernelError: the kernel ended.
+        _Stopped: it cannot be interrupted.
+    """
+    reply, shown = _execute(client, source, seconds, own)
+    if _is_late(reply):
+        if _is_late(_execute(client, PROBE, GRACE_S, False)[0]):
+            raise _Stopped("code that cannot be stopped")
+        return f"stopped after {seconds:.0f} s", None
+    if reply.get("status") == "error":
+        return shorten(f"{reply.get('ename')}: {reply.get('evalue')}"), None
+    return "", shown
+
+
+def _execute(
+    client: _Client, source: str, seconds: float, own: bool
+) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    cell = nbformat.v4.new_code_cell(source, metadata={"grader": own})
+    client.nb.cells.append(cell)
+    client.timeout = max(1, math.ceil(seconds))
+    replies: list[dict[str, Any]] = []
+    client.on_cell_executed = lambda **facts: replies.append(facts["execute_reply"])
+    client.execute_cell(cell, len(client.nb.cells) - 1)
+    shown = [out.data[MIME] for out in cell.outputs if MIME in out.get("data", {})]
+    # An empty cell is not sent to the kernel, and has no reply.
+    return replies[-1]["content"] if replies else {}, shown[-1] if shown else None
+
+
+def _is_late(reply: dict[str, Any]) -> bool:
+    return reply.get("ename") == TOO_SLOW and not reply.get("traceback")
+
+
+def _run_checks(
+    client: _Client, job: dict[str, Any], tell: Callable[..., None]
+) -> None:
+    cell_s = job["cell_s"]
+    _ask(client, FRESH.format(folder=os.path.abspath(job["folder"])), cell_s)
+    for source in job["setup"]:
+        # One that fails leaves its names undefined: the answers it needs are wrong.
+        _ask(client, source, cell_s)
+    _ask(client, DEFAULTS.format(names=job["names"]), cell_s)
+    for task, source in job["checks"]:
+        error, feedback = _ask(client, source, cell_s, own=True)
+        tell(feedback=feedback, task=task, error=error)
+    for task, variable in job["by_hand"]:
+        source = ANSWER.format(task=task, variable=variable, longest=LONGEST_ANSWER)
+        _, feedback = _ask(client, source, cell_s, own=True)
+        tell(answer=(feedback or {}).get("found", ""), task=task)
+
+
+if __name__ == "__main__":
+    main()

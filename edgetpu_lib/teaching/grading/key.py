@@ -1,0 +1,226 @@
+"""Read notebooks for grading: the teacher's key, and what was handed in.
+
+Takes notebook files of any sort; gives the sources of their code cells.
+Next: `grading` runs a submission's cells, then the key's checks.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import dataclasses
+import hashlib
+import json
+import stat
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from edgetpu_lib.base.artifacts import InputError
+
+# Notebooks with figures have some hundred kilobytes.
+LARGEST_BYTES = 50_000_000
+# Cells of the key that are run again before its checks bear this tag.
+SETUP_TAG = "key"
+PARAMETERS_TAG = "parameters"
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """A code cell: its source, its tags, and nbgrader's facts of it."""
+
+    source: str
+    tags: tuple[str, ...] = ()
+    nbgrader: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Check:
+    """A check of the key: its task, what it is worth, and the cell that runs it."""
+
+    task: str
+    points: float
+    source: str
+
+
+@dataclasses.dataclass(frozen=True)
+class HandGraded:
+    """An answer that a person reads: its task, its worth, the variable it is in."""
+
+    task: str
+    points: float
+    variable: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Key:
+    """What a teacher grades with.
+
+    Attributes:
+        setup: cells that define what the checks are given besides the answers.
+        checks: in their order.
+        by_hand: answers for a person.
+        overrides: a cell that changes parameters, of the key and of submissions.
+        names: variables that the checks read.
+        digest: of all that decides points, in hex.
+    """
+
+    setup: tuple[str, ...]
+    checks: tuple[Check, ...]
+    by_hand: tuple[HandGraded, ...]
+    overrides: str
+    names: tuple[str, ...]
+    digest: str
+
+    @property
+    def max_points(self) -> float:
+        """What all checks are worth."""
+        return sum(check.points for check in self.checks)
+
+
+def read_key(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Key:
+    """Read the notebook that holds the checks.
+
+    Args:
+        path: of the source notebook. Its grade cells are the checks, its cells tagged
+            "key" and "parameters" run before them.
+        overrides: parameter → value, for the key and for every submission.
+
+    Raises:
+        InputError: no readable notebook, it has no checks, or no such parameter.
+    """
+    cells = read_cells(path)
+    checks, by_hand = [], []
+    for cell in cells:
+        facts = cell.nbgrader
+        if facts.get("grade") and facts.get("solution"):
+            task, points = facts["grade_id"], facts["points"]
+            by_hand.append(HandGraded(task, points, _first_name(cell.source)))
+        elif facts.get("grade"):
+            checks.append(Check(facts["grade_id"], facts["points"], cell.source))
+    if not checks:
+        raise InputError(f"{path} has no checks; give the exercise's source notebook")
+    changed = _assignments(path, cells, overrides or {})
+    setup = []
+    for cell in cells:
+        if {SETUP_TAG, PARAMETERS_TAG} & set(cell.tags):
+            setup.append(cell.source)
+        if PARAMETERS_TAG in cell.tags:
+            setup.append(changed)
+    decisive = json.dumps([setup, [dataclasses.astuple(check) for check in checks]])
+    return Key(
+        setup=tuple(setup),
+        checks=tuple(checks),
+        by_hand=tuple(by_hand),
+        overrides=changed,
+        names=_names_read(checks),
+        digest=hashlib.sha256(decisive.encode()).hexdigest(),
+    )
+
+
+def _assignments(
+    path: str | Path, cells: Sequence[Cell], overrides: Mapping[str, Any]
+) -> str:
+    declared = {
+        node.target.id
+        for cell in cells
+        if PARAMETERS_TAG in cell.tags
+        for node in ast.parse(cell.source).body
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
+    }
+    unknown = ", ".join(sorted(set(overrides) - declared))
+    if unknown:
+        raise InputError(f"{path} has no parameter {unknown}; look into its first cell")
+    return "\n".join(f"{name} = {value!r}" for name, value in overrides.items())
+
+
+def _first_name(source: str) -> str:
+    """Return the first variable that a cell sets, or nothing."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            return node.id
+    return ""
+
+
+def _names_read(checks: Sequence[Check]) -> tuple[str, ...]:
+    nodes = (n for check in checks for n in ast.walk(ast.parse(check.source)))
+    names = {node.id for node in nodes if isinstance(node, ast.Name)}
+    return tuple(sorted(names - set(dir(builtins))))
+
+
+def submitted_sources(path: str | Path, overrides: str = "") -> list[str]:
+    """Return the code cells of a submission, with changed parameters.
+
+    Args:
+        path: of the notebook.
+        overrides: a cell to run after the first one tagged "parameters", or before
+            all if there is none.
+
+    Raises:
+        InputError: as `read_cells`.
+    """
+    cells = read_cells(path)
+    sources = [cell.source for cell in cells]
+    if overrides:
+        tagged = [i + 1 for i, c in enumerate(cells) if PARAMETERS_TAG in c.tags]
+        sources.insert(tagged[0] if tagged else 0, overrides)
+    return sources
+
+
+def read_cells(path: str | Path) -> list[Cell]:
+    """Return the code cells of a notebook of any version.
+
+    Raises:
+        InputError: it is no regular file, too large, or no notebook.
+    """
+    path = Path(path)
+    try:
+        facts = path.lstat()
+        if stat.S_ISLNK(facts.st_mode):
+            raise InputError("a symbolic link; hand in the file itself")
+        if not stat.S_ISREG(facts.st_mode):
+            raise InputError("not a file; hand in a notebook")
+        if facts.st_size > LARGEST_BYTES:
+            raise InputError(
+                f"{facts.st_size:,} bytes, above {LARGEST_BYTES:,}; clear its outputs"
+            )
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}; check the file") from error
+    return _code_cells(content)
+
+
+def _code_cells(content: bytes) -> list[Cell]:
+    import nbformat
+
+    try:
+        parsed = json.loads(content.decode("utf-8-sig"))
+        if parsed.get("nbformat", 0) < 4:
+            parsed = nbformat.reads(json.dumps(parsed), as_version=4)
+        # Not validated: cells that were pasted or damaged are read as far as possible.
+        return [
+            _cell_of(cell)
+            for cell in parsed["cells"]
+            if cell.get("cell_type") == "code"
+        ]
+    # Whatever may be wrong with a file that claims to be a notebook.
+    except Exception as error:
+        reason = " ".join(str(error).split())[:120]
+        raise InputError(
+            f"not a notebook ({type(error).__name__}: {reason}); save it in Jupyter"
+            " and hand it in again"
+        ) from error
+
+
+def _cell_of(cell: Mapping[str, Any]) -> Cell:
+    source = cell.get("source") or ""
+    if isinstance(source, list):
+        source = "".join(map(str, source))
+    metadata = cell.get("metadata")
+    metadata = metadata if isinstance(metadata, dict) else {}
+    tags, nbgrader = metadata.get("tags"), metadata.get("nbgrader")
+    return Cell(
+        str(source),
+        tuple(map(str, tags)) if isinstance(tags, list) else (),
+        nbgrader if isinstance(nbgrader, dict) else {},
+    )

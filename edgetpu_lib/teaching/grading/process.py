@@ -1,0 +1,190 @@
+"""Run a notebook's code in a process of its own, and end it when it goes too far.
+
+Takes a job for `grading_run`; gives what that told, and why it was ended, if it was.
+Used by `grading`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import secrets
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from edgetpu_lib.base.artifacts import InputError
+from edgetpu_lib.teaching.exercise.feedback import shorten
+
+# Every process of a job carries it in its environment.
+MARK = "EDGETPU_LIB_GRADING"
+POLL_S = 0.2
+# What a status starts with that is not the submission's fault.
+FAILED = "the grader failed"
+# What a kernel needs of the teacher's environment; keys and tokens it does not.
+PASSED_ON = ("PATH", "LANG", "LC_ALL", "VIRTUAL_ENV", "PYTHONPATH", "LD_LIBRARY_PATH")
+PASSED_ON_PREFIXES = ("CUDA_", "KERAS_", "OMP_", "SSL_CERT", "TF_", "XLA_")
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """What one submission may use.
+
+    Memory is what all its processes hold (their resident sets), looked at five times a
+    second. A limit of the address space (RLIMIT_AS, RLIMIT_DATA) will not do:
+    TensorFlow reserves many gigabytes that it never touches.
+
+    Attributes:
+        total_s: for the notebook, seconds; the checks have `cell_s` more.
+        cell_s: for one cell.
+        memory_mib: of all its processes together.
+    """
+
+    total_s: float = 1800
+    cell_s: float = 600
+    memory_mib: float = 6000
+
+    def __post_init__(self) -> None:
+        """Refuse what no notebook could keep to."""
+        for field in dataclasses.fields(self):
+            if not getattr(self, field.name) > 0:
+                raise InputError(
+                    f"{field.name}={getattr(self, field.name)} must be above 0"
+                )
+
+
+def run_job(
+    job: dict[str, Any], limits: Limits, stop: threading.Event
+) -> tuple[str, list[dict[str, Any]]]:
+    """Run in a process, a folder and an environment of its own.
+
+    Args:
+        job: what `grading_run.run` takes, without places and limits.
+        limits: of time and memory.
+        stop: ends the work early when set, from another thread.
+
+    Returns:
+        Why it was ended, or nothing; and what it told till then.
+    """
+    mark = secrets.token_hex(16)
+    # A short path: it becomes part of the name of a socket.
+    with tempfile.TemporaryDirectory(
+        prefix="g", ignore_cleanup_errors=True
+    ) as temporary:
+        root = Path(temporary)
+        (root / "work").mkdir()
+        places = {
+            "folder": str(root / "work"),
+            "connection": str(root / "k.json"),
+            "events": str(root / "events"),
+        }
+        seconds = {"cell_s": limits.cell_s, "total_s": limits.total_s}
+        try:
+            process = _start({**job, **places, **seconds}, root, mark)
+            ending = _watch(process, mark, limits, stop)
+        finally:
+            _end_marked(mark)
+        process.wait()
+        events = _read_events(root / "events")
+        if not ending and not any("end" in event for event in events):
+            said = (root / "errors").read_text("utf-8", "replace").split("\n")
+            last = [line for line in said if line.strip()][-1:]
+            ending = f"{FAILED}: {shorten(''.join(last), 200)}"
+        return ending, events
+
+
+def _start(job: dict[str, Any], root: Path, mark: str) -> subprocess.Popen:
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if name in PASSED_ON or name.startswith(PASSED_ON_PREFIXES)
+    }
+    # Settings, caches and temporary files vanish with the submission.
+    for name in ("HOME", "TMPDIR", "MPLCONFIGDIR", "IPYTHONDIR", "JUPYTER_RUNTIME_DIR"):
+        place = root / name.lower()
+        place.mkdir()
+        environment[name] = str(place)
+    with open(root / "errors", "wb") as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "edgetpu_lib.teaching.grading.kernel"],
+            cwd=root,
+            env={**environment, MARK: mark},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+            # Ctrl-C is for the grader alone.
+            start_new_session=True,
+        )
+    with process.stdin as stream:
+        stream.write(json.dumps(job).encode())
+    return process
+
+
+def _watch(
+    process: subprocess.Popen, mark: str, limits: Limits, stop: threading.Event
+) -> str:
+    """Wait for the end; return why it had to be brought about, or nothing."""
+    # Whoever keeps to its limits is done long before: starting takes seconds.
+    deadline = time.monotonic() + limits.total_s + limits.cell_s + 30
+    while True:
+        try:
+            process.wait(POLL_S)
+            return ""
+        except subprocess.TimeoutExpired:
+            pass
+        if stop.is_set():
+            return "interrupted"
+        if time.monotonic() > deadline:
+            return f"above the limit of {limits.total_s:g} s, and not to be stopped"
+        used_mib = sum(_resident_bytes(p) for p in _marked(mark)) / 2**20
+        if used_mib > limits.memory_mib:
+            return f"above the limit of {limits.memory_mib:g} MiB of memory"
+
+
+def _marked(mark: str) -> list[psutil.Process]:
+    """Return the processes of a submission, wherever they were moved to."""
+    return [
+        process
+        for process in psutil.process_iter(["environ"])
+        if (process.info["environ"] or {}).get(MARK) == mark
+    ]
+
+
+def _resident_bytes(process: psutil.Process) -> int:
+    try:
+        return process.memory_info().rss
+    except psutil.Error:
+        return 0
+
+
+def _end_marked(mark: str) -> None:
+    """Kill all processes of a submission, also those they start meanwhile."""
+    for _ in range(10):
+        processes = _marked(mark)
+        if not processes:
+            return
+        for process in processes:
+            try:
+                process.kill()
+            except psutil.Error:
+                continue
+        psutil.wait_procs(processes, timeout=1)
+
+
+def _read_events(path: Path) -> list[dict[str, Any]]:
+    """Return what a run told; a line that was cut off in the middle is left out."""
+    events = []
+    if path.is_file():
+        for line in path.read_text("utf-8", "replace").splitlines():
+            try:
+                events.append(json.loads(line))
+            except ValueError:
+                continue
+    return events

@@ -1,0 +1,253 @@
+"""Run one TFLite file, whatever runtime is installed.
+
+Takes a `.tflite` path or bytes; gives an interpreter and its answers as floats.
+Used by `evaluate` and `deploy`; runs where there is no TensorFlow.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import dataclasses
+import importlib
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgetpu_lib.base.artifacts import InputError
+from edgetpu_lib.base.quiet import quiet_native
+from edgetpu_lib.images.pixels import MEAN, STDDEV, normalize
+from edgetpu_lib.tflite.file import read_bytes
+
+_RUNTIMES = ("ai_edge_litert.interpreter", "tflite_runtime.interpreter")
+# Source: google-coral/pycoral, pycoral/utils/edgetpu.py.
+_EDGE_TPU_LIBRARIES = {"darwin": "libedgetpu.1.dylib", "win32": "edgetpu.dll"}
+
+
+@dataclasses.dataclass(frozen=True)
+class TensorContract:
+    """What one input or output tensor wants or gives.
+
+    Attributes:
+        dtype: "uint8", "int8" or "float32".
+        shape: with the batch first.
+        scale: real value a quantized step; 0 for float tensors.
+        zero_point: the quantized value of real 0.
+    """
+
+    dtype: str
+    shape: tuple
+    scale: float
+    zero_point: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Latency:
+    """Milliseconds of one inference: half, 90 % and 99 % of the runs were faster."""
+
+    p50_ms: float
+    p90_ms: float
+    p99_ms: float
+
+
+def open_interpreter(model: str | Path | bytes, *, threads: int | None = None) -> Any:
+    """Open a classifier file and allocate its tensors.
+
+    Args:
+        model: path of a `.tflite` file, or its bytes.
+        threads: CPU threads; `None` leaves the choice to the runtime.
+
+    Returns:
+        An `Interpreter` with one picture input and one score output.
+
+    Raises:
+        InputError: no runtime is installed, or the model cannot be used.
+    """
+    # The runtime crashes on some files that are not FlatBuffers at all.
+    name, content = read_bytes(model)
+    runtime = _runtime()
+    delegates = _edge_tpu(runtime, name) if is_compiled(content) else None
+    try:
+        with quiet_native():
+            interpreter = runtime.Interpreter(
+                model_content=content,
+                num_threads=threads,
+                experimental_delegates=delegates,
+            )
+            interpreter.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        first_line = str(error).strip().splitlines()[0]
+        raise InputError(
+            f"{name} cannot be run ({first_line}); convert the model again"
+        ) from error
+    inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
+    shapes = [[int(n) for n in tensor["shape"]] for tensor in (*inputs, *outputs)]
+    one_picture_in = len(inputs) == 1 and len(shapes[0]) == 4 and shapes[0][3] == 3
+    # All but the last axis of the scores hold one entry.
+    scores_out = len(outputs) == 1 and max(shapes[-1][:-1], default=1) == 1
+    if not (one_picture_in and scores_out):
+        raise InputError(
+            f"{name} is not a picture classifier: its tensors are {shapes}; give a"
+            " model with one RGB picture in and scores out"
+        )
+    return interpreter
+
+
+def is_compiled(content: bytes) -> bool:
+    """Tell whether a file is what the Edge TPU compiler gives out."""
+    return b"edgetpu-custom-op" in content
+
+
+def _edge_tpu(runtime: Any, name: str) -> list:
+    """Return what runs a compiled file on the Edge TPU of this machine."""
+    library = _EDGE_TPU_LIBRARIES.get(sys.platform, "libedgetpu.so.1")
+    try:
+        # A delegate whose library does not load complains when it is thrown away.
+        ctypes.CDLL(library)
+        with quiet_native():
+            return [runtime.load_delegate(library)]
+    except (ValueError, OSError) as error:
+        raise InputError(
+            f"{name} is compiled for the Edge TPU and cannot run on this CPU: no"
+            f" device answers through {library}; attach one and install its runtime,"
+            " or give the file before compilation (without `_edgetpu` in its name)"
+        ) from error
+
+
+def _runtime():
+    for name in _RUNTIMES:
+        try:
+            return importlib.import_module(name)
+        except ImportError:
+            continue
+    raise InputError(
+        "no TFLite runtime is installed; run `pip install ai-edge-litert`, or on a"
+        " board `pip install tflite-runtime`"
+    )
+
+
+def input_contract(interpreter: Any) -> TensorContract:
+    """Return what the model wants to be fed."""
+    return _contract(interpreter.get_input_details()[0])
+
+
+def output_contract(interpreter: Any) -> TensorContract:
+    """Return how the model's scores are to be read."""
+    return _contract(interpreter.get_output_details()[0])
+
+
+def _contract(details: dict) -> TensorContract:
+    scale, zero_point = details["quantization"]
+    return TensorContract(
+        dtype=np.dtype(details["dtype"]).name,
+        shape=tuple(int(n) for n in details["shape"]),
+        scale=float(scale),
+        zero_point=int(zero_point),
+    )
+
+
+def quantize_input(
+    pixels: np.ndarray,
+    contract: TensorContract,
+    *,
+    mean: float | Sequence[float] = MEAN,
+    stddev: float | Sequence[float] = STDDEV,
+) -> np.ndarray:
+    """Turn pixels into exactly what the input tensor wants.
+
+    Args:
+        pixels: [size, size, 3], RGB, 0..255, bicubic overshoot allowed.
+        contract: of the model's input. With scale 1/128 and zero point 127 the raw
+            pixels are the quantized input.
+        mean: that the model was trained with, as `pixels.normalize`.
+        stddev: likewise.
+
+    Returns:
+        [1, size, size, 3] of the contract's dtype.
+    """
+    if not contract.scale:
+        return normalize(pixels, mean, stddev)[None].astype(contract.dtype)
+    limits = np.iinfo(contract.dtype)
+    if takes_raw_pixels(contract, mean=mean, stddev=stddev):
+        steps = np.rint(pixels) + limits.min
+    else:
+        steps = _steps_of(pixels, contract, mean, stddev)
+    return np.clip(steps, limits.min, limits.max).astype(contract.dtype)[None]
+
+
+def takes_raw_pixels(
+    contract: TensorContract,
+    *,
+    mean: float | Sequence[float] = MEAN,
+    stddev: float | Sequence[float] = STDDEV,
+) -> bool:
+    """Tell whether a quantized input is the picture's bytes as they are.
+
+    True also where the arithmetic differs from the bytes by one step at most: files
+    from elsewhere, made for (pixel − 127.5) / 127.5 or (pixel − 128) / 128, were
+    trained and measured on raw bytes.
+    """
+    every_byte = np.repeat(np.arange(256)[:, None], 3, axis=1)
+    steps = _steps_of(every_byte, contract, mean, stddev)
+    return bool(np.all(np.abs(steps - every_byte - np.iinfo(contract.dtype).min) <= 1))
+
+
+def _steps_of(
+    pixels: np.ndarray,
+    contract: TensorContract,
+    mean: float | Sequence[float],
+    stddev: float | Sequence[float],
+) -> np.ndarray:
+    """Quantize normalised pixels, not yet clipped to the integers' range."""
+    reals = normalize(pixels, mean, stddev)
+    return np.rint(reals / np.float32(contract.scale)) + contract.zero_point
+
+
+def run(interpreter: Any, pixels: np.ndarray, **preprocessing: Any) -> np.ndarray:
+    """Classify one picture.
+
+    Args:
+        interpreter: from `open_interpreter`.
+        pixels: [size, size, 3], RGB, 0..255, of the model's size.
+        **preprocessing: `mean` and `stddev`, as `quantize_input`.
+
+    Returns:
+        float32 [classes]: the output tensor, flat and dequantized.
+    """
+    details_in = interpreter.get_input_details()[0]
+    details_out = interpreter.get_output_details()[0]
+    fed = quantize_input(pixels, _contract(details_in), **preprocessing)
+    interpreter.set_tensor(details_in["index"], fed)
+    interpreter.invoke()
+    scores = interpreter.get_tensor(details_out["index"]).ravel().astype(np.float32)
+    contract = _contract(details_out)
+    if contract.scale:
+        # Widened to float before the subtraction: uint8 would wrap around.
+        scores = (scores - contract.zero_point) * np.float32(contract.scale)
+    return scores
+
+
+def measure_latency(interpreter: Any, *, runs: int = 30) -> Latency:
+    """Time the inference of a file on this CPU.
+
+    Args:
+        interpreter: from `open_interpreter`.
+        runs: inferences that count.
+    """
+    size = input_contract(interpreter).shape[1:3]
+    rng = np.random.default_rng(0)
+    run(interpreter, rng.integers(0, 256, (*size, 3), np.uint8))
+    return time_calls(interpreter.invoke, runs=runs)
+
+
+def time_calls(call: Callable[[], Any], *, runs: int = 30) -> Latency:
+    """Time a function; three calls before those that count warm it up."""
+    times_ms = []
+    for _ in range(runs + 3):
+        start = time.perf_counter()
+        call()
+        times_ms.append(1000 * (time.perf_counter() - start))
+    return Latency(*map(float, np.percentile(times_ms[3:], [50, 90, 99])))

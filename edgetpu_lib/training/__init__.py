@@ -1,0 +1,1 @@
+"""What a training consists of: recipe, augmentation, batches, state."""

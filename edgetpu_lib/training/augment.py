@@ -1,0 +1,139 @@
+"""Vary training photos as the reference does, repeatably.
+
+Takes encoded photos and a seed for each; gives float32 batches, 0..255.
+Next: `train` normalises them and steps. The same seeds give the same pixels, whatever
+came before, so that a resumed training sees what an uninterrupted one would have.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import keras
+import numpy as np
+
+from edgetpu_lib.base.artifacts import InputError
+from edgetpu_lib.images import pixels
+
+# Source: tensorflow/tpu efficientnet preprocessing.py, `_decode_and_random_crop`.
+ASPECT_RATIOS = (3 / 4, 4 / 3)
+CROP_ATTEMPTS = 10
+MIN_OBJECT_COVERED = 0.1
+
+
+def random_crop(
+    photo: Any, image_size: int, seed: tuple[int, int], *, min_area: float = 0.08
+) -> np.ndarray:
+    """Cut a random window out of a photo, resize it, and mirror it by chance.
+
+    The window's area is a random share of the photo's and its aspect ratio lies
+    between 3/4 and 4/3. Where ten attempts find none that fits, it is the centre crop
+    of evaluation.
+
+    Args:
+        photo: a path, or anything with `read_bytes`.
+        image_size: height and width of the result.
+        seed: two integers; the same give the same pixels.
+        min_area: smallest share of the photo's area.
+
+    Returns:
+        float32 [image_size, image_size, 3], RGB, 0..255.
+
+    Raises:
+        InputError: the photo cannot be used; the message names it.
+
+    Source: tensorflow/tpu efficientnet preprocessing.py, `preprocess_for_train`, with
+        the bilinear resize that its EdgeTPU models set.
+    """
+    import tensorflow as tf
+
+    encoded, image = pixels.open_picture(photo)
+    content = encoded
+    if image.format != "JPEG":
+        content = pixels.to_rgb(image, photo)
+    cut = _cutter(image_size, min_area, image.format == "JPEG")
+    try:
+        return cut(content, seed).numpy()
+    except tf.errors.InvalidArgumentError as error:
+        raise InputError(
+            f"{photo} is a damaged or cut JPEG; replace or remove it"
+        ) from error
+
+
+@functools.cache
+def _cutter(image_size: int, min_area: float, jpeg: bool) -> Any:
+    """Return one graph that decodes, cuts, resizes and mirrors: one call a photo."""
+    import tensorflow as tf
+
+    def center_window(shape: Any) -> Any:
+        padding = round(image_size * (1 / pixels.CROP_FRACTION - 1))
+        share = image_size / (image_size + padding)
+        side = tf.cast(share * tf.cast(tf.reduce_min(shape[:2]), tf.float32), tf.int32)
+        return tf.concat([(shape[:2] - side + 1) // 2, [side, side]], 0)
+
+    encoded = tf.TensorSpec([], tf.string)
+    decoded = tf.TensorSpec([None, None, 3], tf.uint8)
+    seeds = tf.TensorSpec([2], tf.int64)
+
+    @tf.function(input_signature=[encoded if jpeg else decoded, seeds])
+    def cut(content: Any, seed: Any) -> Any:
+        shape = tf.io.extract_jpeg_shape(content) if jpeg else tf.shape(content)
+        begin, size, _ = tf.image.stateless_sample_distorted_bounding_box(
+            shape,
+            [[[0.0, 0.0, 1.0, 1.0]]],
+            seed,
+            min_object_covered=MIN_OBJECT_COVERED,
+            aspect_ratio_range=ASPECT_RATIOS,
+            area_range=(min_area, 1.0),
+            max_attempts=CROP_ATTEMPTS,
+        )
+        window = tf.concat([begin[:2], size[:2]], 0)
+        if tf.reduce_all(size[:2] == shape[:2]):
+            window = center_window(shape)
+        if jpeg:
+            crop = tf.io.decode_and_crop_jpeg(content, window, channels=3)
+        else:
+            top, left, height, width = tf.unstack(window)
+            crop = content[top : top + height, left : left + width]
+        resized = tf.raw_ops.ResizeBilinear(
+            images=crop[None], size=[image_size] * 2, half_pixel_centers=False
+        )[0]
+        return tf.image.stateless_random_flip_left_right(resized, seed + 1)
+
+    return cut
+
+
+class BatchAugmentation:
+    """RandAugment and MixUp from Keras' own layers, repeatable step by step."""
+
+    def __init__(self, *, randaugment: bool, mixup: bool) -> None:
+        """Choose what is applied."""
+        self.layers = []
+        if randaugment:
+            self.layers.append(keras.layers.RandAugment(value_range=(0, 255)))
+        if mixup:
+            self.layers.append(keras.layers.MixUp())
+
+    def __call__(
+        self, images: np.ndarray, targets: np.ndarray, seed: tuple[int, int]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Vary a batch.
+
+        Args:
+            images: float32 [batch, size, size, 3], 0..255.
+            targets: float32 [batch, classes], one-hot.
+            seed: two integers; the same give the same batch.
+
+        Returns:
+            Both, varied; MixUp blends targets as it blends images.
+        """
+        batch = {"images": images, "labels": targets}
+        for layer in self.layers:
+            for index, variable in enumerate(layer.variables):
+                variable.assign(np.array([seed[0] + index, seed[1]], "uint32"))
+            batch = layer(batch, training=True)
+        return (
+            keras.ops.convert_to_numpy(batch["images"]),
+            keras.ops.convert_to_numpy(batch["labels"]),
+        )

@@ -1,0 +1,197 @@
+"""Batches of varied photos, decided by seed and step alone.
+
+Takes photos and a recipe; gives batches from any step on, read ahead by threads.
+Next: `train` steps on them. A resumed training asks for the step where it stopped and
+gets the batches that an uninterrupted one would have had.
+"""
+
+from __future__ import annotations
+
+import collections
+import concurrent.futures
+import contextlib
+import functools
+from collections.abc import Iterator
+
+import numpy as np
+
+from edgetpu_lib import data
+from edgetpu_lib.base import parallel
+from edgetpu_lib.base.artifacts import InputError
+from edgetpu_lib.images import pixels
+from edgetpu_lib.training import augment, devices
+from edgetpu_lib.training.recipe import Recipe
+
+BATCHES_AHEAD = 2
+
+
+class TrainingBatches:
+    """The batches of one training.
+
+    Attributes:
+        skipped: what was left out so far: the error of every unreadable photo.
+    """
+
+    def __init__(
+        self,
+        photos: data.Photos,
+        recipe: Recipe,
+        image_size: int,
+        *,
+        background: int = 0,
+        seed: int = 0,
+        parts: int = 1,
+        on_error: str = "raise",
+    ) -> None:
+        """Prepare the order; nothing is read yet.
+
+        Args:
+            photos: to train on.
+            recipe: batch size and augmentation.
+            image_size: height and width, pixels.
+            background: added to every label, and one more class before all others.
+            seed: of order and augmentation.
+            parts: so many independent orders, which share every batch equally. Of
+                several processes each reads its own.
+            on_error: "raise" or "skip", for photos that cannot be read.
+
+        Raises:
+            InputError: the numbers do not go together.
+        """
+        if on_error not in ("raise", "skip"):
+            raise InputError(f"on_error={on_error!r} is unknown; use raise or skip")
+        processes = devices.process()[1]
+        if parts % processes:
+            raise InputError(
+                f"parts={parts} must be a multiple of the {processes} processes"
+            )
+        if recipe.batch_size % parts or recipe.batch_size > len(photos):
+            raise InputError(
+                f"batch_size={recipe.batch_size} must be a multiple of the {parts}"
+                f" parts and at most the {len(photos)} photos"
+            )
+        self.photos = photos
+        self.recipe = recipe
+        self.image_size = image_size
+        self.background = background
+        self.seed = seed
+        self.on_error = on_error
+        self.skipped: dict[str, str] = {}
+        self._parts = _divide(photos, parts)
+        self._vary = augment.BatchAugmentation(
+            randaugment=recipe.randaugment, mixup=recipe.mixup
+        )
+
+    @contextlib.contextmanager
+    def from_step(
+        self, first: int, last: int
+    ) -> Iterator[Iterator[tuple[np.ndarray, np.ndarray]]]:
+        """Open the batches of steps `first` … `last` − 1.
+
+        Yields:
+            An iterator of float32 [batch, size, size, 3], normalised, and float32
+            [batch, classes], one-hot. Of several processes each gets its share.
+        """
+        pool = concurrent.futures.ThreadPoolExecutor(parallel.cores())
+        try:
+            yield self._stream(pool, first, last)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def describe(self, step: int) -> str:
+        """Return the first photos of a step's batch, for an error."""
+        names = [
+            str(self.photos.paths[self._index(part, position)])
+            for part, positions in self._positions(step)
+            for position in positions
+        ]
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        return ", ".join(names[:3]) + more
+
+    def _stream(self, pool, first: int, last: int):
+        waiting: collections.deque = collections.deque()
+        for step in range(first, last):
+            waiting.append((step, self._submit(pool, step)))
+            if len(waiting) > BATCHES_AHEAD:
+                yield self._gather(*waiting.popleft())
+        while waiting:
+            yield self._gather(*waiting.popleft())
+
+    def _submit(self, pool, step: int) -> list[list[concurrent.futures.Future]]:
+        return [
+            [pool.submit(self._read, part, position) for position in positions]
+            for part, positions in self._positions(step)
+        ]
+
+    def _gather(self, step: int, futures: list) -> tuple[np.ndarray, np.ndarray]:
+        shares = []
+        classes = len(self.photos.class_names) + self.background
+        for part, share in zip(_own_parts(len(self._parts)), futures, strict=True):
+            pictures, labels = zip(*(future.result() for future in share), strict=True)
+            targets = np.eye(classes, dtype=np.float32)[
+                np.array(labels) + self.background
+            ]
+            shares.append(self._vary(np.stack(pictures), targets, (step, part)))
+        images, targets = (
+            np.concatenate(arrays) for arrays in zip(*shares, strict=True)
+        )
+        return pixels.normalize(images), targets
+
+    def _positions(self, step: int) -> Iterator[tuple[int, range]]:
+        """Yield each part that this process reads, and the positions in its order."""
+        share = self.recipe.batch_size // len(self._parts)
+        for part in _own_parts(len(self._parts)):
+            yield part, range(step * share, (step + 1) * share)
+
+    def _read(self, part: int, position: int) -> tuple[np.ndarray, int]:
+        """Read and vary the photo at a position, or the next that can be read."""
+        for further in range(len(self._parts[part])):
+            index = self._index(part, position, further)
+            epoch = position // len(self._parts[part])
+            try:
+                picture = augment.random_crop(
+                    self.photos.paths[index],
+                    self.image_size,
+                    (self.seed * 1_000_003 + epoch, index),
+                    min_area=self.recipe.min_crop_area,
+                )
+            except InputError as error:
+                if self.on_error == "raise":
+                    raise
+                self.skipped[str(self.photos.paths[index])] = str(error)
+                continue
+            return picture, int(self.photos.labels[index])
+        raise InputError(
+            "no photo can be read; the first error: " + self._first_error()
+        )
+
+    def _first_error(self) -> str:
+        return next(iter(self.skipped.values()))
+
+    def _index(self, part: int, position: int, further: int = 0) -> int:
+        epoch, rank = divmod(position, len(self._parts[part]))
+        order = self._order(part, epoch)
+        return int(order[(rank + further) % len(order)])
+
+    @functools.lru_cache(maxsize=32)  # noqa: B019 — one object a training
+    def _order(self, part: int, epoch: int) -> np.ndarray:
+        rng = np.random.default_rng([self.seed, epoch, part])
+        return rng.permutation(self._parts[part])
+
+
+def _divide(photos: data.Photos, parts: int) -> list[np.ndarray]:
+    """Return the photos' indices in parts: whole shards where there are enough."""
+    shards = [getattr(path, "shard", None) for path in photos.paths]
+    names = sorted({str(shard) for shard in shards})
+    if None not in shards and len(names) >= parts:
+        turn = {name: number % parts for number, name in enumerate(names)}
+        part_of = np.array([turn[str(shard)] for shard in shards])
+    else:
+        part_of = np.arange(len(photos)) % parts
+    return [np.flatnonzero(part_of == part) for part in range(parts)]
+
+
+def _own_parts(parts: int) -> range:
+    """Return the parts that this process reads, in the order of the global batch."""
+    index, count = devices.process()
+    return range(index * parts // count, (index + 1) * parts // count)

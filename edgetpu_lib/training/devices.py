@@ -1,0 +1,165 @@
+"""Train on several devices and machines: data parallel, by Keras on JAX.
+
+Takes addresses; gives every model built afterwards a copy on each device and every
+batch a share on each. Next: `train` steps as on one device.
+Batch normalisation is over the global batch, so the number of devices changes
+nothing but rounding.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from edgetpu_lib.base.artifacts import InputError
+
+
+def process() -> tuple[int, int]:
+    """Return this process's index and the number of processes that train together."""
+    if keras.backend.backend() != "jax":
+        return 0, 1
+    import jax
+
+    return jax.process_index(), jax.process_count()
+
+
+def distribute(
+    *,
+    coordinator: str | None = None,
+    processes: int | None = None,
+    process_id: int | None = None,
+) -> int:
+    """Join the other processes, if there are any, and use all devices.
+
+    Call it before any model is built.
+
+    Args:
+        coordinator: address and port of the first process, "10.0.0.2:8476"; "auto" on
+            a TPU pod slice, which JAX asks for all three; `None` for a lone process.
+        processes: how many there are.
+        process_id: which of them this is, from 0.
+
+    Returns:
+        The number of devices, over all processes.
+
+    Raises:
+        InputError: Keras runs on another backend than JAX.
+    """
+    if keras.backend.backend() != "jax":
+        raise InputError(
+            f"several devices need JAX, Keras runs on {keras.backend.backend()}; set"
+            " KERAS_BACKEND=jax and install jax for your devices"
+        )
+    if coordinator == "auto":
+        keras.distribution.initialize()
+    elif coordinator:
+        keras.distribution.initialize(coordinator, processes, process_id)
+    distribution = keras.distribution.DataParallel(auto_shard_dataset=False)
+    keras.distribution.set_distribution(distribution)
+    return int(distribution.device_mesh.devices.size)
+
+
+def map_divided(function: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
+    """Apply a function to every item, each in one of the processes; tell all of them.
+
+    Every process must call it, with the same items.
+
+    Args:
+        function: gives something that JSON can hold.
+        items: of three processes, the first takes the items 0, 3, 6 …
+
+    Returns:
+        All results, in the order of the items.
+
+    Raises:
+        InputError: a process met an error; all processes raise the same.
+    """
+    index, count = process()
+    if count == 1:
+        return [function(item) for item in items]
+    own: dict[str, Any] = {"results": [], "error": None}
+    try:
+        for item in itertools.islice(items, index, None, count):
+            own["results"].append(function(item))
+    except (InputError, OSError) as error:
+        # Raised now, it would leave the others waiting.
+        own["error"] = str(error)
+    told = _gather(own)
+    for share in told:
+        if share["error"]:
+            raise InputError(share["error"])
+    total = sum(len(share["results"]) for share in told)
+    return [told[n % count]["results"][n // count] for n in range(total)]
+
+
+def _gather(own: Any) -> list[Any]:
+    """Return what every process gives, in their order."""
+    from jax.experimental import multihost_utils
+
+    encoded = np.frombuffer(json.dumps(own).encode(), np.uint8)
+    sizes = multihost_utils.process_allgather(np.int32(len(encoded)))
+    # All must give arrays of one shape.
+    padded = np.pad(encoded, (0, sizes.max() - len(encoded)))
+    rows = multihost_utils.process_allgather(padded)
+    return [
+        json.loads(row[:size].tobytes()) for row, size in zip(rows, sizes, strict=True)
+    ]
+
+
+def start_processes(arguments: Sequence[str], processes: int) -> int:
+    """Run a command in several processes of this machine that train together.
+
+    Each is told its place by `--coordinator` and `--process_id`. The first one's output
+    is shown; if one fails the others are stopped.
+
+    Args:
+        arguments: of `python -m edgetpu_lib`.
+        processes: how many.
+
+    Returns:
+        The exit code of the first that failed, or 0.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        coordinator = f"127.0.0.1:{free.getsockname()[1]}"
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-m", "edgetpu_lib", *arguments]
+            + [f"--coordinator={coordinator}", f"--process_id={number}"],
+            env={**os.environ, "KERAS_BACKEND": "jax"},
+            stdout=None if number == 0 else subprocess.DEVNULL,
+            stderr=None if number == 0 else subprocess.DEVNULL,
+        )
+        for number in range(processes)
+    ]
+    try:
+        return _wait_for_all(started)
+    finally:
+        for child in started:
+            child.terminate()
+        for child in started:
+            child.wait()
+
+
+def _wait_for_all(children: list[subprocess.Popen]) -> int:
+    """Return 0 once all have ended well, or the first other exit code at once."""
+    waiting = list(children)
+    while waiting:
+        for child in list(waiting):
+            try:
+                code = child.wait(timeout=0.2)
+            except subprocess.TimeoutExpired:
+                continue
+            if code:
+                return code
+            waiting.remove(child)
+    return 0

@@ -1,0 +1,220 @@
+"""The reference's training recipe, piece by piece: rate, optimizer, loss, averages.
+
+Takes a model; gives what `train` steps with. Plain Keras, on any of its backends.
+Source of all numbers: tensorflow/tpu efficientnet main.py and utils.py.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+import numpy as np
+
+from edgetpu_lib.base.artifacts import InputError
+
+OPTIMIZERS = ("rmsprop", "adamw")
+SCHEDULES = ("exponential", "cosine", "constant")
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """How the reference trains on ImageNet; the defaults are its own.
+
+    Attributes:
+        epochs: passes over the training photos.
+        batch_size: photos a step, over all devices.
+        base_learning_rate: peak, for every 256 photos of a batch.
+        optimizer: "rmsprop" as the reference's, or "adamw", which learns more in the
+            first thousands of steps.
+        schedule: "exponential" (in stairs), "cosine" or "constant".
+        warmup_epochs: in which the rate rises from zero to its peak.
+        decay_epochs: length of one stair.
+        decay_factor: from one stair to the next.
+        label_smoothing: share of the target spread over all classes.
+        weight_decay: on half the squared sum of all but batch-norm variables.
+        average_decay: of the moving averages, once they are warm.
+        min_crop_area: smallest share of a photo that a random crop keeps.
+        randaugment: vary colours and shapes with Keras' `RandAugment`.
+        mixup: blend pairs of photos and their labels with Keras' `MixUp`.
+    """
+
+    epochs: int = 350
+    batch_size: int = 2048
+    base_learning_rate: float = 0.016
+    optimizer: str = "rmsprop"
+    schedule: str = "exponential"
+    warmup_epochs: float = 5.0
+    decay_epochs: float = 2.4
+    decay_factor: float = 0.97
+    label_smoothing: float = 0.1
+    weight_decay: float = 1e-5
+    average_decay: float = 0.9999
+    min_crop_area: float = 0.08
+    randaugment: bool = False
+    mixup: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that no training could use."""
+        for name, known in (("schedule", SCHEDULES), ("optimizer", OPTIMIZERS)):
+            if getattr(self, name) not in known:
+                raise InputError(
+                    f"{name} {getattr(self, name)!r} is unknown; use {', '.join(known)}"
+                )
+        for name in ("epochs", "batch_size", "base_learning_rate", "decay_epochs"):
+            if getattr(self, name) <= 0:
+                raise InputError(f"{name}={getattr(self, name)} must be above 0")
+        if not 0 < self.min_crop_area <= 1:
+            raise InputError(
+                f"min_crop_area={self.min_crop_area} must be above 0 and at most 1"
+            )
+
+
+class LearningRate(keras.optimizers.schedules.LearningRateSchedule):
+    """The rate at each step: warm-up, then stairs, a cosine, or a constant."""
+
+    def __init__(self, recipe: Recipe, steps_per_epoch: float) -> None:
+        """Prepare the numbers.
+
+        Args:
+            recipe: of the training.
+            steps_per_epoch: photos over batch size; the reference keeps the fraction.
+        """
+        self.recipe = recipe
+        self.steps_per_epoch = steps_per_epoch
+        self.peak = recipe.base_learning_rate * recipe.batch_size / 256
+
+    def __call__(self, step: Any) -> Any:
+        """Return the rate of a step, counted from 0."""
+        recipe = self.recipe
+        step = keras.ops.cast(step, "float32")
+        stair = self.steps_per_epoch * recipe.decay_epochs
+        total = self.steps_per_epoch * recipe.epochs
+        if recipe.schedule == "exponential":
+            rate = self.peak * recipe.decay_factor ** keras.ops.floor(step / stair)
+        elif recipe.schedule == "cosine":
+            rate = 0.5 * self.peak * (1 + keras.ops.cos(math.pi * step / total))
+        else:
+            rate = keras.ops.full_like(step, self.peak)
+        warmup = int(recipe.warmup_epochs * self.steps_per_epoch)
+        if not warmup:
+            return rate
+        return keras.ops.where(step < warmup, self.peak * step / warmup, rate)
+
+
+class ReferenceRMSprop(keras.optimizers.RMSprop):
+    """RMSProp as in TensorFlow 1: its accumulators start at one.
+
+    So the first steps are small, where Keras' own start at zero makes them large.
+    """
+
+    def __init__(self, learning_rate: Any) -> None:
+        """Take the reference's decay 0.9, momentum 0.9, epsilon 1e-3 in the root."""
+        super().__init__(learning_rate, rho=0.9, momentum=0.9, epsilon=1e-3)
+
+    def build(self, variables: list[keras.Variable]) -> None:
+        """Make the accumulators."""
+        was_built = self.built
+        super().build(variables)
+        if not was_built:
+            for velocity in self._velocities:
+                velocity.assign(keras.ops.ones(velocity.shape))
+
+
+def new_optimizer(recipe: Recipe, steps_per_epoch: float) -> keras.optimizers.Optimizer:
+    """Return the recipe's optimizer with its schedule.
+
+    Args:
+        recipe: of the training.
+        steps_per_epoch: photos over batch size.
+    """
+    rate = LearningRate(recipe, steps_per_epoch)
+    if recipe.optimizer == "adamw":
+        return keras.optimizers.AdamW(rate)
+    return ReferenceRMSprop(rate)
+
+
+def add_weight_decay(model: keras.Model, weight_decay: float) -> None:
+    """Add weight_decay · Σ ½w² over all but batch-norm variables to the model's loss.
+
+    Args:
+        model: from `build.build_model`.
+        weight_decay: the factor; 0 takes an earlier one away.
+    """
+    penalty = keras.regularizers.L2(weight_decay / 2) if weight_decay else None
+    for layer in model.layers:
+        if not isinstance(layer, keras.layers.BatchNormalization):
+            for variable in layer.trainable_variables:
+                variable.regularizer = penalty
+
+
+class Averages:
+    """Exponential moving averages of a model's weights and batch-norm statistics.
+
+    The published accuracy is theirs. The decay grows with the steps, so that the
+    first averages are not mostly the random start.
+
+    Attributes:
+        values: one array a variable, on the device, in the order of the variables.
+    """
+
+    def __init__(self, variables: list[keras.Variable], decay: float) -> None:
+        """Start at the variables' values.
+
+        Args:
+            variables: trainable ones and moving statistics.
+            decay: once the averages are warm.
+        """
+        self.variables = variables
+        self.decay = decay
+        self.values = [keras.ops.copy(variable.value) for variable in variables]
+        self._average = _compiled(_average)
+
+    def update(self, step: int) -> None:
+        """Take the variables' values after a step into account.
+
+        Args:
+            step: how many steps were taken.
+        """
+        decay = min(self.decay, (1 + step) / (10 + step))
+        now = [variable.value for variable in self.variables]
+        self.values = self._average(self.values, now, np.float32(decay))
+
+    @contextlib.contextmanager
+    def applied(self) -> Iterator[None]:
+        """Let the model hold the averages within a `with` block."""
+        raw = [keras.ops.copy(variable.value) for variable in self.variables]
+        try:
+            self._assign(self.values)
+            yield
+        finally:
+            self._assign(raw)
+
+    def _assign(self, values: list[Any]) -> None:
+        for variable, value in zip(self.variables, values, strict=True):
+            # A copy: JAX gives the memory of a model's variables away at every step.
+            variable.assign(keras.ops.copy(value))
+
+
+def _average(averages: list[Any], now: list[Any], decay: Any) -> list[Any]:
+    return [
+        average - (1 - decay) * (average - value)
+        for average, value in zip(averages, now, strict=True)
+    ]
+
+
+def _compiled(function: Callable) -> Callable:
+    """Compile a function of arrays: hundreds of small operations become one call."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.function(function, jit_compile=False)
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.jit(function)
+    return function

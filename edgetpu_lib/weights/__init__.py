@@ -1,0 +1,1 @@
+"""Published weights: downloaded, read from other formats, written back."""

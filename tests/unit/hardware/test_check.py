@@ -1,0 +1,394 @@
+"""What the Edge TPU would take, told for files that are bad in one way each."""
+
+import collections
+import functools
+
+import pytest
+import zoo
+
+from edgetpu_lib.base.artifacts import InputError, data_file
+from edgetpu_lib.hardware import check, edge_tpu
+from edgetpu_lib.tflite import file as tflite_file
+
+pytestmark = pytest.mark.filterwarnings("ignore:Statistics for quantized inputs")
+
+# Builder, code of the error, kind it is told of, operators on the Edge TPU, on the CPU.
+BAD = [
+    (zoo.float_model, "float-model", None, 0, 6),
+    (zoo.dynamic_range, "float-model", None, 0, 1),
+    (zoo.float_bias, "float-tensor", "CONV_2D", 1, 7),
+    (zoo.float_constant, "quantize-inside", "QUANTIZE", 2, 6),
+    (zoo.sixteen_bits, "unsupported-type", "RELU", 0, 1),
+    (zoo.no_scale, "no-scale", "MEAN", 4, 4),
+    (zoo.open_batch, "dynamic-shape", None, 0, 3),
+    (zoo.grouped, "operator-version", "CONV_2D", 0, 3),
+    (zoo.newer_version, "operator-version", "ADD", 0, 8),
+    (zoo.loop, "several-subgraphs", None, 0, 4),
+    (zoo.identity, "no-operators", None, 0, 0),
+    (zoo.huge, "activations-too-large", None, 0, 3),
+    (zoo.compiled, "already-compiled", None, 1, 7),
+    (zoo.hard_swish, "unsupported-operator", "HARD_SWISH", 2, 2),
+    (zoo.gelu, "unsupported-operator", "GELU", 2, 2),
+    (zoo.leaky_relu, "unsupported-operator", "LEAKY_RELU", 2, 2),
+    (zoo.arg_max, "unsupported-operator", "ARG_MAX", 2, 1),
+    (zoo.custom, "unsupported-operator", "Mystery", 6, 2),
+    (zoo.batch_of_eight, "rank", "QUANTIZE", 0, 3),
+    (zoo.computed_weights, "non-constant-weights", "CONV_2D", 3, 2),
+    (zoo.pool_with_activation, "fused-activation", "AVERAGE_POOL_2D", 1, 2),
+    (zoo.joined_with_activation, "fused-activation", "CONCATENATION", 2, 2),
+    (zoo.long_softmax, "softmax-limit", "SOFTMAX", 1, 2),
+    (zoo.two_softmaxes, "softmax-limit", "SOFTMAX", 1, 2),
+    (zoo.two_rows, "fully-connected-limit", "FULLY_CONNECTED", 1, 2),
+    (zoo.shuffled_weights, "fully-connected-limit", "FULLY_CONNECTED", 5, 3),
+    (zoo.mean_of_batch, "mean-limit", "MEAN", 1, 2),
+    (zoo.mean_of_channels, "mean-limit", "MEAN", 1, 2),
+    (zoo.mean_of_large_map, "mean-limit", "MEAN", 1, 2),
+    (zoo.largest_of_batch, "reduction-limit", "REDUCE_MAX", 1, 2),
+    (zoo.sum_of_batch, "reduction-limit", "SUM", 1, 2),
+    (zoo.enlarged, "resize-limit", "RESIZE_BILINEAR", 1, 2),
+    (zoo.enlarged_nearest, "resize-limit", "RESIZE_NEAREST_NEIGHBOR", 1, 2),
+    (zoo.enlarged_to_large_map, "resize-limit", "RESIZE_BILINEAR", 1, 2),
+    (zoo.large_reshape, "reshape-limit", "RESHAPE", 1, 2),
+    (zoo.padded_batch, "pad-limit", "PAD", 1, 2),
+    (zoo.joined_with_constant, "concatenation-limit", "CONCATENATION", 1, 2),
+    (zoo.split_batch, "split-limit", "SPLIT", 2, 3),
+    (zoo.packed_batch, "pack-limit", "PACK", 4, 2),
+    (zoo.uneven_dilation, "dilation-limit", "CONV_2D", 1, 2),
+    (zoo.thinned_out, "strided-slice-limit", "STRIDED_SLICE", 1, 2),
+    (zoo.masked_slice, "strided-slice-limit", "STRIDED_SLICE", 1, 2),
+    (zoo.prelu, "prelu-limit", "PRELU", 1, 2),
+    (zoo.dense_per_channel, "per-channel-fully-connected", "FULLY_CONNECTED", 8, 0),
+]
+# Builder, code of the note, kind it is told of.
+NOTED = [
+    (zoo.requantized, "quantize-inside", "QUANTIZE"),
+    (zoo.large_activation, "activations-large", None),
+    (zoo.many_parameters, "parameters-streamed", None),
+    (zoo.not_raw_pixels, "input-contract", None),
+]
+# What looks like the bad ones, and is none.
+GOOD = [
+    zoo.ready,
+    zoo.signed_ends,
+    zoo.to_scalar,
+    zoo.values_behind,
+    functools.partial(zoo.joined_with_constant, 0.0),
+    functools.partial(zoo.mean_of_channels, 8),
+    functools.partial(zoo.prelu, shared_axes=[1, 2]),
+    functools.partial(zoo.padded, [(0, 0), (0, 0), (0, 0), (0, 1)]),
+]
+
+
+def errors_of(report):
+    return [finding for finding in report.findings if finding.level == "error"]
+
+
+def named(value):
+    return getattr(getattr(value, "func", value), "__name__", None)
+
+
+def require_consistent(report, content):
+    """Compare a report with its file, and with itself."""
+    file = tflite_file.read_tflite(content)
+    words = [word for _, word in report.statuses]
+    assert [kind for kind, _ in report.statuses] == [o.kind for o in file.operators]
+    assert report.edge_tpu_operators + report.cpu_operators == len(file.operators)
+    assert report.edge_tpu_operators == words.count(edge_tpu.MAPPED)
+    assert sum(count for _, count, _ in report.operation_log()) == len(words)
+    assert report.ready == (not errors_of(report))
+    levels = [finding.level for finding in report.findings]
+    assert levels == sorted(levels), "errors come first"
+    names = {tensor.name for tensor in file.tensors}
+    for finding in report.findings:
+        assert finding.reason
+        assert finding.remedy
+        assert finding.tensor is None or finding.tensor in names
+        if finding.operator:
+            operator = file.operators[finding.operator.index]
+            assert finding.operator.kind == operator.kind
+            assert finding.operator.version == operator.version
+            if finding.level == "error":
+                stays = words[operator.index] != edge_tpu.MAPPED
+                assert stays == (finding.code != "per-channel-fully-connected")
+
+
+@pytest.mark.parametrize("build", GOOD, ids=named)
+def test_good_file_is_ready(build):
+    content = build()
+    report = check.check_tflite(content)
+    assert not report.findings
+    assert report.ready
+    assert report.cpu_operators == 0
+    require_consistent(report, content)
+
+
+@pytest.mark.parametrize(("build", "code", "kind", "mapped", "left"), BAD, ids=named)
+def test_bad_file_has_its_own_error(build, code, kind, mapped, left):
+    content = build()
+    report = check.check_tflite(content)
+    errors = errors_of(report)
+    assert {finding.code for finding in errors} == {code}
+    first = errors[0].operator
+    assert (first and first.kind) == kind
+    assert not report.ready
+    assert (report.edge_tpu_operators, report.cpu_operators) == (mapped, left)
+    require_consistent(report, content)
+
+
+@pytest.mark.parametrize(("build", "code", "kind"), NOTED, ids=named)
+def test_note_keeps_a_file_ready(build, code, kind):
+    content = build()
+    report = check.check_tflite(content)
+    (note,) = report.findings
+    assert (note.code, note.level) == (code, "note")
+    assert (note.operator and note.operator.kind) == kind
+    assert report.ready
+    assert report.cpu_operators == 0
+    require_consistent(report, content)
+
+
+def test_path_and_bytes_give_the_same_report(tmp_path):
+    path = tmp_path / "ready.tflite"
+    path.write_bytes(zoo.ready())
+    assert check.check_tflite(path) == check.check_tflite(str(path))
+    assert check.check_tflite(path) == check.check_tflite(zoo.ready())
+
+
+def test_float_ends_cost_two_operators():
+    content = zoo.float_ends()
+    report = check.check_tflite(content)
+    whole = check.check_tflite(zoo.ready())
+    first, last = report.findings
+    assert (first.code, first.operator.index) == ("float-input", 0)
+    assert (last.code, last.operator.index) == ("float-output", 7)
+    assert report.edge_tpu_operators == whole.edge_tpu_operators - 2
+    assert report.cpu_operators == 2
+    assert report.statuses[1:-1] == whole.statuses[1:-1]
+    require_consistent(report, content)
+
+
+# Which operators stay together.
+
+
+def test_unknown_operator_leaves_its_side_branch_alone():
+    content = zoo.branches()
+    report = check.check_tflite(content)
+    assert report.statuses == (
+        ("QUANTIZE", edge_tpu.MAPPED),
+        ("CONV_2D", edge_tpu.MAPPED),
+        ("CONV_2D", edge_tpu.MAPPED),
+        ("HARD_SWISH", edge_tpu.NOT_SUPPORTED),
+        ("CONCATENATION", edge_tpu.CUT_OFF),
+        ("QUANTIZE", edge_tpu.CUT_OFF),
+    )
+    assert [f.operator.index for f in report.findings] == [3]
+    assert report.operation_log()[1] == ("CONV_2D", 2, edge_tpu.MAPPED)
+    require_consistent(report, content)
+
+
+def test_tensors_left_out_join_no_operators():
+    def leave_out(model):
+        operators = model.subgraphs[0].operators
+        beside, unknown = operators[2:4]
+        beside.inputs = [*beside.inputs[:2], -1]
+        unknown.outputs = [*unknown.outputs, -1]
+        operators[2:4] = unknown, beside
+
+    report = check.check_tflite(zoo.edited(zoo.branches(), leave_out))
+    assert report.statuses[2] == ("HARD_SWISH", edge_tpu.NOT_SUPPORTED)
+    assert report.statuses[3] == ("CONV_2D", edge_tpu.MAPPED)
+
+
+def test_words_of_a_refused_file():
+    report = check.check_tflite(zoo.grouped())
+    assert {word for _, word in report.statuses} == {edge_tpu.NOT_COMPILED}
+    assert report.is_refused
+
+
+@pytest.mark.parametrize(
+    ("build", "refused"),
+    [
+        (zoo.compiled, True),
+        (zoo.identity, True),
+        (zoo.ready, False),
+        (zoo.sixteen_bits, False),
+    ],
+    ids=named,
+)
+def test_refused_is_what_not_even_a_part_is_made_of(build, refused):
+    assert check.check_tflite(build()).is_refused == refused
+
+
+def test_every_refusal_is_told():
+    content = zoo.edited(
+        zoo.float_model(), lambda model: model.subgraphs.append(model.subgraphs[0])
+    )
+    codes = [finding.code for finding in check.check_tflite(content).findings]
+    assert codes == ["several-subgraphs", "float-model"]
+
+
+# Runtime versions.
+
+
+@pytest.mark.parametrize("runtime", [9, 15, 0, -1])
+def test_runtime_that_does_not_exist_is_refused(runtime):
+    with pytest.raises(InputError, match=str(runtime)):
+        check.check_tflite(zoo.ready(), runtime=runtime)
+
+
+def test_quantize_needs_runtime_13():
+    report = check.check_tflite(zoo.ready(), runtime=12)
+    assert {finding.code for finding in report.findings} == {"runtime-version"}
+    assert {finding.operator.kind for finding in report.findings} == {"QUANTIZE"}
+    assert check.check_tflite(zoo.ready(), runtime=13).ready
+    assert check.check_tflite(zoo.signed_ends(), runtime=10).ready
+
+
+@pytest.mark.parametrize(
+    ("build", "code"),
+    [
+        (functools.partial(zoo.mean_of_channels, 8), "mean-limit"),
+        (functools.partial(zoo.padded, [(0, 0), (0, 0), (0, 0), (0, 1)]), "pad-limit"),
+    ],
+    ids=named,
+)
+def test_limits_that_fell_with_runtime_13(build, code):
+    content = build(ends=zoo.tf.int8)
+    assert check.check_tflite(content, runtime=13).ready
+    old = check.check_tflite(content, runtime=12)
+    assert [finding.code for finding in old.findings] == [code]
+
+
+# What is fed.
+
+
+def test_raw_pixels_are_told():
+    report = check.check_tflite(zoo.ready())
+    assert report.input.dtype == "uint8"
+    assert report.input.shape == zoo.PICTURE
+    assert report.input.scale == pytest.approx(1 / 127.5)
+    assert "raw" in report.feed
+    signed = check.check_tflite(zoo.signed_ends())
+    assert signed.input.dtype == "int8"
+    assert "raw" in signed.feed
+
+
+def test_arithmetic_is_told_where_pixels_are_not_raw():
+    report = check.check_tflite(zoo.not_raw_pixels())
+    assert "raw" not in report.feed
+    assert f"{report.input.scale:.7g}" in report.feed
+    assert report.feed in report.findings[0].remedy
+
+
+def test_inputs_of_other_kinds_are_told():
+    scores = check.check_tflite(zoo.two_softmaxes())
+    assert "2×10" in scores.feed
+    floats = check.check_tflite(zoo.float_model())
+    assert "float32" in floats.feed
+    without = zoo.edited(
+        zoo.ready(), lambda model: setattr(model.subgraphs[0], "inputs", [])
+    )
+    assert check.check_tflite(without).input.shape == ()
+
+
+# Files made to deceive.
+
+
+@pytest.mark.parametrize(
+    ("build", "kind", "index"),
+    [(zoo.dense_per_channel, "FULLY_CONNECTED", 5), (zoo.float_ends, "QUANTIZE", 0)],
+    ids=named,
+)
+def test_custom_operator_is_not_taken_for_a_builtin_one(build, kind, index):
+    content = zoo.as_custom(build(), kind, kind.encode())
+    findings = check.check_tflite(content).findings
+    codes = [f.code for f in findings if f.operator and f.operator.index == index]
+    assert codes == ["unsupported-operator"]
+
+
+def test_options_of_another_operator_are_not_read():
+    def swap(model):
+        pool = zoo.schema.Pool2DOptionsT()
+        pool.strideH = pool.strideW = pool.padding = 1
+        operator = zoo.find(model, "FULLY_CONNECTED")
+        operator.builtinOptions = pool
+        operator.builtinOptionsType = zoo.schema.BuiltinOptions.Pool2DOptions
+
+    assert check.check_tflite(zoo.edited(zoo.ready(), swap)).ready
+
+
+def test_float_operator_between_constants_is_no_crash():
+    """An operator may compute with stored values alone, in a file without inputs."""
+
+    def change(model):
+        graph = model.subgraphs[0]
+        total = zoo.find(model, "ADD")
+        stored = zoo.tensor_of(model, zoo.find(model, "FULLY_CONNECTED").inputs[1])
+        stored.type = zoo.schema.TensorType.FLOAT32
+        graph.tensors, graph.operators = [stored], [total]
+        graph.inputs, graph.outputs = [], [0]
+        total.inputs, total.outputs = [0, 0], [0]
+
+    report = check.check_tflite(zoo.edited(zoo.ready(), change))
+    assert [finding.code for finding in report.findings] == ["float-model"]
+
+
+# Refusing.
+
+
+def test_ready_file_passes():
+    assert check.require_ready(zoo.ready()) == check.check_tflite(zoo.ready())
+    assert check.require_ready(zoo.requantized()).findings
+
+
+def test_first_error_is_named_where_a_file_is_refused():
+    first = check.check_tflite(zoo.hard_swish()).findings[0]
+    with pytest.raises(InputError) as refused:
+        check.require_ready(zoo.hard_swish())
+    assert first.reason in str(refused.value)
+    assert first.remedy in str(refused.value)
+    assert str(first.operator.index) in str(refused.value)
+    with pytest.raises(InputError):
+        check.require_ready(zoo.float_model())
+
+
+# What Google's own compiler did.
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "mobilenet_v1_0.25_128_quant",
+        "deeplabv3_mnv2_dm05_pascal_quant",
+        "split_concat",
+    ],
+)
+def test_compiler_left_the_same_operators_on_the_cpu(shared, name):
+    path = shared(f"models/{name}.tflite")
+    compiled = tflite_file.read_tflite(shared(f"models/{name}_edgetpu.tflite"))
+    left = collections.Counter(o.kind for o in compiled.operators)
+    assert left.pop(check.COMPILED_OPERATOR) == 1
+    report = check.check_tflite(path)
+    predicted = collections.Counter(
+        kind for kind, word in report.statuses if word != edge_tpu.MAPPED
+    )
+    assert predicted == left
+    assert report.ready == (not left)
+    require_consistent(report, path)
+
+
+@pytest.mark.parametrize(
+    "name", ["mobilenet_v2_1.0_224_quant", "tf2_mobilenet_v2_1.0_224_ptq"]
+)
+def test_published_classifiers_are_ready(shared, name):
+    path = shared(f"models/{name}.tflite")
+    report = check.check_tflite(path)
+    assert not report.findings
+    assert report.ready
+    require_consistent(report, path)
+
+
+def test_quickstart_model_is_ready():
+    content = data_file("quickstart_quant.tflite").read_bytes()
+    assert not check.check_tflite(content).findings
+    require_consistent(check.require_ready(content), content)

@@ -2,8 +2,8 @@
 
     python benchmarks/evaluation.py --model=S_quant.tflite --photos='val/*.JPEG'
 
-The plain loop is what users write: one interpreter with its default threads, photos
-decoded in line. Both sides take turns on the same photos; medians and ratios are
+The plain loop is what users write: one interpreter with its default threads, images
+decoded in line. Both sides take turns on the same images; medians and ratios are
 printed, and that both gave the same answers.
 """
 
@@ -23,7 +23,7 @@ from rich.table import Table
 @click.option("--model", required=True, help="An int8 .tflite file.")
 @click.option("--photos", "pattern", required=True, help="Such as 'val/*.JPEG'.")
 @click.option("--turns", default=5, show_default=True)
-@click.option("--repeat", default=1, show_default=True, help="Of the list of photos.")
+@click.option("--repeat", default=1, show_default=True, help="Of the list of images.")
 def main(model: str, pattern: str, turns: int, repeat: int) -> None:
     from edgetpu_lib.base.quiet import start_tensorflow
 
@@ -36,24 +36,24 @@ def main(model: str, pattern: str, turns: int, repeat: int) -> None:
 
     folder, ending = Path(pattern).parent, Path(pattern).name
     paths = tuple(sorted(folder.glob(ending))) * repeat
-    photos = data.Photos(paths, np.zeros(len(paths), np.int64), ("unknown",))
+    images = data.Images(paths, np.zeros(len(paths), np.int64), ("unknown",))
     classifier = classifiers.open_classifier(model)
     opened = interpreter.open_interpreter(model)
 
     def plain() -> np.ndarray:
-        answers = []
+        predictions = []
         for path in paths:
-            picture = data.load_picture(path, classifier.image_size)
-            scores = interpreter.run(opened, pixels.to_uint8(picture))
-            answers.append(scores.argmax())
-        return np.array(answers)
+            image = data.load_image(path, classifier.image_size)
+            scores = interpreter.run(opened, pixels.to_uint8(image))
+            predictions.append(scores.argmax())
+        return np.array(predictions)
 
     def pipeline() -> np.ndarray:
-        return evaluate.predict(classifier, photos, progress=None).best
+        return evaluate.predict(classifier, images, progress=None).best
 
     sides = {"plain loop": plain, "edgetpu_lib": pipeline}
     seconds: dict[str, list[float]] = {side: [] for side in sides}
-    answers = {side: call() for side, call in sides.items()}  # Also warms up.
+    predictions = {side: call() for side, call in sides.items()}  # Also warms up.
     for _ in range(turns):
         for side, call in sides.items():
             start = time.perf_counter()
@@ -65,9 +65,9 @@ def main(model: str, pattern: str, turns: int, repeat: int) -> None:
         ratios = [a / b for a, b in zip(first, taken, strict=True)]
         rate = len(paths) / statistics.median(taken)
         table.add_row(side, f"{rate:.1f}", f"{statistics.median(ratios):.2f}")
-    same = (answers["plain loop"] == answers["edgetpu_lib"]).all()
+    same = (predictions["plain loop"] == predictions["edgetpu_lib"]).all()
     table.caption = (
-        f"{len(paths)} photos, {classifier.image_size} px, {parallel.cores()} cores;"
+        f"{len(paths)} images, {classifier.image_size} px, {parallel.cores()} cores;"
         f" answers {'equal' if same else 'DIFFER'}"
     )
     Console().print(table)

@@ -1,10 +1,10 @@
-"""Quantize S at 224 pixels with 2,000 photos, by this library and by the plain loop.
+"""Quantize S at 224 pixels with 2,000 images, by this library and by the plain loop.
 
 The plain loop is TensorFlow's documented way: `tf.lite.TFLiteConverter` with a
-representative data set that loads one photo after the other. Both sides read the same
-photos through the same decoder, each in a process of its own: model loaded, clock on,
-file made, clock off. Ours runs before and after the plain loop, and with 50 photos to
-see whether memory grows. Then all files answer the same held-out photos.
+representative data set that loads one image after the other. Both sides read the same
+images through the same decoder, each in a process of its own: model loaded, clock on,
+file made, clock off. Ours runs before and after the plain loop, and with 50 images to
+see whether memory grows. Then all files answer the same held-out images.
 
     python benchmarks/quantization.py                        # random weights: times
     python benchmarks/quantization.py --model=mine.keras     # and answers
@@ -30,7 +30,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", help="a fine-tuned .keras file with its record")
     parser.add_argument("--images", type=int, default=2000, help="for calibration")
-    parser.add_argument("--evaluate", type=int, default=500, help="held-out photos")
+    parser.add_argument("--evaluate", type=int, default=500, help="held-out images")
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     parser.add_argument("--output", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -49,11 +49,11 @@ def compare(options: argparse.Namespace, folder: Path) -> None:
         ("plain", "plain", options.images),
         ("second", "ours", options.images),
     ):
-        print(f"{side}, {images} photos …", file=sys.stderr)
+        print(f"{side}, {images} images …", file=sys.stderr)
         runs[name] = run(options, side, images, folder / f"{name}.tflite")
     seconds = statistics.median(runs[name]["seconds"] for name in ("first", "second"))
-    answers = answer(options, folder) if options.model else {}
-    report(runs, seconds, answers, options)
+    predictions = predict(options, folder) if options.model else {}
+    report(runs, seconds, predictions, options)
     same = (folder / "first.tflite").read_bytes() == (
         folder / "second.tflite"
     ).read_bytes()
@@ -70,48 +70,48 @@ def run(options: argparse.Namespace, side: str, images: int, output: Path) -> di
 
 
 def load(options: argparse.Namespace):
-    """Return the model with its softmax, and the photos to calibrate on."""
+    """Return the model with its softmax, and the images to calibrate on."""
     import keras
 
     from edgetpu_lib import build, checkpoint, convert, data
-    from edgetpu_lib.base.artifacts import read_record
+    from edgetpu_lib.base.artifacts import read_metadata
 
     if options.model:
-        record = read_record(options.model)
+        metadata = read_metadata(options.model)
         model = checkpoint.load_model(options.model)
-        photos = data.list_photos(record["data_dir"])
-        photos = data.split_photos(photos, seed=record["seed"])["train"]
+        images = data.list_images(metadata["data_dir"])
+        images = data.split_images(images, seed=metadata["seed"])["train"]
     else:
-        photos = data.open_data_set(data.RENDERED, images_per_class=600)
+        images = data.open_data_set(data.RENDERED, images_per_class=600)
         keras.utils.set_random_seed(0)
         model = build.build_model(MODEL_NAME, num_classes=5)
-    return convert.with_softmax(model), data.calibration_photos(photos, options.images)
+    return convert.with_softmax(model), data.calibration_images(images, options.images)
 
 
 def measure_one(options: argparse.Namespace) -> None:
     from edgetpu_lib.base.quiet import start_tensorflow
 
     start_tensorflow()
-    model, photos = load(options)
+    model, images = load(options)
     start = time.monotonic()
-    content = SIDES[options.side](model, photos)
+    content = SIDES[options.side](model, images)
     seconds = time.monotonic() - start
     Path(options.output).write_bytes(content)
     peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(
         json.dumps(
-            {"seconds": seconds, "photos": len(photos), "peak_mib": round(peak_mib)}
+            {"seconds": seconds, "photos": len(images), "peak_mib": round(peak_mib)}
         )
     )
 
 
-def ours(model, photos) -> bytes:
+def ours(model, images) -> bytes:
     from edgetpu_lib import convert
 
-    return convert.to_int8_tflite(model, photos)
+    return convert.to_int8_tflite(model, images)
 
 
-def plain(model, photos) -> bytes:
+def plain(model, images) -> bytes:
     import keras
     import numpy as np
     import tensorflow as tf
@@ -122,15 +122,15 @@ def plain(model, photos) -> bytes:
     size = model.input_shape[1]
 
     def representative():
-        for index, path in enumerate(photos.paths):
-            picture = pixels.to_uint8(data.load_picture(path, size))
+        for index, path in enumerate(images.paths):
+            image = pixels.to_uint8(data.load_image(path, size))
             if index == 0:
                 # So that both files take raw pixels.
-                picture[0, 0], picture[0, 1] = 0, 255
-            yield [pixels.normalize(picture)[None].astype(np.float32)]
+                image[0, 0], image[0, 1] = 0, 255
+            yield [pixels.normalize(image)[None].astype(np.float32)]
 
-    images = keras.Input(model.input_shape[1:], batch_size=1)
-    wrapped = keras.Model(images, model(images))
+    arrays = keras.Input(model.input_shape[1:], batch_size=1)
+    wrapped = keras.Model(arrays, model(arrays))
     converter = tf.lite.TFLiteConverter.from_keras_model(wrapped)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.representative_dataset = representative
@@ -143,26 +143,26 @@ def plain(model, photos) -> bytes:
 SIDES = {"ours": ours, "plain": plain}
 
 
-def answer(options: argparse.Namespace, folder: Path) -> dict:
-    """Return agreement with float and top-1 of each file on held-out photos."""
+def predict(options: argparse.Namespace, folder: Path) -> dict:
+    """Return agreement with float and top-1 of each file on held-out images."""
     from edgetpu_lib.base.quiet import start_tensorflow
 
     start_tensorflow()
     import numpy as np
 
     from edgetpu_lib import checkpoint, data, evaluate
-    from edgetpu_lib.base.artifacts import read_record
+    from edgetpu_lib.base.artifacts import read_metadata
     from edgetpu_lib.evaluation import classifiers, metrics
 
-    record = read_record(options.model)
-    photos = data.list_photos(record["data_dir"])
-    test = data.split_photos(photos, seed=record["seed"])["test"]
+    metadata = read_metadata(options.model)
+    images = data.list_images(metadata["data_dir"])
+    test = data.split_images(images, seed=metadata["seed"])["test"]
     chosen = np.random.default_rng(0).permutation(len(test))[: options.evaluate]
     test = test.take(np.sort(chosen))
     model = checkpoint.load_model(options.model)
     models = {"float": model}
     models |= {name: folder / f"{name}.tflite" for name in ("first", "plain")}
-    answers = {
+    predictions = {
         name: evaluate.predict(classifiers.open_classifier(each), test)
         for name, each in models.items()
     }
@@ -170,27 +170,27 @@ def answer(options: argparse.Namespace, folder: Path) -> dict:
         name: {
             "photos": len(test),
             "top1": metrics.measure(found, test.labels).top1,
-            "agreement": metrics.agreement(found, answers["float"]),
-            "error": _error(found, answers["float"]),
+            "agreement": metrics.agreement(found, predictions["float"]),
+            "error": _error(found, predictions["float"]),
         }
-        for name, found in answers.items()
+        for name, found in predictions.items()
     }
 
 
-def _error(answers, floats) -> float:
+def _error(predictions, floats) -> float:
     """Return the mean error of the probability of the float model's answer."""
     import numpy as np
 
-    places = answers.indices == floats.best[:, None]
-    found = (answers.probabilities * places).sum(axis=1)
+    places = predictions.indices == floats.best[:, None]
+    found = (predictions.probabilities * places).sum(axis=1)
     return float(np.abs(found - floats.probabilities[:, 0]).mean())
 
 
-def report(runs: dict, seconds: float, answers: dict, options) -> None:
+def report(runs: dict, seconds: float, predictions: dict, options) -> None:
     plain_seconds = runs["plain"]["seconds"]
     cores = len(os.sched_getaffinity(0))
     images = runs["plain"]["photos"]
-    print(f"{images} photos, {cores} cores")
+    print(f"{images} images, {cores} cores")
     print("| | plain loop | edgetpu_lib | ratio |")
     print("|---|---:|---:|---:|")
     print(
@@ -199,20 +199,22 @@ def report(runs: dict, seconds: float, answers: dict, options) -> None:
     )
     peaks = [runs[name]["peak_mib"] for name in ("plain", "first", "few")]
     print(f"| peak memory | {peaks[0]} MiB | {peaks[1]} MiB | |")
-    print(f"| peak memory, {runs['few']['photos']} photos | | {peaks[2]} MiB | |")
-    if answers:
-        held_out = answers["float"]["photos"]
+    print(f"| peak memory, {runs['few']['photos']} images | | {peaks[2]} MiB | |")
+    if predictions:
+        held_out = predictions["float"]["photos"]
         for key, title in (
             ("agreement", "agreement with float"),
             ("top1", "top-1"),
         ):
-            row = [f"{100 * answers[name][key]:.1f} %" for name in ("plain", "first")]
-            print(f"| {title}, {held_out} photos | {row[0]} | {row[1]} | |")
-        row = [f"{answers[name]['error']:.4f}" for name in ("plain", "first")]
+            row = [
+                f"{100 * predictions[name][key]:.1f} %" for name in ("plain", "first")
+            ]
+            print(f"| {title}, {held_out} images | {row[0]} | {row[1]} | |")
+        row = [f"{predictions[name]['error']:.4f}" for name in ("plain", "first")]
         print(
             f"| mean error of the float answer's probability | {row[0]} | {row[1]} | |"
         )
-        print(f"float top-1: {100 * answers['float']['top1']:.1f} %")
+        print(f"float top-1: {100 * predictions['float']['top1']:.1f} %")
 
 
 if __name__ == "__main__":

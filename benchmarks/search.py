@@ -1,6 +1,6 @@
 """Does evolution find better networks than chance, at the same number of trainings?
 
-For each seed both search for the same number of networks, on the same photos. Choosing
+For each seed both search for the same number of networks, on the same images. Choosing
 the best of many brief trainings favours luck, so both winners are trained again, from
 other random numbers. What was judged is kept: stopped, the same command goes on.
 
@@ -38,9 +38,9 @@ def main() -> None:
     parser.add_argument("--image_size", type=int, default=48)
     parser.add_argument("--json", help="where to write the rewards")
     options = parser.parse_args()
-    photos = data.open_data_set(options.data_dir, cache_dir=options.cache_dir)
+    images = data.open_data_set(options.data_dir, cache_dir=options.cache_dir)
     task = proxy.load_task(
-        data.split_photos(photos)["train"], image_size=options.image_size
+        data.split_images(images)["train"], image_size=options.image_size
     )
     rows = {strategy: [] for strategy in search.STRATEGIES}
     with proxy.worker_pool() as pool:

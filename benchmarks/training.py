@@ -181,8 +181,8 @@ def head(data_dir: str, image_size: int, epochs: int, batch_size: int) -> None:
     from edgetpu_lib.images import pixels
     from edgetpu_lib.training import features
 
-    photos = data.list_photos(data_dir)
-    classes = len(photos.class_names)
+    images = data.list_images(data_dir)
+    classes = len(images.class_names)
 
     def new_model():
         keras.utils.set_random_seed(0)
@@ -192,14 +192,14 @@ def head(data_dir: str, image_size: int, epochs: int, batch_size: int) -> None:
 
     start = time.perf_counter()
     model = new_model()
-    rows = features.pooled_features(model, photos)
+    rows = features.pooled_features(model, images)
     feature_pass_s = time.perf_counter() - start
     classifier = keras.Sequential(
         [keras.Input(rows.shape[1:]), *model.layers[-2:]]  # dropout, logits
     )
-    steps = len(photos) // batch_size
+    steps = len(images) // batch_size
     fine_tune._compile(classifier, 1e-2, steps * epochs)
-    batches = fine_tune.shuffled_batches(rows, photos.labels, batch_size, 0)
+    batches = fine_tune.shuffled_batches(rows, images.labels, batch_size, 0)
     for _ in range(epochs * steps):
         classifier.train_on_batch(*next(batches))
     ours_s = time.perf_counter() - start
@@ -209,8 +209,8 @@ def head(data_dir: str, image_size: int, epochs: int, batch_size: int) -> None:
     for layer in model.layers[:-1]:
         layer.trainable = False
     fine_tune._compile(model, 1e-2, steps * epochs)
-    images = pixels.normalize(data.load_pixels(photos, image_size))
-    model.fit(images, photos.labels, batch_size, epochs, verbose=0)
+    arrays = pixels.normalize(data.load_pixels(images, image_size))
+    model.fit(arrays, images.labels, batch_size, epochs, verbose=0)
     fit_s = time.perf_counter() - start
     table = Table("side", "seconds", "ratio")
     table.add_row("fit on a frozen backbone", f"{fit_s:.1f}", "1.0")

@@ -16,7 +16,7 @@ from edgetpu_lib.plots import common as plots
 from edgetpu_lib.plots import hardware as plots_hardware
 
 DATA = Path(__file__).parent
-# Indices of pictures that show their flower well, seed 0.
+# Indices of images that show their flower well, seed 0.
 CHOSEN = {
     "daisy": (0, 10),
     "dandelion": (11, 2),
@@ -27,11 +27,11 @@ CHOSEN = {
 
 
 def make_samples() -> None:
-    """Write two pictures a class, 192 × 192, JPEG quality 88."""
+    """Write two images a class, 192 × 192, JPEG quality 88."""
     for name, indices in CHOSEN.items():
         for number, index in enumerate(indices, start=1):
-            picture = Image.fromarray(render_flower(name, index, seed=0, size=192))
-            picture.save(DATA / "samples" / f"{name}_{number}.jpg", quality=88)
+            image = Image.fromarray(render_flower(name, index, seed=0, size=192))
+            image.save(DATA / "samples" / f"{name}_{number}.jpg", quality=88)
 
 
 def make_figure() -> None:
@@ -44,12 +44,12 @@ def make_figure() -> None:
     plots.plot_network(rows, ax=axes["network"])
     axes["network"].set_title("EfficientNet-EdgeTPU-S, every layer to scale")
     for name in CHOSEN:
-        photo = DATA / "samples" / f"{name}_1.jpg"
-        answer = deploy.classify(DATA / "quickstart_quant.tflite", photo, top=1)[0]
-        axes[name].imshow(pixels.to_uint8(pixels.load_on_device(photo, 192)))
+        image = DATA / "samples" / f"{name}_1.jpg"
+        prediction = deploy.classify(DATA / "quickstart_quant.tflite", image, top=1)[0]
+        axes[name].imshow(pixels.to_uint8(pixels.load_on_device(image, 192)))
         axes[name].set_axis_off()
         axes[name].set_title(
-            f"{answer.label} {answer.probability:.0%}",
+            f"{prediction.label} {prediction.probability:.0%}",
             fontweight="normal",
             loc="center",
         )

@@ -1,6 +1,6 @@
 """Find out how large the numbers inside a network become.
 
-Takes a float TFLite file and calibration pictures; gives the range of every tensor.
+Takes a float TFLite file and calibration images; gives the range of every tensor.
 Next: `convert` turns the ranges into scales and zero points.
 """
 
@@ -25,7 +25,7 @@ from edgetpu_lib.base.quiet import quiet_native
 from edgetpu_lib.images import pixels
 from edgetpu_lib.tflite.file import IDENTIFIER
 
-# Of the pictures, those that a range holds entirely.
+# Of the images, those that a range holds entirely.
 SHARE_HELD = 0.99
 # Fused activations whose output is never below zero.
 _NOT_NEGATIVE = (
@@ -36,11 +36,11 @@ _NOT_NEGATIVE = (
 
 @dataclasses.dataclass(frozen=True)
 class TensorRange:
-    """What one tensor held over the calibration pictures.
+    """What one tensor held over the calibration images.
 
     Attributes:
         name: of the tensor in the TFLite file.
-        low: where its range starts, of nearly all pictures (see `limits`).
+        low: where its range starts, of nearly all images (see `limits`).
         high: where it ends.
         channel_low: float32 [channels], the smallest value of each channel.
         channel_high: float32 [channels], the largest value of each channel.
@@ -59,11 +59,11 @@ class Ranges:
 
     Attributes:
         tensors: index of the tensor in the TFLite file → its range.
-        pictures: how many were seen.
+        images: how many were seen.
     """
 
     tensors: dict[int, TensorRange]
-    pictures: int
+    images: int
 
     def of_layer(self, layer_name: str) -> TensorRange:
         """Return the range of what a Keras layer gives out.
@@ -80,11 +80,11 @@ class Ranges:
         raise InputError(f"no tensor of the file is named after layer {layer_name!r}")
 
 
-def device_pictures(photos: data.Photos, image_size: int) -> Iterator[np.ndarray]:
-    """Load photos as a device would see them, one at a time.
+def device_images(images: data.Images, image_size: int) -> Iterator[np.ndarray]:
+    """Load images as a device would see them, one at a time.
 
     Args:
-        photos: training photos.
+        images: training images.
         image_size: of the model's input.
 
     Yields:
@@ -92,45 +92,45 @@ def device_pictures(photos: data.Photos, image_size: int) -> Iterator[np.ndarray
         bicubic interpolation overshoots.
 
     Raises:
-        InputError: a photo cannot be used; the message names it.
+        InputError: an image cannot be used; the message names it.
     """
-    return map(pixels.to_uint8, data.iterate_pixels(photos, image_size))
+    return map(pixels.to_uint8, data.iterate_pixels(images, image_size))
 
 
 def measure_ranges(
     float_tflite: bytes,
-    pictures: Iterable[np.ndarray],
+    images: Iterable[np.ndarray],
     *,
     total: int | None = None,
     workers: int | None = None,
 ) -> Ranges:
-    """Run pictures through a float file and note every tensor's smallest and largest.
+    """Run images through a float file and note every tensor's smallest and largest.
 
     The file gets an operator beside each tensor that reduces it to its extremes, so
-    that a picture costs hardly more than one inference. One interpreter a core works
-    on one picture each; the result does not depend on how many there are. Of each
-    picture some hundred numbers are kept.
+    that an image costs hardly more than one inference. One interpreter a core works
+    on one image each; the result does not depend on how many there are. Of each
+    image some hundred numbers are kept.
 
     Args:
         float_tflite: from `convert.to_float_tflite`.
-        pictures: [size, size, 3] each, RGB, 0..255; from `device_pictures`.
+        images: [size, size, 3] each, RGB, 0..255; from `device_images`.
         total: how many there will be, for the progress bar.
         workers: interpreters at a time; `None` takes one a core.
 
     Raises:
-        InputError: there is no picture; one has another shape, holds NaN or infinity,
+        InputError: there is no image; one has another shape, holds NaN or infinity,
             or is not 0..255 (it is named by its number); or the network itself gives
             NaN or infinity.
     """
     probe = _with_extremes(float_tflite)
-    pictures = _checked(pictures, probe.shape)
+    images = _checked(images, probe.shape)
     extremes = _Extremes(probe)
     for found in tqdm(
-        _in_order(probe, pictures, workers or parallel.cores()),
+        _in_order(probe, images, workers or parallel.cores()),
         "calibration",
         total,
         leave=False,
-        unit="photo",
+        unit="image",
         delay=0.5,
     ):
         extremes.add(found)
@@ -138,20 +138,20 @@ def measure_ranges(
 
 
 def limits(lows: np.ndarray, highs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return ranges that hold all values of nearly every picture.
+    """Return ranges that hold all values of nearly every image.
 
-    One picture in a hundred may reach beyond, so that a few odd ones do not make the
-    steps coarse for all others. Up to a hundred pictures all are held.
+    One image in a hundred may reach beyond, so that a few odd ones do not make the
+    steps coarse for all others. Up to a hundred images all are held.
 
     Args:
-        lows: float32 [pictures, …], the smallest values of each picture.
-        highs: float32 [pictures, …], the largest.
+        lows: float32 [images, …], the smallest values of each image.
+        highs: float32 [images, …], the largest.
 
     Returns:
         The lower and the upper ends, each a value that occurred.
 
-    Why: with a thousand photos, some tensors' largest values were a hundred times the
-    median photo's, and 8-bit answers fell from 99.5 % to 96.5 % equal ones (the
+    Why: with a thousand images, some tensors' largest values were a hundred times the
+    median image's, and 8-bit answers fell from 99.5 % to 96.5 % equal ones (the
     checkpoint that ships, CIFAR-10).
     """
     return (
@@ -161,52 +161,52 @@ def limits(lows: np.ndarray, highs: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 
 def iterate_ranges(
-    float_tflite: bytes, pictures: Iterable[np.ndarray], *, workers: int | None = None
+    float_tflite: bytes, images: Iterable[np.ndarray], *, workers: int | None = None
 ) -> Iterator[Ranges]:
-    """Yield the ranges that each picture alone would set.
+    """Yield the ranges that each image alone would set.
 
     Args:
         float_tflite: as `measure_ranges`.
-        pictures: [size, size, 3] each, of any values: nothing is refused here.
+        images: [size, size, 3] each, of any values: nothing is refused here.
         workers: interpreters at a time; `None` takes one a core.
 
     Raises:
         InputError: the network gives NaN or infinity.
     """
     probe = _with_extremes(float_tflite)
-    for found in _in_order(probe, pictures, workers or parallel.cores()):
+    for found in _in_order(probe, images, workers or parallel.cores()):
         extremes = _Extremes(probe)
         extremes.add(found)
         yield extremes.ranges()
 
 
 def _checked(
-    pictures: Iterable[np.ndarray], shape: tuple[int, ...]
+    images: Iterable[np.ndarray], shape: tuple[int, ...]
 ) -> Iterator[np.ndarray]:
-    """Yield the pictures; stop at the first that would spoil the ranges."""
-    for number, picture in enumerate(pictures):
-        fault = _fault_of(np.asarray(picture), shape)
+    """Yield the images; stop at the first that would spoil the ranges."""
+    for number, image in enumerate(images):
+        fault = _fault_of(np.asarray(image), shape)
         if fault:
-            raise InputError(f"calibration picture {number} {fault}")
-        yield np.asarray(picture)
+            raise InputError(f"calibration image {number} {fault}")
+        yield np.asarray(image)
 
 
-def _fault_of(picture: np.ndarray, shape: tuple[int, ...]) -> str | None:
-    if picture.shape != shape:
-        return f"has shape {list(picture.shape)}; the model takes {list(shape)}"
-    if picture.dtype == np.uint8:
+def _fault_of(image: np.ndarray, shape: tuple[int, ...]) -> str | None:
+    if image.shape != shape:
+        return f"has shape {list(image.shape)}; the model takes {list(shape)}"
+    if image.dtype == np.uint8:
         return None
-    if picture.dtype.kind not in "iuf":
-        return f"holds {picture.dtype}; give pixels as numbers, 0..255"
-    if not np.isfinite(picture).all():
+    if image.dtype.kind not in "iuf":
+        return f"holds {image.dtype}; give pixels as numbers, 0..255"
+    if not np.isfinite(image).all():
         return "holds NaN or infinity; look at what made or scaled it"
-    low, high = picture.min(), picture.max()
+    low, high = image.min(), image.max()
     if low < 0 or high > 255:
         return (
             f"spans {low:g} to {high:g}; give pixels as they are, rounded and clipped"
             " to 0..255: they are normalised here"
         )
-    if 0 < high <= 1 and picture.dtype.kind == "f":
+    if 0 < high <= 1 and image.dtype.kind == "f":
         return (
             f"spans {low:g} to {high:g}; it seems to be divided by 255: give pixels as"
             " they are, 0..255"
@@ -220,7 +220,7 @@ class _Probe:
 
     Attributes:
         content: of the file.
-        shape: of one picture.
+        shape: of one image.
         outputs: index of the tensor, whether the output is its minimum, and the
             number of channels, for each output of the file.
         names: of all tensors.
@@ -312,35 +312,35 @@ def _reduction(code: int, index: int, axes: int, made: int) -> schema.OperatorT:
 
 
 def _in_order(
-    probe: _Probe, pictures: Iterator[np.ndarray], workers: int
+    probe: _Probe, images: Iterator[np.ndarray], workers: int
 ) -> Iterator[np.ndarray]:
-    """Yield the extremes of each picture, computed by several threads."""
+    """Yield the extremes of each image, computed by several threads."""
     # Opened here, not in the threads: silencing the runtime is for one at a time.
     idle: queue.SimpleQueue = queue.SimpleQueue()
     for _ in range(workers):
         idle.put(_open(probe))
 
-    def run(picture: np.ndarray) -> np.ndarray:
+    def run(image: np.ndarray) -> np.ndarray:
         measure = idle.get()
         try:
-            return measure(picture)
+            return measure(image)
         finally:
             idle.put(measure)
 
-    return parallel.map_in_order(run, pictures, workers=workers)
+    return parallel.map_in_order(run, images, workers=workers)
 
 
 def _open(probe: _Probe) -> Callable[[np.ndarray], np.ndarray]:
-    """Return a function: a picture to all its extremes, one after the other."""
+    """Return a function: an image to all its extremes, one after the other."""
     with quiet_native():
-        # One thread each: whole pictures in parallel leave no core waiting.
+        # One thread each: whole images in parallel leave no core waiting.
         interpreter = Interpreter(model_content=probe.content, num_threads=1)
         interpreter.allocate_tensors()
     taken = interpreter.get_input_details()[0]["index"]
     given = [detail["index"] for detail in interpreter.get_output_details()]
 
-    def run(picture: np.ndarray) -> np.ndarray:
-        interpreter.set_tensor(taken, pixels.normalize(picture)[None])
+    def run(image: np.ndarray) -> np.ndarray:
+        interpreter.set_tensor(taken, pixels.normalize(image)[None])
         interpreter.invoke()
         return np.concatenate([interpreter.get_tensor(i).ravel() for i in given])
 
@@ -348,14 +348,14 @@ def _open(probe: _Probe) -> Callable[[np.ndarray], np.ndarray]:
 
 
 class _Extremes:
-    """Collects the smallest and largest values of pictures."""
+    """Collects the smallest and largest values of images."""
 
     def __init__(self, probe: _Probe) -> None:
         self.probe = probe
         sizes = [size for *_, size in probe.outputs]
         self.ends = np.cumsum(sizes)
         self.starts = self.ends - sizes
-        self.of_pictures: list[np.ndarray] = []
+        self.of_images: list[np.ndarray] = []
         # Turned around, minima are maxima, too.
         self.signs = np.repeat(
             [np.float32(-1 if low else 1) for _, low, _ in probe.outputs], sizes
@@ -363,27 +363,27 @@ class _Extremes:
         self.worst = np.full(sum(sizes), -np.inf, np.float32)
 
     def add(self, found: np.ndarray) -> None:
-        """Take the extremes of one more picture into account."""
+        """Take the extremes of one more image into account."""
         # A convolution cuts infinity down to the largest float.
         finite = np.abs(found) < np.finfo(np.float32).max
         if not finite.all():
             output = np.searchsorted(self.ends, finite.argmin(), side="right")
             name = self.probe.names[self.probe.outputs[output][0]]
             raise InputError(
-                f"the network gives NaN or infinity at {name!r} for calibration picture"
-                f" {len(self.of_pictures)}; its weights are damaged, or training"
+                f"the network gives NaN or infinity at {name!r} for calibration image"
+                f" {len(self.of_images)}; its weights are damaged, or training"
                 " diverged"
             )
         extremes = found * self.signs
         np.maximum(self.worst, extremes, out=self.worst)
-        self.of_pictures.append(np.maximum.reduceat(extremes, self.starts))
+        self.of_images.append(np.maximum.reduceat(extremes, self.starts))
 
     def ranges(self) -> Ranges:
         """Return what was collected."""
-        if not self.of_pictures:
-            raise InputError("calibration needs at least one picture; got none")
+        if not self.of_images:
+            raise InputError("calibration needs at least one image; got none")
         # As `limits`; minima are turned around.
-        tops = np.quantile(self.of_pictures, SHARE_HELD, axis=0, method="higher")
+        tops = np.quantile(self.of_images, SHARE_HELD, axis=0, method="higher")
         ends = tops * self.signs[self.starts]
         parts = np.split(self.worst * self.signs, self.ends[:-1])
         lows, highs = {}, {}
@@ -397,4 +397,4 @@ class _Extremes:
             ranges[index] = TensorRange(
                 self.probe.names[index], low, high, channel_low, channels
             )
-        return Ranges(ranges, len(self.of_pictures))
+        return Ranges(ranges, len(self.of_images))

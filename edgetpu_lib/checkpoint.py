@@ -1,7 +1,7 @@
 """Load the published TensorFlow-1 checkpoints into the Keras model.
 
 Takes a checkpoint folder, prefix or tarball; gives a model with every tensor filled.
-Next: `data` brings photos, or `convert` exports the model as it is.
+Next: `data` brings images, or `convert` exports the model as it is.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Export a Keras model: SavedModel, float TFLite, full-integer TFLite.
 
-Takes a model and calibration pictures; gives files for servers, phones and boards.
+Takes a model and calibration images; gives files for servers, phones and boards.
 Next: `evaluate` compares them, `deploy` runs them.
 """
 
@@ -84,18 +84,18 @@ def _tensor_map(name: bytes, index: int) -> schema.TensorMapT:
 
 
 def to_int8_tflite(
-    model: keras.Model, calibration: data.Photos | Iterable[np.ndarray]
+    model: keras.Model, calibration: data.Images | Iterable[np.ndarray]
 ) -> bytes:
     """Convert to a full-integer TFLite file of batch 1 that the Edge TPU takes.
 
     Weights and activations are int8, input and output uint8. The input has scale
-    1/128 and zero point 127, whatever the calibration pictures hold: feed raw RGB
+    1/128 and zero point 127, whatever the calibration images hold: feed raw RGB
     bytes.
 
     Args:
         model: `with_softmax(…)` for a classifier, `build.feature_model(…)` for
             features.
-        calibration: training photos whose activations set the ranges, or pictures
+        calibration: training images whose activations set the ranges, or images
             [size, size, 3] each, RGB, 0..255.
 
     Returns:
@@ -103,19 +103,19 @@ def to_int8_tflite(
         The same model and calibration give the same bytes.
 
     Raises:
-        InputError: there is no calibration picture, or one cannot be used (it is
+        InputError: there is no calibration image, or one cannot be used (it is
             named); or the result would not be ready for the Edge TPU.
 
     See: notebooks/04_quantize.ipynb.
     """
     total = len(calibration) if hasattr(calibration, "__len__") else None
     if total == 0:
-        raise InputError("calibration needs at least one picture; got none")
-    pictures = calibration
-    if isinstance(calibration, data.Photos):
-        pictures = calibrate.device_pictures(calibration, model.input_shape[1])
+        raise InputError("calibration needs at least one image; got none")
+    images = calibration
+    if isinstance(calibration, data.Images):
+        images = calibrate.device_images(calibration, model.input_shape[1])
     float_tflite = to_float_tflite(model)
-    ranges = calibrate.measure_ranges(float_tflite, pictures, total=total)
+    ranges = calibrate.measure_ranges(float_tflite, images, total=total)
     return quantize(float_tflite, ranges)
 
 
@@ -135,7 +135,7 @@ def quantize(float_tflite: bytes, ranges: calibrate.Ranges) -> bytes:
     import tensorflow as tf
 
     # The second half of TensorFlow's own quantization. Its first half measures the
-    # ranges on one core, a picture at a time.
+    # ranges on one core, an image at a time.
     from tensorflow.lite.python.convert import mlir_quantize
 
     with quiet_native():
@@ -169,12 +169,12 @@ def _with_ranges(float_tflite: bytes, ranges: calibrate.Ranges) -> bytes:
     return calibrate.pack(model)
 
 
-def facts_of(content: bytes, calibration: data.Photos | None = None) -> dict[str, Any]:
+def facts_of(content: bytes, calibration: data.Images | None = None) -> dict[str, Any]:
     """Return what the record of a TFLite file says of it.
 
     Args:
         content: of the file.
-        calibration: the photos that set its ranges; `None` for a float file.
+        calibration: the images that set its ranges; `None` for a float file.
 
     Returns:
         "input" (dtype, shape, scale, zero point), "edge_tpu_operators",
@@ -207,7 +207,7 @@ def save_saved_model(model: keras.Model, folder: str | Path) -> Path:
         The folder. Its signature `serving_default` takes float32
         [batch, size, size, 3] normalised; `encoded_images` takes the bytes of JPEG,
         PNG, GIF or BMP files, strings [batch], which it crops and resizes as
-        `data.load_picture` does. Both give what the model gives.
+        `data.load_image` does. Both give what the model gives.
 
     Raises:
         InputError: the folder cannot be written, or holds something else.
@@ -235,24 +235,24 @@ def _export(model: keras.Model, path: Path) -> None:
     size = model.input_shape[1]
 
     def serve_encoded(encoded_images):
-        pictures = tf.map_fn(
+        images = tf.map_fn(
             lambda encoded: _load_in_graph(encoded, size),
             encoded_images,
             fn_output_signature=tf.TensorSpec((size, size, 3), tf.float32),
         )
-        return model((pictures - pixels.MEAN) / pixels.STDDEV)
+        return model((images - pixels.MEAN) / pixels.STDDEV)
 
     archive = keras.export.ExportArchive()
     archive.track(model)
-    images = tf.TensorSpec((None, size, size, 3), tf.float32, name="images")
-    archive.add_endpoint("serving_default", model.call, input_signature=[images])
+    arrays = tf.TensorSpec((None, size, size, 3), tf.float32, name="images")
+    archive.add_endpoint("serving_default", model.call, input_signature=[arrays])
     encoded = tf.TensorSpec((None,), tf.string, name="encoded_images")
     archive.add_endpoint("encoded_images", serve_encoded, input_signature=[encoded])
     archive.write_out(path, verbose=False)
 
 
 def _load_in_graph(encoded: Any, image_size: int) -> Any:
-    """Do what `data.load_picture` does, in TensorFlow's operators."""
+    """Do what `data.load_image` does, in TensorFlow's operators."""
     import tensorflow as tf
 
     def center_crop(height, width):

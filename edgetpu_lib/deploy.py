@@ -1,6 +1,6 @@
-"""Put a TFLite file to work: one photo in, named answers out.
+"""Put a TFLite file to work: one image in, named answers out.
 
-Takes a `.tflite` file, labels and a photo; gives the best answers.
+Takes a `.tflite` file, labels and an image; gives the best answers.
 The end of the road; needs only NumPy, Pillow and a TFLite runtime, as on a board.
 """
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgetpu_lib.base.artifacts import InputError, read_record
+from edgetpu_lib.base.artifacts import InputError, read_metadata
 from edgetpu_lib.images import pixels
 from edgetpu_lib.tflite import interpreter
 
@@ -34,16 +34,16 @@ class Prediction:
 
 def classify(
     model: str | Path,
-    photo: str | Path,
+    image: str | Path,
     *,
     labels: list[str] | None = None,
     top: int = 5,
 ) -> list[Prediction]:
-    """Classify one photo with a TFLite file.
+    """Classify one image with a TFLite file.
 
     Args:
         model: float or quantized; its input contract is read and obeyed.
-        photo: a picture file.
+        image: an image file.
         labels: one name a class; `None` takes the class names of the file's record.
         top: number of answers.
 
@@ -51,31 +51,31 @@ def classify(
         The best answers, best first.
 
     Raises:
-        InputError: the model, the photo or the labels cannot be used.
+        InputError: the model, the image or the labels cannot be used.
 
     See: notebooks/06_deploy.ipynb.
     """
     if labels is None:
-        labels = read_record(model).get("class_names")
-    return best_answers(score_photo(model, photo), labels, top=top)
+        labels = read_metadata(model).get("class_names")
+    return best_predictions(score_image(model, image), labels, top=top)
 
 
-def score_photo(model: str | Path, photo: str | Path) -> np.ndarray:
-    """Return a TFLite file's scores for one photo: float32 [classes].
+def score_image(model: str | Path, image: str | Path) -> np.ndarray:
+    """Return a TFLite file's scores for one image: float32 [classes].
 
     Args:
         model: float or quantized; its input contract is read and obeyed.
-        photo: a picture file.
+        image: an image file.
 
     Raises:
-        InputError: the model or the photo cannot be used.
+        InputError: the model or the image cannot be used.
     """
     opened = interpreter.open_interpreter(model)
     size = interpreter.input_contract(opened).shape[1]
-    return interpreter.run(opened, pixels.load_on_device(photo, size))
+    return interpreter.run(opened, pixels.load_on_device(image, size))
 
 
-def best_answers(
+def best_predictions(
     scores: np.ndarray,
     labels: list[str] | None,
     *,

@@ -1,6 +1,6 @@
-"""Measure any model with the same numbers on the same photos.
+"""Measure any model with the same numbers on the same images.
 
-Takes a classifier and photos; gives the best answers to each photo, and what `metrics`
+Takes a classifier and images; gives the best answers to each image, and what `metrics`
 makes of them.
 Next: `deploy` puts the measured file to work.
 """
@@ -31,7 +31,7 @@ JOURNAL_SECONDS = 10
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Evaluation:
-    """All that was found out about a model on a set of photos.
+    """All that was found out about a model on a set of images.
 
     Attributes:
         metrics: accuracies with their intervals.
@@ -40,8 +40,8 @@ class Evaluation:
         mistakes: positions of wrong answers, the most confident first.
         latency: of one inference without decoding, one thread.
         photos_per_s: with decoding, all cores.
-        answers: to every photo.
-        labels: int [photos], indices of the model's outputs.
+        predictions: to every image.
+        labels: int [images], indices of the model's outputs.
         names: one for each of the model's outputs.
     """
 
@@ -51,60 +51,60 @@ class Evaluation:
     mistakes: np.ndarray
     latency: interpreter.Latency
     photos_per_s: float
-    answers: metrics.Answers
+    predictions: metrics.Predictions
     labels: np.ndarray
     names: tuple[str, ...]
 
 
 def predict(
     classifier: Classifier,
-    photos: data.Photos,
+    images: data.Images,
     *,
     workers: int | None = None,
     journal_dir: str | Path | None = None,
     progress: str | None = "evaluating",
-) -> metrics.Answers:
-    """Answer photos, in constant memory and with all cores.
+) -> metrics.Predictions:
+    """Answer images, in constant memory and with all cores.
 
     The answers do not depend on the number of workers.
 
     Args:
         classifier: from `classifiers.open_classifier`.
-        photos: what to answer.
+        images: what to answer.
         workers: threads; `None` takes one a core.
         journal_dir: keeps the answers of an interrupted call, so that the next one
             with the same model goes on from there; `None` keeps nothing.
         progress: title of the progress bar; `None` shows none.
 
     Raises:
-        InputError: a photo cannot be used, or the model fails on it; it is named.
+        InputError: an image cannot be used, or the model fails on it; it is named.
     """
-    rows = answer_journal.empty_rows(photos)
+    rows = answer_journal.empty_rows(images)
     journal = Path(journal_dir) / classifier.digest if journal_dir else None
     known = np.zeros(len(rows), bool)
     if journal:
         known = answer_journal.restore(journal, rows)
     missing = np.flatnonzero(~known)
-    stream = _answers(classifier, photos.take(missing), workers)
+    stream = _predictions(classifier, images.take(missing), workers)
     done = kept = 0
     kept_at = time.monotonic()
     with tqdm(
         desc=progress,
-        total=len(photos),
+        total=len(images),
         initial=int(known.sum()),
-        unit="photo",
+        unit="image",
         leave=False,
         delay=0.5,
         disable=progress is None,
     ) as bar:
         try:
-            for answers in stream:
-                places = missing[done : done + len(answers)]
-                count = answers.indices.shape[1]
-                rows["indices"][places, :count] = answers.indices
-                rows["probabilities"][places, :count] = answers.probabilities
-                done += len(answers)
-                bar.update(len(answers))
+            for predictions in stream:
+                places = missing[done : done + len(predictions)]
+                count = predictions.indices.shape[1]
+                rows["indices"][places, :count] = predictions.indices
+                rows["probabilities"][places, :count] = predictions.probabilities
+                done += len(predictions)
+                bar.update(len(predictions))
                 if journal and time.monotonic() - kept_at > JOURNAL_SECONDS:
                     answer_journal.append(journal, rows[missing[kept:done]])
                     kept, kept_at = done, time.monotonic()
@@ -114,92 +114,98 @@ def predict(
             raise
     if journal:
         journal.unlink(missing_ok=True)
-    count = min(metrics.KEPT_ANSWERS, classifier.classes)
-    return metrics.Answers(
+    count = min(metrics.KEPT_PREDICTIONS, classifier.classes)
+    return metrics.Predictions(
         rows["indices"][:, :count], rows["probabilities"][:, :count], classifier.classes
     )
 
 
-def _answers(
-    classifier: Classifier, photos: data.Photos, workers: int | None
-) -> Iterator[metrics.Answers]:
-    """Yield the answers to one or more photos at a time, in order."""
+def _predictions(
+    classifier: Classifier, images: data.Images, workers: int | None
+) -> Iterator[metrics.Predictions]:
+    """Yield the answers to one or more images at a time, in order."""
 
-    def load_and_answer(path: Any) -> metrics.Answers:
-        picture = data.load_picture(path, classifier.image_size)
-        return _answer(classifier, picture[None], [path])
+    def load_and_predict(path: Any) -> metrics.Predictions:
+        image = data.load_image(path, classifier.image_size)
+        return _predict_batch(classifier, image[None], [path])
 
     if classifier.batch_size == 1:
-        yield from parallel.map_in_order(load_and_answer, photos.paths, workers=workers)
+        yield from parallel.map_in_order(
+            load_and_predict, images.paths, workers=workers
+        )
         return
-    paths = iter(photos.paths)
-    for images in data.iterate_batches(
-        photos, classifier.image_size, batch_size=classifier.batch_size, workers=workers
+    paths = iter(images.paths)
+    for arrays in data.iterate_batches(
+        images, classifier.image_size, batch_size=classifier.batch_size, workers=workers
     ):
-        yield _answer(classifier, images, list(itertools.islice(paths, len(images))))
+        yield _predict_batch(
+            classifier, arrays, list(itertools.islice(paths, len(arrays)))
+        )
 
 
-def _answer(
+def _predict_batch(
     classifier: Classifier, images: np.ndarray, paths: list[Any]
-) -> metrics.Answers:
-    """Answer pictures; whatever the model raises names the photo.
+) -> metrics.Predictions:
+    """Answer images; whatever the model raises names the image.
 
     Raises:
         InputError: the model failed.
     """
     try:
-        return metrics.best_answers(classifier.answer(images))
+        return metrics.best_predictions(classifier.predict(images))
     except Exception as error:  # Runtimes raise many kinds.
         more = f" or the {len(paths) - 1} after it" if len(paths) > 1 else ""
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise InputError(
             f"{classifier.name} fails on {paths[0]}{more} ({reason}); look at that"
-            " photo, or make the model again"
+            " image, or make the model again"
         ) from error
 
 
 def evaluate(
     classifier: Classifier,
-    photos: data.Photos,
+    images: data.Images,
     *,
-    background: int = 0,
+    label_offset: int = 0,
     **prediction: Any,
 ) -> Evaluation:
-    """Answer photos and compare with the truth.
+    """Answer images and compare with the truth.
 
     Args:
         classifier: from `classifiers.open_classifier`.
-        photos: with labels.
-        background: added to every label: 1 where output 0 is the background.
+        images: with labels.
+        label_offset: added to every label: 1 where output 0 is the background.
         **prediction: options of `predict`.
 
     Raises:
         InputError: as `predict`, or labels do not fit the model.
     """
-    labels = photos.labels + background
+    labels = images.labels + label_offset
     if len(labels) and labels.max() >= classifier.classes:
         raise InputError(
             f"label {labels.max()} does not fit {classifier.classes} outputs; check the"
             " labels, --num_classes and --include_background_label"
         )
     start = time.perf_counter()
-    answers = predict(classifier, photos, **prediction)
+    predictions = predict(classifier, images, **prediction)
     seconds = time.perf_counter() - start
-    names = output_names(photos, classifier.classes, background)
+    names = output_names(images, classifier.classes, label_offset)
     return Evaluation(
-        metrics=metrics.measure(answers, labels),
-        label_shift=metrics.label_shift(answers, labels),
-        classes=tuple(metrics.per_class(answers, labels, names)),
-        mistakes=metrics.confident_mistakes(answers, labels),
+        metrics=metrics.measure(predictions, labels),
+        label_shift=metrics.label_shift(predictions, labels),
+        classes=tuple(metrics.per_class(predictions, labels, names)),
+        mistakes=metrics.confident_mistakes(predictions, labels),
         latency=measure_latency(classifier),
-        photos_per_s=len(photos) / seconds,
-        answers=answers,
+        photos_per_s=len(images) / seconds,
+        predictions=predictions,
         labels=labels,
         names=names,
     )
 
 
-def output_names(photos: data.Photos, classes: int, background: int) -> tuple[str, ...]:
+def output_names(
+    images: data.Images, classes: int, label_offset: int
+) -> tuple[str, ...]:
     """Return a name for each of a model's outputs; a number where there is none."""
-    names = ("background",) * background + photos.class_names
+    names = ("background",) * label_offset + images.class_names
     return names + tuple(str(index) for index in range(len(names), classes))

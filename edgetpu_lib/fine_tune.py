@@ -1,4 +1,4 @@
-"""Fine-tune a model on photos, or train it from nothing where no weights are at hand.
+"""Fine-tune a model on images, or train it from nothing where no weights are at hand.
 
 Takes a model and splits; gives the fitted model and a history of its epochs.
 Next: `convert` exports what was trained here.
@@ -25,18 +25,18 @@ from edgetpu_lib.training import fast_layers, features
 
 @dataclasses.dataclass(frozen=True)
 class FineTuneConfig:
-    """How to train; the defaults suit a few thousand photos on a CPU.
+    """How to train; the defaults suit a few thousand images on a CPU.
 
     Attributes:
         head_epochs: at most, of the classifier alone on cached features (pretrained
             weights only).
         epochs: at most, of the unfrozen layers.
-        batch_size: photos a step.
+        batch_size: images a step.
         head_learning_rate: peak, of the classifier alone.
         fine_learning_rate: peak, of the last stages of a pretrained network.
         scratch_learning_rate: peak, of a network without pretrained weights.
         unfrozen_blocks: how many of the last blocks the second phase trains. 16 are all
-            of S: the checkpoint that ships knows ten kinds of small picture, so that
+            of S: the checkpoint that ships knows ten kinds of small image, so that
             much is left to learn. With ImageNet weights the last 6 may do.
         patience: epochs without a better validation loss before training stops.
         seed: of shuffling, augmentation, dropout.
@@ -80,13 +80,13 @@ class Epoch:
 
 def fine_tune(
     model: keras.Model,
-    splits: dict[str, data.Photos],
+    splits: dict[str, data.Images],
     *,
     pretrained: bool,
     config: FineTuneConfig | None = None,
     cache_dir: str | Path | None = None,
 ) -> list[Epoch]:
-    """Train `model` in place on photos; the weights of the best epoch are kept.
+    """Train `model` in place on images; the weights of the best epoch are kept.
 
     With pretrained weights: first the classifier, on features computed once, then the
     last stages too, at a low rate and with batch-norm statistics frozen. Without: all
@@ -104,7 +104,7 @@ def fine_tune(
         One row an epoch, in order. Best is the lowest validation loss of a phase.
 
     Raises:
-        InputError: classes and logits differ in number, or a photo cannot be used.
+        InputError: classes and logits differ in number, or an image cannot be used.
 
     See: notebooks/03_fine_tune.ipynb.
     """
@@ -112,26 +112,26 @@ def fine_tune(
     classes, logits = len(splits["train"].class_names), model.output_shape[-1]
     if classes != logits:
         raise InputError(
-            f"the photos have {classes} classes but the model has {logits} logits;"
+            f"the images have {classes} classes but the model has {logits} logits;"
             f" build it with num_classes={classes}"
         )
     keras.utils.set_random_seed(config.seed)
     image_size = model.input_shape[1]
-    # Training pictures keep a margin that random crops use; the scale is the same as
+    # Training images keep a margin that random crops use; the scale is the same as
     # in evaluation, where the centre of the same square is cut.
     margin_size = round(image_size / pixels.CROP_FRACTION)
     train_u8 = data.load_pixels(
-        splits["train"], margin_size, whole_square=True, progress="training photos"
+        splits["train"], margin_size, whole_square=True, progress="training images"
     )
     validation = (
         data.load_pixels(
-            splits["validation"], image_size, progress="validation photos"
+            splits["validation"], image_size, progress="validation images"
         ),
         splits["validation"].labels,
     )
-    # A damaged test photo must show before the training, not after.
+    # A damaged test image must show before the training, not after.
     for name in splits.keys() - {"train", "validation"}:
-        opening.check_photos(splits[name], progress=f"{name} photos")
+        opening.verify_images(splits[name], progress=f"{name} images")
     train = (train_u8, splits["train"].labels)
     if not pretrained:
         return train_all_layers(model, train, validation, config)
@@ -235,8 +235,8 @@ def augmented_batches(
         float32 [batch, size, size, 3] normalised, and int64 [batch].
     """
     rng = np.random.default_rng([seed, 1])
-    for pictures, chosen in shuffled_batches(images_u8, labels, batch_size, seed):
-        crops = _windows(pictures, size, rng)
+    for images, chosen in shuffled_batches(images_u8, labels, batch_size, seed):
+        crops = _windows(images, size, rng)
         mirrored = rng.random(len(crops)) < 0.5
         crops[mirrored] = crops[mirrored, :, ::-1]
         yield pixels.normalize(crops), chosen
@@ -263,7 +263,7 @@ def shuffled_batches(
 
 
 def _windows(images_u8: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
-    """Cut a random window out of each picture."""
+    """Cut a random window out of each image."""
     corners = rng.integers(0, images_u8.shape[1] - size + 1, (len(images_u8), 2))
     return np.stack(
         [
@@ -286,7 +286,7 @@ def _prepare_for_scratch(model: keras.Model) -> None:
 
 def _train_head(
     model: keras.Model,
-    splits: dict[str, data.Photos],
+    splits: dict[str, data.Images],
     config: FineTuneConfig,
     cache_dir: str | Path | None,
 ) -> list[Epoch]:
@@ -415,7 +415,7 @@ def _fit(
 def _evaluate(
     model: keras.Model, inputs: np.ndarray, labels: np.ndarray
 ) -> dict[str, float]:
-    """Return loss and top-1 on held-out pictures (uint8) or features (float32)."""
+    """Return loss and top-1 on held-out images (uint8) or features (float32)."""
     totals = {"loss": 0.0, "top1": 0.0}
     for start in range(0, len(inputs), 64):
         chunk = inputs[start : start + 64]

@@ -1,6 +1,6 @@
 """Train a model from nothing, with the reference's recipe, for as long as it takes.
 
-Takes a model, photos and a recipe; gives the trained model, its moving averages and a
+Takes a model, images and a recipe; gives the trained model, its moving averages and a
 history. Next: `checkpoint_writer` saves both in the reference's format.
 Whatever stops a training, the same call goes on from the last state it kept.
 """
@@ -38,8 +38,8 @@ VALIDATION_BATCH = 64
 class EpochRow:
     """One epoch; the loss with all it consists of, accuracies as fractions 0..1.
 
-    `top1` is on the varied training photos. `validation_top1` is the averaged weights'
-    on photos as evaluation sees them; `None` where there are none.
+    `top1` is on the varied training images. `validation_top1` is the averaged weights'
+    on images as evaluation sees them; `None` where there are none.
     """
 
     epoch: int
@@ -59,7 +59,7 @@ class Trained:
         averages: float32 arrays by the names of `checkpoint.reference_names`.
         step: how many steps were taken.
         history: one row an epoch.
-        skipped: one line for every photo that could not be read and was left out.
+        skipped: one line for every image that could not be read and was left out.
     """
 
     averages: Mapping[str, np.ndarray]
@@ -70,12 +70,12 @@ class Trained:
 
 def train(
     model: keras.Model,
-    photos: data.Photos,
+    images: data.Images,
     recipe: Recipe,
     output_dir: str | Path,
     *,
-    validation: data.Photos | None = None,
-    background: int = 0,
+    validation: data.Images | None = None,
+    label_offset: int = 0,
     seed: int = 0,
     keep_minutes: float = 10,
     keep_steps: int | None = None,
@@ -84,41 +84,41 @@ def train(
 ) -> Trained:
     """Train `model` in place, or go on where an earlier call was stopped.
 
-    The order of the photos, their crops and what dropout leaves out follow from the
+    The order of the images, their crops and what dropout leaves out follow from the
     seed and the step alone: a training that was killed and started again ends with
     the weights of one that was not.
 
     Args:
         model: from `build.build_model`; its weights are where a new training starts.
-        photos: to train on.
+        images: to train on.
         recipe: rates, loss, averages, augmentation, length.
         output_dir: keeps the state between calls.
         validation: to measure the averaged weights on after every epoch; by a single
             process only.
-        background: added to every label: 1 where logit 0 is the background.
+        label_offset: added to every label: 1 where logit 0 is the background.
         seed: of order, augmentation and dropout.
         keep_minutes: the state is kept after so many minutes, and at the end.
         keep_steps: and after so many steps; `None`: by the clock alone.
-        on_error: "raise" stops at a photo that cannot be read; "skip" takes the next
+        on_error: "raise" stops at an image that cannot be read; "skip" takes the next
             one instead and reports it.
-        parts: the photos are read in so many independent parts. Under
+        parts: the images are read in so many independent parts. Under
             `keras.distribution` with several processes it is their number, and each
             reads its own. Batch normalisation is over the global batch.
 
     Returns:
-        Averages, number of steps, history, and the photos that were left out.
+        Averages, number of steps, history, and the images that were left out.
 
     Raises:
-        InputError: labels do not fit the model, a photo cannot be read, the loss is
+        InputError: labels do not fit the model, an image cannot be read, the loss is
             not finite, or the state in `output_dir` belongs to another training.
     """
-    _check_fit(model, photos, background)
+    _check_fit(model, images, label_offset)
     image_size = model.input_shape[1]
     batches = TrainingBatches(
-        photos,
+        images,
         recipe,
         image_size,
-        background=background,
+        label_offset=label_offset,
         seed=seed,
         parts=parts,
         on_error=on_error,
@@ -128,14 +128,14 @@ def train(
         "image_size": image_size,
         "logits": model.output_shape[-1],
         "start": checkpoint.weights_digest(model),
-        "photos": data.list_digest(photos),
-        "background": background,
+        "photos": data.list_digest(images),
+        "background": label_offset,
         "seed": seed,
         "parts": parts,
         **dataclasses.asdict(recipe),
     }
     keras.utils.set_random_seed(seed)
-    twin = _compiled_twin(model, recipe, len(photos) / recipe.batch_size)
+    twin = _compiled_twin(model, recipe, len(images) / recipe.batch_size)
     names = checkpoint.reference_names(twin)
     averages = Averages(list(names.values()), recipe.average_decay)
     state = TrainingState(output_dir, settings, twin, averages)
@@ -143,7 +143,7 @@ def train(
     state.restore()
     if devices.process()[1] > 1:
         validation = None
-    steps_per_epoch = len(photos) // recipe.batch_size
+    steps_per_epoch = len(images) // recipe.batch_size
     last_step = recipe.epochs * steps_per_epoch
     kept_at = time.monotonic()
     with (
@@ -151,13 +151,13 @@ def train(
         batches.from_step(state.step, last_step) as stream,
         tqdm(total=last_step, initial=state.step, unit="step", desc="train") as bar,
     ):
-        for images, targets in stream:
-            _step(state, batches, images, targets)
+        for arrays, targets in stream:
+            _step(state, batches, arrays, targets)
             bar.update()
             recent = np.mean(state.progress["loss"][-20:])
             bar.set_postfix(loss=f"{recent:.3f}", refresh=False)
             if state.step % steps_per_epoch == 0:
-                row = _close_epoch(state, steps_per_epoch, validation, background)
+                row = _close_epoch(state, steps_per_epoch, validation, label_offset)
                 bar.write(_line(row), file=sys.stderr)
             due = keep_steps and state.step % keep_steps == 0
             overdue = time.monotonic() - kept_at > 60 * keep_minutes
@@ -180,17 +180,17 @@ def train(
     )
 
 
-def _check_fit(model: keras.Model, photos: data.Photos, background: int) -> None:
+def _check_fit(model: keras.Model, images: data.Images, label_offset: int) -> None:
     """Refuse labels that the model has no logits for.
 
     Raises:
         InputError: it names both numbers.
     """
-    classes, logits = len(photos.class_names) + background, model.output_shape[-1]
+    classes, logits = len(images.class_names) + label_offset, model.output_shape[-1]
     if classes != logits:
-        with_background = " with the background" if background else ""
+        with_background = " with the background" if label_offset else ""
         raise InputError(
-            f"the photos have {classes} classes{with_background} but the model has"
+            f"the images have {classes} classes{with_background} but the model has"
             f" {logits} logits; build it with num_classes={classes}"
         )
 
@@ -231,7 +231,7 @@ def _step(
         raise InputError(
             f"the loss is {logs['loss']} at step {state.step + 1}, on"
             f" {batches.describe(state.step)}; {state.describe()}; lower"
-            " base_learning_rate, or look at these photos"
+            " base_learning_rate, or look at these images"
         )
     state.step += 1
     state.averages.update(state.step)
@@ -243,14 +243,14 @@ def _step(
 def _close_epoch(
     state: TrainingState,
     steps_per_epoch: int,
-    validation: data.Photos | None,
-    background: int,
+    validation: data.Images | None,
+    label_offset: int,
 ) -> EpochRow:
     """Move what an epoch gathered into the history."""
     held_out = None
     if validation is not None:
         with state.averages.applied():
-            held_out = _top1(state.model, validation, background)
+            held_out = _top1(state.model, validation, label_offset)
     rate = state.model.optimizer.learning_rate
     progress = state.progress
     row = EpochRow(
@@ -267,20 +267,20 @@ def _close_epoch(
     return row
 
 
-def _top1(model: keras.Model, photos: data.Photos, background: int) -> float:
-    """Return the share of photos whose best class, the background apart, is right."""
+def _top1(model: keras.Model, images: data.Images, label_offset: int) -> float:
+    """Return the share of images whose best class, the background apart, is right."""
     hits = 0
     stream = data.iterate_batches(
-        photos, model.input_shape[1], batch_size=VALIDATION_BATCH, progress="validate"
+        images, model.input_shape[1], batch_size=VALIDATION_BATCH, progress="validate"
     )
-    for number, images in enumerate(stream):
+    for number, arrays in enumerate(stream):
         start = number * VALIDATION_BATCH
-        labels = photos.labels[start : start + len(images)]
+        labels = images.labels[start : start + len(arrays)]
         # Of one size, batches are spread evenly over devices, and compiled once.
-        images = pixels.fill_batch(images, VALIDATION_BATCH)
-        logits = model.predict_on_batch(pixels.normalize(images))[: len(labels)]
-        hits += int((logits[:, background:].argmax(axis=1) == labels).sum())
-    return hits / len(photos)
+        arrays = pixels.fill_batch(arrays, VALIDATION_BATCH)
+        logits = model.predict_on_batch(pixels.normalize(arrays))[: len(labels)]
+        hits += int((logits[:, label_offset:].argmax(axis=1) == labels).sum())
+    return hits / len(images)
 
 
 def _line(row: EpochRow) -> str:

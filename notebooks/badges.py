@@ -54,7 +54,7 @@ def address() -> tuple[str, str]:
 def colab_link(name: str, repository: str, version: str) -> str:
     """Return the link that opens a notebook in Colab as it was in a version.
 
-    A picture, as elsewhere, would make the pages of the site ask another host.
+    An image, as elsewhere, would make the pages of the site ask another host.
     """
     inside = repository.removeprefix("https://github.com/")
     return (

@@ -11,7 +11,7 @@ import math
 from pathlib import Path
 
 from edgetpu_lib import deploy, specs
-from edgetpu_lib.base.artifacts import data_file, read_record, write_file
+from edgetpu_lib.base.artifacts import data_file, read_metadata, write_file
 from edgetpu_lib.costs import networks
 
 EXPECTED = Path(__file__).with_suffix(".json")
@@ -21,12 +21,12 @@ SAMPLE = "sunflower"
 def measure(artifacts_dir: Path) -> dict[str, float]:
     """Return all numbers of a finished run that are compared, by what they are."""
     metrics = json.loads((artifacts_dir / "metrics.json").read_text())
-    numbers = {"test photos": metrics["test_photos"]}
+    numbers = {"test images": metrics["test_photos"]}
     for row in metrics["models"]:
         numbers[f"{row['name']}, top-1"] = row["top1"]
         numbers[f"{row['name']}, agreement"] = row["agreement"]
         numbers[f"{row['name']}, bytes"] = row["size_bytes"]
-    int8 = read_record(artifacts_dir / f"{metrics['model_name']}_quant.tflite")
+    int8 = read_metadata(artifacts_dir / f"{metrics['model_name']}_quant.tflite")
     numbers["int8, input scale"] = int8["input"]["scale"]
     numbers["int8, input zero point"] = int8["input"]["zero_point"]
     numbers["int8, operators on the CPU"] = int8["cpu_operators"]
@@ -40,10 +40,12 @@ def constants() -> dict[str, float]:
         spec = specs.model_spec(name, num_classes=1001)
         numbers[f"{name}, parameters"] = specs.count_parameters(spec)[0]
         numbers[f"{name}, estimated ms"] = networks.estimate_spec(spec).latency_ms
-    answers = deploy.classify(
+    predictions = deploy.classify(
         data_file("quickstart_quant.tflite"), data_file(f"samples/{SAMPLE}_1.jpg")
     )
-    found = {answer.label: float(answer.probability) for answer in answers}
+    found = {
+        prediction.label: float(prediction.probability) for prediction in predictions
+    }
     numbers[f"quickstart, {SAMPLE}"] = found.get(SAMPLE, 0.0)
     return numbers
 
@@ -54,13 +56,13 @@ def tolerance(name: str, value: float, test_photos: int) -> float:
     Args:
         name: a key of `measure`.
         value: what was measured here.
-        test_photos: how many photos accuracies were measured on.
+        test_photos: how many images accuracies were measured on.
     """
     kind = name.split(", ")[-1]
     if kind == "top-1":
         # Rounding differs between processors, and training makes another network of
-        # it. Two such networks differ by chance like two samples of photos: two and a
-        # half standard errors, and never less than one photo.
+        # it. Two such networks differ by chance like two samples of images: two and a
+        # half standard errors, and never less than one image.
         chance = 2.5 * math.sqrt(value * (1 - value) / test_photos)
         return round(max(chance, 1 / test_photos), 4)
     if kind == "agreement":
@@ -106,7 +108,7 @@ def read() -> dict[str, dict]:
 def refresh(profile: str, found: dict[str, float]) -> None:
     """Expect from now on what a run has measured."""
     rows = {
-        name: {"value": value, "within": tolerance(name, value, found["test photos"])}
+        name: {"value": value, "within": tolerance(name, value, found["test images"])}
         for name, value in found.items()
     }
     text = json.dumps(read() | {profile: rows}, indent=2, ensure_ascii=False)

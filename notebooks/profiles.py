@@ -65,7 +65,7 @@ def bring(given: dict, artifacts_dir: Path) -> dict:
 
 
 def class_folders(name: str, parent: Path) -> Path:
-    """Return a folder of class folders with all photos of a public set.
+    """Return a folder of class folders with all images of a public set.
 
     Args:
         name: of TensorFlow Datasets; a set of JPEGs.
@@ -82,11 +82,11 @@ def class_folders(name: str, parent: Path) -> Path:
         return target
     splits = opening.open_tfds(name)
     with atomic_path(target) as folder:
-        for split, photos in splits.items():
+        for split, images in splits.items():
             for number, (path, label) in enumerate(
-                zip(photos.paths, photos.labels, strict=True)
+                zip(images.paths, images.labels, strict=True)
             ):
-                photo = folder / photos.class_names[label] / f"{split}_{number:06}.jpg"
-                photo.parent.mkdir(parents=True, exist_ok=True)
-                photo.write_bytes(path.read_bytes())
+                image = folder / images.class_names[label] / f"{split}_{number:06}.jpg"
+                image.parent.mkdir(parents=True, exist_ok=True)
+                image.write_bytes(path.read_bytes())
     return target

@@ -159,7 +159,7 @@ def report(artifacts_dir: Path) -> None:
     """Print the table of results and where everything lies."""
     metrics = json.loads((artifacts_dir / "metrics.json").read_text())
     table = Table(
-        title=f"{metrics['model_name']} on {metrics['test_photos']} test photos"
+        title=f"{metrics['model_name']} on {metrics['test_photos']} test images"
     )
     for name in ("", "top-1", "agreement with float", "size", "CPU time"):
         table.add_column(name, justify="left" if not name else "right")

@@ -135,8 +135,12 @@ def test_there_are_wheels_for_the_other_pythons(tmp_path):
     assert {"numpy", "tensorflow"} <= {pin.split("==")[0] for pin in of_one_python()}
     others = [python for python in PYTHONS if python != HERE]
     with ThreadPoolExecutor() as pool:
-        answers = list(pool.map(lambda python: find_wheels(python, tmp_path), others))
-    for python, answer in zip(others, answers, strict=True):
-        if answer.returncode and "(from versions: none)" in answer.stderr:
-            pytest.skip(f"no package index answers: {answer.stderr.strip()[-200:]}")
-        assert answer.returncode == 0, f"Python {python}: {answer.stderr[-1000:]}"
+        predictions = list(
+            pool.map(lambda python: find_wheels(python, tmp_path), others)
+        )
+    for python, prediction in zip(others, predictions, strict=True):
+        if prediction.returncode and "(from versions: none)" in prediction.stderr:
+            pytest.skip(f"no package index answers: {prediction.stderr.strip()[-200:]}")
+        assert prediction.returncode == 0, (
+            f"Python {python}: {prediction.stderr[-1000:]}"
+        )

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from edgetpu_lib.base.quiet import start_tensorflow
 
-RECORD_SUFFIX = ".json"
+METADATA_SUFFIX = ".json"
 
 
 class InputError(ValueError):
@@ -110,13 +110,13 @@ def sha256_of(path: str | Path) -> str:
     return digest.hexdigest()
 
 
-def record_path(path: str | Path) -> Path:
+def metadata_path(path: str | Path) -> Path:
     """Return where the record of an artefact lies: its name plus `.json`."""
     path = Path(path)
-    return path.with_name(path.name + RECORD_SUFFIX)
+    return path.with_name(path.name + METADATA_SUFFIX)
 
 
-def save_record(path: str | Path, **facts: object) -> Path:
+def save_metadata(path: str | Path, **facts: object) -> Path:
     """Write the record of a finished artefact beside it.
 
     Args:
@@ -129,27 +129,27 @@ def save_record(path: str | Path, **facts: object) -> Path:
     Raises:
         InputError: the record cannot be written.
     """
-    record = {**facts, "sha256": sha256_of(path), "versions": library_versions()}
-    text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
-    return write_file(record_path(path), text.encode())
+    metadata = {**facts, "sha256": sha256_of(path), "versions": library_versions()}
+    text = json.dumps(metadata, indent=2, ensure_ascii=False) + "\n"
+    return write_file(metadata_path(path), text.encode())
 
 
-def read_record(path: str | Path) -> dict:
+def read_metadata(path: str | Path) -> dict:
     """Return the record of an artefact, or an empty dictionary if it has none.
 
     Raises:
         InputError: the record is not valid JSON.
     """
     try:
-        record = json.loads(record_path(path).read_text(encoding="utf-8"))
-        if not isinstance(record, dict):
+        metadata = json.loads(metadata_path(path).read_text(encoding="utf-8"))
+        if not isinstance(metadata, dict):
             raise ValueError("not a JSON object")
-        return record
+        return metadata
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except (ValueError, OSError) as error:
         raise InputError(
-            f"{record_path(path)} is not a readable record ({error});"
+            f"{metadata_path(path)} is not a readable record ({error});"
             " delete it and make the artefact again"
         ) from error
 
@@ -166,10 +166,10 @@ def require_artifact(folder: str | Path, name: str, *, made_by: str) -> Path:
         InputError: the artefact is missing, or differs from its record.
     """
     path = Path(folder) / name
-    record = read_record(path)
-    if not path.exists() or not record:
+    metadata = read_metadata(path)
+    if not path.exists() or not metadata:
         raise InputError(f"{path} is missing; run notebook {made_by} first")
-    if record.get("sha256") != sha256_of(path):
+    if metadata.get("sha256") != sha256_of(path):
         raise InputError(f"{path} changed since it was made; run {made_by} again")
     return path
 

@@ -1,7 +1,7 @@
 """Work on many things at a time: in order, and in constant memory.
 
 Takes a function and things; gives the results in the order of the things.
-Used wherever photos are decoded or run through a network.
+Used wherever images are decoded or run through a network.
 """
 
 from __future__ import annotations

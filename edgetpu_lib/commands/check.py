@@ -33,7 +33,7 @@ def check(model: str, runtime: int, as_json: bool) -> int:
     """
     report = stage.check_tflite(model, runtime=runtime)
     if as_json:
-        options.answer(as_dict(report), True, [])
+        options.show(as_dict(report), True, [])
     else:
         show(model, report)
     return 0 if report.ready else EXIT_NOT_READY

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from edgetpu_lib.base.artifacts import InputError, read_record, save_record
+from edgetpu_lib.base.artifacts import InputError, read_metadata, save_metadata
 from edgetpu_lib.commands import check as checking
 from edgetpu_lib.commands import options
 from edgetpu_lib.hardware import check, compiler, edge_tpu
@@ -56,15 +56,15 @@ def compile(
     Without the compiler it says what `check` predicts and how to get it.
     """
     report = check.check_tflite(model, runtime=min_runtime_version)
-    answer = {"predicted": checking.as_dict(report), "compiled": None}
+    content = {"predicted": checking.as_dict(report), "compiled": None}
     if not as_json:
         checking.show(model, report)
     answers_wrongly = not report.ready and not report.cpu_operators
     if answers_wrongly or not report.edge_tpu_operators:
-        options.answer(answer, as_json, ["", "not compiled: mend the errors first"])
+        options.show(content, as_json, ["", "not compiled: mend the errors first"])
         return checking.EXIT_NOT_READY
     if not shutil.which(compiler.PROGRAM):
-        options.answer(answer, as_json, ["", compiler.HOW_TO_GET_IT])
+        options.show(content, as_json, ["", compiler.HOW_TO_GET_IT])
         raise InputError(
             f"{compiler.PROGRAM} is not on the PATH, so nothing was compiled;"
             f" `check` predicts {report.edge_tpu_operators} operators on the Edge TPU,"
@@ -80,20 +80,20 @@ def compile(
     )
     for path in made.outputs:
         _record(model, path, made.log)
-    answer["compiled"] = {
+    content["compiled"] = {
         "outputs": [str(path) for path in made.outputs],
         **dataclasses.asdict(made.log),
     }
-    options.answer(answer, as_json, ["", *_lines(made)])
+    options.show(content, as_json, ["", *_lines(made)])
     return 0
 
 
 def _record(model: str, path: Path, log: compiler.CompilerLog) -> None:
     """Hand the model's record on to the compiled file."""
-    record = read_record(model)
-    facts = {k: v for k, v in record.items() if k not in ("sha256", "versions")}
+    metadata = read_metadata(model)
+    facts = {k: v for k, v in metadata.items() if k not in ("sha256", "versions")}
     facts["compiled"] = {"from": model, **dataclasses.asdict(log)}
-    save_record(path, **facts)
+    save_metadata(path, **facts)
 
 
 def _lines(made: compiler.Compilation) -> list[str]:

@@ -1,15 +1,18 @@
-"""`diagnose`: float model, integer file and photos in, why answers were lost out."""
+"""`diagnose`: float model, integer file and images in, why answers were lost out."""
 
 from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgetpu_lib.base.artifacts import read_record, require_writable
+from edgetpu_lib.base.artifacts import read_metadata, require_writable
 from edgetpu_lib.commands import options
+
+if TYPE_CHECKING:
+    from edgetpu_lib.doctor.diagnose import Diagnosis
 
 EXIT_CAUSES_FOUND = 1
 # Of the layers, in the answer for a person; `--json` has all.
@@ -22,7 +25,7 @@ _SHOWN = 8
 @click.option(
     "--data_dir",
     required=True,
-    help="Photos: folder of class folders, of TFRecord shards, or of mere pictures.",
+    help="Images: folder of class folders, of TFRecord shards, or of mere images.",
 )
 @click.option(
     "--split",
@@ -34,8 +37,8 @@ _SHOWN = 8
     type=click.IntRange(1),
     default=100,
     show_default=True,
-    help="Photos to compare answers on; up to four times as many are looked for among"
-    " the calibration photos.",
+    help="Images to compare answers on; up to four times as many are looked for among"
+    " the calibration images.",
 )
 @options.BACKGROUND
 @click.option("--figures", help="Folder for three figures (PNG).")
@@ -53,24 +56,24 @@ def diagnose(
     """Say why an integer file answers worse than its float model.
 
     Exit code 0: it is healthy. 1: causes were found, the likeliest is named first. 2:
-    a model or photo cannot be used.
+    a model or image cannot be used.
     """
     if figures:
         require_writable(Path(figures) / "layers.png")
-    record = read_record(int8) or read_record(float_model)
+    metadata = read_metadata(int8) or read_metadata(float_model)
     options.start()
     from edgetpu_lib.doctor import diagnose as stage
 
-    photos, split, calibration = _open(data_dir, split, record, num_images)
+    images, split, calibration = _open(data_dir, split, metadata, num_images)
     diagnosis = stage.diagnose(
         float_model,
         int8,
-        photos,
+        images,
         calibration=calibration,
-        background=int(include_background_label),
+        label_offset=int(include_background_label),
     )
     if as_json:
-        options.answer({**dataclasses.asdict(diagnosis), "split": split}, True, [])
+        options.show({**as_dict(diagnosis), "split": split}, True, [])
     else:
         show(diagnosis, split)
     if figures:
@@ -80,10 +83,18 @@ def diagnose(
     return 0 if diagnosis.healthy else EXIT_CAUSES_FOUND
 
 
+def as_dict(diagnosis: Diagnosis) -> dict[str, Any]:
+    """Return a diagnosis for JSON; numbers of images are named as in version 0.1."""
+    content = dataclasses.asdict(diagnosis)
+    for part in (content, *content["sweep"]):
+        part["photos"] = part.pop("images")
+    return content
+
+
 def _open(
-    data_dir: str, split: str | None, record: dict, count: int
+    data_dir: str, split: str | None, metadata: dict, count: int
 ) -> tuple[Any, str, Any]:
-    """Return photos to answer, their split, and photos like the calibration's.
+    """Return images to answer, their split, and images like the calibration's.
 
     Raises:
         InputError: the folder cannot be used.
@@ -92,15 +103,17 @@ def _open(
     from edgetpu_lib.datasets import opening
 
     asked = split
-    photos, split = options.open_photos(data_dir, split, record, "test", labelled=False)
-    pool = photos
+    images, split = options.open_images(
+        data_dir, split, metadata, "test", labelled=False
+    )
+    pool = images
     if not asked and (split != "all" or opening.has_shards(data_dir)):
-        pool, _ = options.open_photos(
-            data_dir, "train", record, "train", labelled=False
+        pool, _ = options.open_images(
+            data_dir, "train", metadata, "train", labelled=False
         )
-    # As `export` draws: the first of its photos are the first here.
-    calibration = data.calibration_photos(pool, 4 * count)
-    return photos.sample(count), split, calibration
+    # As `export` draws: the first of its images are the first here.
+    calibration = data.calibration_images(pool, 4 * count)
+    return images.sample(count), split, calibration
 
 
 def show(diagnosis: Any, split: str) -> None:
@@ -123,7 +136,7 @@ def show(diagnosis: Any, split: str) -> None:
         say(f"  {cause.evidence}")
         say(f"  remedy: {cause.remedy}")
     say()
-    for line in (*_answers(diagnosis, split), *diagnosis.notes):
+    for line in (*_predictions(diagnosis, split), *diagnosis.notes):
         say(line)
     table = Table(
         "Layer", "Operator", "SNR", "Cosine", "Clipped", box=None, pad_edge=False
@@ -140,16 +153,16 @@ def show(diagnosis: Any, split: str) -> None:
     say(f"\nThe {len(worst)} worst of {len(diagnosis.layers)} tensors", style="bold")
     console.print(table)
     if diagnosis.sweep:
-        say("\nQuantized again, by number of calibration photos", style="bold")
+        say("\nQuantized again, by number of calibration images", style="bold")
         sizes = Table("Photos", "Agreement", box=None, pad_edge=False)
         for point in diagnosis.sweep:
-            sizes.add_row(str(point.photos), f"{point.agreement:.1%}")
+            sizes.add_row(str(point.images), f"{point.agreement:.1%}")
         console.print(sizes)
 
 
-def _answers(diagnosis: Any, split: str) -> list[str]:
+def _predictions(diagnosis: Any, split: str) -> list[str]:
     lines = [
-        f"photos     {diagnosis.photos} ({split})",
+        f"images     {diagnosis.images} ({split})",
         f"agreement  {diagnosis.agreement:.1%} of the answers are the float model's",
         f"           {diagnosis.agreement_of_weights:.1%} with the integer weights"
         " computed in floats",

@@ -47,7 +47,7 @@ def estimate(model: str, device: str, clock: str, as_json: bool) -> None:
     """
     found = stage.estimate_tflite(model, device=device, clock=clock)
     if as_json:
-        options.answer(as_dict(found), True, [])
+        options.show(as_dict(found), True, [])
     else:
         show(model, found)
 

@@ -1,4 +1,4 @@
-"""`evaluate`: any model and labelled photos in, accuracies one can trust out."""
+"""`evaluate`: any model and labelled images in, accuracies one can trust out."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import click
 
 from edgetpu_lib.base.artifacts import (
     InputError,
-    read_record,
+    read_metadata,
     require_writable,
     write_file,
 )
@@ -24,8 +24,8 @@ from edgetpu_lib.commands import options
     "--model",
     help=".tflite or .keras file or SavedModel folder, instead of a checkpoint.",
 )
-@click.option("--against", help="Another such model, compared on the same photos.")
-@options.photo_options
+@click.option("--against", help="Another such model, compared on the same images.")
+@options.image_options
 @click.option(
     "--split",
     type=click.Choice(["all", "train", "validation", "test"]),
@@ -43,14 +43,14 @@ from edgetpu_lib.commands import options
 def evaluate(
     model, against, split, mean, std, output, journal_dir, as_json, **flags
 ) -> None:
-    """Measure a model on labelled photos: accuracy, intervals, mistakes, time.
+    """Measure a model on labelled images: accuracy, intervals, mistakes, time.
 
-    Photos come from --data_dir, or as the reference takes ImageNet: from
+    Images come from --data_dir, or as the reference takes ImageNet: from
     --imagenet_eval_glob with --imagenet_eval_label. Interrupted, the same command goes
     on where it stopped.
     """
     network = {name: flags.pop(name) for name in options.NETWORK_FLAGS}
-    record = read_record(model) if model else {}
+    metadata = read_metadata(model) if model else {}
     wanted = {
         "mean": options.channels(mean, "mean"),
         "stddev": options.channels(std, "std"),
@@ -68,16 +68,18 @@ def evaluate(
     opened = [first]
     if against:
         opened.append(classifiers.open_classifier(against, **wanted))
-    photos, split = options.open_labelled(flags, split, record)
-    background = options.background_of(flags, len(photos.class_names), first.classes)
+    images, split = options.open_labelled(flags, split, metadata)
+    label_offset = options.label_offset_of(
+        flags, len(images.class_names), first.classes
+    )
     # Labels in a file are numbers, of which any model may have more.
     for each in opened if flags["data_dir"] else ():
-        _check_classes(photos, record, each.classes, background)
+        _check_classes(images, metadata, each.classes, label_offset)
     evaluations = [
         stage.evaluate(
             each,
-            photos,
-            background=background,
+            images,
+            label_offset=label_offset,
             journal_dir=journal_dir,
             progress=each.name,
         )
@@ -86,15 +88,15 @@ def evaluate(
     content = {
         "model": first.name,
         "split": split,
-        "include_background_label": bool(background),
-        **report.as_dict(evaluations[0], photos),
+        "include_background_label": bool(label_offset),
+        **report.as_dict(evaluations[0], images),
     }
     if against:
         labels = evaluations[0].labels
-        compared = metrics.compare(*(each.answers for each in evaluations), labels)
+        compared = metrics.compare(*(each.predictions for each in evaluations), labels)
         content["against"] = {
             "model": opened[1].name,
-            **report.as_dict(evaluations[1], photos),
+            **report.as_dict(evaluations[1], images),
             **dataclasses.asdict(compared),
         }
     if output:
@@ -102,9 +104,9 @@ def evaluate(
         if len(set(names)) < len(names):
             names = ["first", "second"]
         named = dict(zip(names, evaluations, strict=True))
-        _write(Path(output), content, named, photos)
+        _write(Path(output), content, named, images)
     if as_json:
-        options.answer(content, True, [])
+        options.show(content, True, [])
     else:
         _show(content)
 
@@ -113,7 +115,7 @@ def _tables(content: dict) -> list:
     """Return the tables of an evaluation, the main one first."""
     from edgetpu_lib.evaluation import report
 
-    where = f"on {content['images']:,} photos ({content['split']})"
+    where = f"on {content['images']:,} images ({content['split']})"
     tables = [report.overview(content, f"{content['model']} {where}")]
     other = content.get("against")
     if other:
@@ -132,7 +134,7 @@ def _warning(content: dict) -> str | None:
         return None
     words = "larger" if content["label_shift"] > 0 else "smaller"
     return (
-        f"labels are shifted: most photos would be right if every label were one"
+        f"labels are shifted: most images would be right if every label were one"
         f" {words}; is output 0 the background? See --include_background_label"
     )
 
@@ -149,7 +151,7 @@ def _show(content: dict) -> None:
 
 
 def _write(
-    folder: Path, content: dict, evaluations: dict[str, Any], photos: Any
+    folder: Path, content: dict, evaluations: dict[str, Any], images: Any
 ) -> None:
     """Write an evaluation as JSON, Markdown and figures."""
     from edgetpu_lib.evaluation import report
@@ -160,21 +162,21 @@ def _write(
     parts = [report.to_markdown(table) for table in _tables(content)]
     parts += [f"**{warning}**\n"] if (warning := _warning(content)) else []
     write_file(folder / "evaluation.md", "\n".join(parts).encode())
-    plots_accuracy.save_figures(folder, evaluations, photos)
+    plots_accuracy.save_figures(folder, evaluations, images)
 
 
-def _check_classes(photos, record: dict, classes: int, background: int) -> None:
+def _check_classes(images, metadata: dict, classes: int, label_offset: int) -> None:
     """Refuse to compare answers with labels that mean something else."""
-    known = record.get("class_names")
-    if known and tuple(known) != photos.class_names:
+    known = metadata.get("class_names")
+    if known and tuple(known) != images.class_names:
         raise InputError(
             f"the model's classes ({', '.join(known[:5])}) are not the folder's"
-            f" ({', '.join(photos.class_names[:5])}); give a folder of the same classes"
+            f" ({', '.join(images.class_names[:5])}); give a folder of the same classes"
         )
-    expected = len(photos.class_names) + background
+    expected = len(images.class_names) + label_offset
     if expected != classes:
         raise InputError(
-            f"the photos have {len(photos.class_names)} classes but the model has"
-            f" {classes}; give photos of the classes it was trained for"
+            f"the images have {len(images.class_names)} classes but the model has"
+            f" {classes}; give images of the classes it was trained for"
             + (", or say --include_background_label" if expected + 1 == classes else "")
         )

@@ -8,9 +8,9 @@ import click
 
 from edgetpu_lib.base.artifacts import (
     InputError,
-    read_record,
+    read_metadata,
     require_writable,
-    save_record,
+    save_metadata,
     write_file,
 )
 from edgetpu_lib.commands import options
@@ -20,14 +20,14 @@ from edgetpu_lib.commands import options
 @options.network_options
 @click.option("--model", help=".keras file, instead of a checkpoint.")
 @click.option(
-    "--data_dir", help="Folder of photos or TFRecord shards, for calibration."
+    "--data_dir", help="Folder of images or TFRecord shards, for calibration."
 )
 @click.option(
     "--num_steps",
     type=click.IntRange(1),
     default=2000,
     show_default=True,
-    help="Calibration photos, at most.",
+    help="Calibration images, at most.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Of their draw.")
 @click.option(
@@ -54,15 +54,15 @@ def export(
         raise InputError("nothing to write; add --output_tflite=FILE")
     if output_tflite and quantize and not data_dir:
         raise InputError(
-            "quantization needs photos: add --data_dir=FOLDER, or --quantize=False"
+            "quantization needs images: add --data_dir=FOLDER, or --quantize=False"
         )
     for output in filter(None, (output_tflite, output_saved_model_dir)):
         require_writable(output)
     keras_model = options.load_network(model, network)
     from edgetpu_lib import build, convert, data
 
-    record = read_record(model) if model else {}
-    facts = _facts_of_network(keras_model, model, network, record)
+    metadata = read_metadata(model) if model else {}
+    facts = _facts_of_network(keras_model, model, network, metadata)
     if endpoint_name:
         exported = build.feature_model(keras_model, endpoint_name)
         facts.pop("class_names", None)
@@ -71,13 +71,15 @@ def export(
     facts["output"] = endpoint_name or "probabilities"
     calibration = None
     if output_tflite and quantize:
-        # Test photos must not set ranges.
-        photos, _ = options.open_photos(data_dir, None, record, "train", labelled=False)
-        calibration = data.calibration_photos(photos, num_steps, seed=seed)
+        # Test images must not set ranges.
+        images, _ = options.open_images(
+            data_dir, None, metadata, "train", labelled=False
+        )
+        calibration = data.calibration_images(images, num_steps, seed=seed)
     written = {}
     if output_saved_model_dir:
         convert.save_saved_model(exported, output_saved_model_dir)
-        save_record(output_saved_model_dir, **facts)
+        save_metadata(output_saved_model_dir, **facts)
         written["saved_model"] = output_saved_model_dir
     if output_tflite:
         if calibration:
@@ -86,13 +88,13 @@ def export(
             content = convert.to_float_tflite(exported)
         write_file(output_tflite, content)
         facts.update(convert.facts_of(content, calibration))
-        save_record(output_tflite, **facts)
+        save_metadata(output_tflite, **facts)
         written["tflite"] = output_tflite
-    options.answer(written, as_json, [f"wrote {path}" for path in written.values()])
+    options.show(written, as_json, [f"wrote {path}" for path in written.values()])
 
 
 def _facts_of_network(
-    keras_model: Any, model: str | None, network: dict[str, Any], record: dict
+    keras_model: Any, model: str | None, network: dict[str, Any], metadata: dict
 ) -> dict[str, Any]:
     """Return what the records of all outputs say of the network and its weights."""
     from edgetpu_lib import checkpoint
@@ -104,7 +106,7 @@ def _facts_of_network(
         "image_size": keras_model.input_shape[1],
         "num_classes": keras_model.output_shape[-1],
         **{name: network[name] for name in changed if network[name]},
-        **{name: record[name] for name in kept if name in record},
+        **{name: metadata[name] for name in kept if name in metadata},
         "weights": str(model or network["ckpt_dir"]),
         "weights_sha256": checkpoint.weights_digest(keras_model),
     }

@@ -25,4 +25,4 @@ def fetch(model_name, cache_dir, as_json) -> None:
     from edgetpu_lib.weights import fetch as stage
 
     folder = stage.fetch_checkpoint(model_name, cache_dir=cache_dir)
-    options.answer({"checkpoint": str(folder)}, as_json, [str(folder)])
+    options.show({"checkpoint": str(folder)}, as_json, [str(folder)])

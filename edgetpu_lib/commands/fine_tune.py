@@ -1,4 +1,4 @@
-"""`fine-tune`: photos in, a trained model out."""
+"""`fine-tune`: images in, a trained model out."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from edgetpu_lib.base import quiet
-from edgetpu_lib.base.artifacts import InputError, require_writable, save_record
+from edgetpu_lib.base.artifacts import InputError, require_writable, save_metadata
 from edgetpu_lib.commands import options
 
 
@@ -51,7 +51,7 @@ def fine_tune(
     as_json,
     **network,
 ) -> None:
-    """Train on photos, from a checkpoint or from nothing.
+    """Train on images, from a checkpoint or from nothing.
 
     M and L, and S of another width, have no checkpoint that ships: without --ckpt_dir
     all their layers start from random numbers. A small --image_size such as 96 keeps
@@ -78,19 +78,19 @@ def fine_tune(
         seed=seed,
     )
     if on_error == "skip":
-        # After the split: `evaluate` draws the same one from all photos.
+        # After the split: `evaluate` draws the same one from all images.
         splits = {
-            side: opening.check_photos(
-                part, on_error=on_error, progress=f"{side} photos"
+            side: opening.verify_images(
+                part, on_error=on_error, progress=f"{side} images"
             )
             for side, part in splits.items()
         }
     # A split of a split has the lines of the whole.
     lines = (line for part in splits.values() for line in part.skipped)
     skipped = list(dict.fromkeys(lines))
-    photos = splits["train"]
+    images = splits["train"]
     keras.utils.set_random_seed(seed)
-    model = options.build_network(network, num_classes=len(photos.class_names))
+    model = options.build_network(network, num_classes=len(images.class_names))
     start = _start(network) if pretrained else None
     if start:
         options.load_weights(model, start, network, include_classifier=False)
@@ -98,28 +98,28 @@ def fine_tune(
     history = tuning.fine_tune(
         model, splits, pretrained=bool(start), config=config, cache_dir=cache_dir
     )
-    answers = evaluate.predict(classifiers.open_classifier(model), splits["test"])
-    found = metrics.measure(answers, splits["test"].labels)
+    predictions = evaluate.predict(classifiers.open_classifier(model), splits["test"])
+    found = metrics.measure(predictions, splits["test"].labels)
     checkpoint.save_model(model, output)
-    save_record(
+    save_metadata(
         output,
         model_name=model.name,
         image_size=model.input_shape[1],
-        class_names=photos.class_names,
-        data_dir=str(Path(photos.data_dir).resolve()),
+        class_names=images.class_names,
+        data_dir=str(Path(images.data_dir).resolve()),
         seed=seed,
         pretrained=start and str(start),
         history=[dataclasses.asdict(epoch) for epoch in history],
         test=dataclasses.asdict(found),
         skipped=skipped,
     )
-    options.answer(
+    options.show(
         {"model": output, "test": dataclasses.asdict(found), "skipped": skipped},
         as_json,
         [
             *(f"skipped: {line}" for line in skipped),
             f"wrote {output}",
-            f"test photos {found.images}, top-1 {found.top1:.2%}",
+            f"test images {found.images}, top-1 {found.top1:.2%}",
         ],
     )
 

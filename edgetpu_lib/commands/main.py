@@ -64,7 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
 )
 @click.version_option(package_name="edgetpu_lib")
 def commands() -> None:
-    """EfficientNet-EdgeTPU: photos in, a quantized, measured classifier out."""
+    """EfficientNet-EdgeTPU: images in, a quantized, measured classifier out."""
 
 
 for command in (

@@ -72,22 +72,22 @@ ON_ERROR = click.option(
     type=click.Choice(["raise", "skip"]),
     default="raise",
     show_default=True,
-    help="At a photo that cannot be read: stop, or count it and go on.",
+    help="At an image that cannot be read: stop, or count it and go on.",
 )
 BACKGROUND = flag(
     "--include_background_label",
     default=False,
     help="The model's class 0 is the background; labels leave it out.",
 )
-# Where photos and their labels come from.
-_PHOTO_OPTIONS = (
+# Where images and their labels come from.
+_IMAGE_OPTIONS = (
     click.option("--data_dir", help="Folder of class folders or of TFRecord shards."),
-    click.option("--imagenet_eval_glob", help="Or photos, such as 'val/*.JPEG', with"),
+    click.option("--imagenet_eval_glob", help="Or images, such as 'val/*.JPEG', with"),
     click.option(
         "--imagenet_eval_label",
-        help="their labels: from 0, one a line, for the photos sorted by name.",
+        help="their labels: from 0, one a line, for the images sorted by name.",
     ),
-    click.option("--num_images", type=int, help="Only so many photos.  [default: all]"),
+    click.option("--num_images", type=int, help="Only so many images.  [default: all]"),
     click.option("--labels_map_file", help="Names of classes, for the tables."),
     flag(
         "--include_background_label",
@@ -117,9 +117,9 @@ def network_options(command: Callable) -> Callable:
     return command
 
 
-def photo_options(command: Callable) -> Callable:
-    """Add the flags that say which labelled photos to use."""
-    for option in reversed(_PHOTO_OPTIONS):
+def image_options(command: Callable) -> Callable:
+    """Add the flags that say which labelled images to use."""
+    for option in reversed(_IMAGE_OPTIONS):
         command = option(command)
     return command
 
@@ -147,12 +147,12 @@ def channels(text: str, name: str) -> float | list[float]:
 
 
 def open_labelled(
-    source: dict[str, Any], split: str | None, record: dict
+    source: dict[str, Any], split: str | None, metadata: dict
 ) -> tuple[Any, str]:
-    """Return the photos that the flags of `photo_options` name, and their split.
+    """Return the images that the flags of `image_options` name, and their split.
 
     Raises:
-        InputError: the flags contradict each other, or the photos cannot be used.
+        InputError: the flags contradict each other, or the images cannot be used.
     """
     from edgetpu_lib import deploy
     from edgetpu_lib.datasets import opening
@@ -163,28 +163,28 @@ def open_labelled(
         count = None  # The reference writes −1 for all.
     if bool(folder) == bool(pattern) or bool(pattern) != bool(labels):
         raise InputError(
-            "say which photos: --data_dir=FOLDER, or --imagenet_eval_glob='val/*.JPEG'"
+            "say which images: --data_dir=FOLDER, or --imagenet_eval_glob='val/*.JPEG'"
             " with --imagenet_eval_label=FILE"
         )
     if pattern:
         names = source["labels_map_file"]
-        photos = opening.open_ground_truth(
+        images = opening.open_ground_truth(
             pattern,
             labels,
             num_images=count,
             class_names=deploy.read_labels(names) if names else None,
         )
-        return photos, "all"
-    photos, split = open_photos(folder, split, record, "test")
-    return photos.sample(count) if count else photos, split
+        return images, "all"
+    images, split = open_images(folder, split, metadata, "test")
+    return images.sample(count) if count else images, split
 
 
-def background_of(source: dict[str, Any], classes: int, outputs: int) -> int:
+def label_offset_of(source: dict[str, Any], classes: int, outputs: int) -> int:
     """Return what to add to labels: 1 where output 0 is the background, else 0.
 
     Args:
-        source: the values of `photo_options`.
-        classes: of the photos.
+        source: the values of `image_options`.
+        classes: of the images.
         outputs: of the model.
     """
     given = source["include_background_label"]
@@ -273,28 +273,28 @@ def start() -> None:
     start_tensorflow()
 
 
-def answer(content: dict, as_json: bool, lines: list[str]) -> None:
+def show(content: dict, as_json: bool, lines: list[str]) -> None:
     """Print the answer for a program or for a person."""
     print(json.dumps(content, ensure_ascii=False) if as_json else "\n".join(lines))
 
 
-def open_photos(
+def open_images(
     data_dir: str,
     split: str | None,
-    record: dict,
+    metadata: dict,
     default: str,
     *,
     labelled: bool = True,
 ) -> tuple[Any, str]:
-    """Return some of the photos in a folder, and the name of the split they are.
+    """Return some of the images in a folder, and the name of the split they are.
 
     Args:
-        data_dir: of class folders, of TFRecord shards, or of mere pictures.
+        data_dir: of class folders, of TFRecord shards, or of mere images.
         split: asked for; `None` takes `default` if the folder has splits of its own
             or the record says that the model was trained on part of it, else all.
-        record: of the model.
+        metadata: of the model.
         default: a split that does not mix training and test.
-        labelled: refuse mere pictures.
+        labelled: refuse mere images.
 
     Raises:
         InputError: the folder cannot be used, or has no such split.
@@ -310,12 +310,12 @@ def open_photos(
                 f"{data_dir} has no split {chosen!r}; use {' or '.join(splits)}"
             )
         return splits[chosen], chosen
-    photos = (data.list_photos if labelled else data.list_pictures)(data_dir)
-    trained_on = record.get("data_dir")
+    images = (data.list_images if labelled else data.list_unlabelled)(data_dir)
+    trained_on = metadata.get("data_dir")
     trained_here = (
-        trained_on and Path(trained_on).resolve() == Path(photos.data_dir).resolve()
+        trained_on and Path(trained_on).resolve() == Path(images.data_dir).resolve()
     )
     split = split or (default if trained_here else "all")
     if split != "all":
-        photos = data.split_photos(photos, seed=record.get("seed", 0))[split]
-    return photos, split
+        images = data.split_images(images, seed=metadata.get("seed", 0))[split]
+    return images, split

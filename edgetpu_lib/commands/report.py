@@ -1,4 +1,4 @@
-"""`report`: checkpoints and labelled photos in, the reference's table out."""
+"""`report`: checkpoints and labelled images in, the reference's table out."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import click
 
 from edgetpu_lib.base.artifacts import (
     InputError,
-    read_record,
+    read_metadata,
     require_writable,
-    save_record,
+    save_metadata,
     write_file,
 )
 from edgetpu_lib.commands import options
@@ -22,7 +22,7 @@ from edgetpu_lib.specs import SPECS
 @click.command()
 @click.argument("sources", nargs=-1, required=True, metavar="CHECKPOINT...")
 @options.network_options
-@options.photo_options
+@options.image_options
 @click.option(
     "--split",
     type=click.Choice(["all", "train", "validation", "test"]),
@@ -30,7 +30,7 @@ from edgetpu_lib.specs import SPECS
 )
 @click.option(
     "--calibration_dir",
-    help="Photos that set integer ranges.  [default: the training split of --data_dir]",
+    help="Images that set integer ranges.  [default: the training split of --data_dir]",
 )
 @click.option("--num_steps", type=click.IntRange(1), default=2000, show_default=True)
 @click.option(
@@ -48,12 +48,12 @@ def report(
     CHECKPOINT is a TF-1 checkpoint (folder or .tar.gz), a .keras file, or a folder that
     holds several checkpoints. One whose name holds that of a published model is built
     as that model, any other as --model_name says. Each is quantized with calibration
-    photos; both are measured on the same photos.
+    images; both are measured on the same images.
     """
     network = {name: flags.pop(name) for name in options.NETWORK_FLAGS}
     if flags["imagenet_eval_glob"] and not calibration_dir:
         raise InputError(
-            "quantization needs photos other than the measured ones: add"
+            "quantization needs images other than the measured ones: add"
             " --calibration_dir=FOLDER"
         )
     require_writable(Path(output) / "report.json")
@@ -62,20 +62,20 @@ def report(
 
     rows, content = [], []
     for path in _checkpoints(sources):
-        record = read_record(path)
+        metadata = read_metadata(path)
         model = _load(path, network)
-        photos, chosen = options.open_labelled(flags, split, record)
+        images, chosen = options.open_labelled(flags, split, metadata)
         classes = model.output_shape[-1]
-        background = options.background_of(flags, len(photos.class_names), classes)
+        label_offset = options.label_offset_of(flags, len(images.class_names), classes)
         int8 = _quantized(
             model,
             path,
             calibration_dir or flags["data_dir"],
             num_steps,
-            record,
+            metadata,
             Path(output),
         )
-        rows.append(_row(path, model, int8, photos, background, Path(output)))
+        rows.append(_row(path, model, int8, images, label_offset, Path(output)))
         facts = {"checkpoint": str(path), "split": chosen, "int8_file": str(int8)}
         content.append({**layout.row_as_dict(rows[-1]), **facts})
     table = layout.family_table(rows)
@@ -122,26 +122,26 @@ def _quantized(
     path: Path,
     calibration_dir: str,
     count: int,
-    record: dict,
+    metadata: dict,
     output: Path,
 ) -> Path:
     """Return the int8 file of a model, made unless the same one is there already."""
     from edgetpu_lib import checkpoint, convert, data
 
-    photos, _ = options.open_photos(
-        calibration_dir, None, record, "train", labelled=False
+    images, _ = options.open_images(
+        calibration_dir, None, metadata, "train", labelled=False
     )
-    calibration = data.calibration_photos(photos, count)
+    calibration = data.calibration_images(images, count)
     target = output / f"{_name(path)}_quant.tflite"
     facts = {
         "weights_sha256": checkpoint.weights_digest(model),
         "calibration_sha256": data.digest_of(calibration),
     }
-    if target.is_file() and facts.items() <= read_record(target).items():
+    if target.is_file() and facts.items() <= read_metadata(target).items():
         return target
     content = convert.to_int8_tflite(convert.with_softmax(model), calibration)
     write_file(target, content)
-    save_record(
+    save_metadata(
         target,
         model_name=model.name,
         image_size=model.input_shape[1],
@@ -153,18 +153,18 @@ def _quantized(
 
 
 def _row(
-    path: Path, model: Any, int8: Path, photos: Any, background: int, output: Path
+    path: Path, model: Any, int8: Path, images: Any, label_offset: int, output: Path
 ) -> Any:
     """Measure a model and its int8 file."""
     from edgetpu_lib import evaluate as stage
     from edgetpu_lib.evaluation import classifiers, metrics
     from edgetpu_lib.evaluation import report as layout
 
-    labels = photos.labels + background
-    answers = [
+    labels = images.labels + label_offset
+    predictions = [
         stage.predict(
             classifiers.open_classifier(each),
-            photos,
+            images,
             journal_dir=output / "unfinished",
             progress=f"{_name(path)}, {kind}",
         )
@@ -173,7 +173,7 @@ def _row(
     return layout.ModelRow(
         name=_name(path),
         model_name=model.name,
-        floats=metrics.measure(answers[0], labels),
-        integers=metrics.measure(answers[1], labels),
-        comparison=metrics.compare(*answers, labels),
+        floats=metrics.measure(predictions[0], labels),
+        integers=metrics.measure(predictions[1], labels),
+        comparison=metrics.compare(*predictions, labels),
     )

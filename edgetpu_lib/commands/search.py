@@ -1,4 +1,4 @@
-"""`search`: photos in, networks that are accurate and fast on them out."""
+"""`search`: images in, networks that are accurate and fast on them out."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def search(
     output,
     as_json,
 ) -> None:
-    """Search for a network, judging small copies of candidates on photos.
+    """Search for a network, judging small copies of candidates on images.
 
     Stopped, the same command goes on. The winner's file is a --model_name for
     fine-tune, train and export.
@@ -117,9 +117,9 @@ def search(
     folder = Path(output)
     require_writable(folder / "winner.json")
     splits = opening.open_splits(data_dir, images_per_class=images_per_class, seed=seed)
-    # Neither test photos nor those that a later training is watched with.
-    photos = opening.with_validation(splits, seed=seed)["train"]
-    task = proxy.load_task(photos, image_size=image_size, epochs=epochs, seed=seed)
+    # Neither test images nor those that a later training is watched with.
+    images = opening.with_validation(splits, seed=seed)["train"]
+    task = proxy.load_task(images, image_size=image_size, epochs=epochs, seed=seed)
     known = history.Judged(folder / "judged.jsonl", task.facts())
     judge = functools.partial(proxy.proxy_top1, task=task)
     found: list[stage.Candidate] = []
@@ -141,7 +141,7 @@ def search(
         {strategy: found},
         target_latency_ms=target_latency_ms,
     )
-    options.answer(
+    options.show(
         {
             "winner": str(folder / "winner.json"),
             "candidates": [dataclasses.asdict(candidate) for candidate in found],

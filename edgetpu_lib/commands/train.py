@@ -8,7 +8,7 @@ import sys
 import click
 
 from edgetpu_lib.base import quiet
-from edgetpu_lib.base.artifacts import require_writable, save_record
+from edgetpu_lib.base.artifacts import require_writable, save_metadata
 from edgetpu_lib.commands import options
 
 PRECISIONS = ("float32", "mixed_bfloat16")
@@ -24,14 +24,14 @@ PRECISIONS = ("float32", "mixed_bfloat16")
     type=click.IntRange(1),
     default=2048,
     show_default=True,
-    help="Photos a step, over all devices.",
+    help="Images a step, over all devices.",
 )
 @click.option(
     "--base_learning_rate",
     type=float,
     default=0.016,
     show_default=True,
-    help="Peak, for every 256 photos of a batch.",
+    help="Peak, for every 256 images of a batch.",
 )
 @click.option(
     "--optimizer",
@@ -66,10 +66,10 @@ PRECISIONS = ("float32", "mixed_bfloat16")
     type=float,
     default=0.08,
     show_default=True,
-    help="Smallest share of a photo that a random crop keeps.",
+    help="Smallest share of an image that a random crop keeps.",
 )
 @options.flag("--randaugment", default=False, help="Vary colours and shapes.")
-@options.flag("--mixup", default=False, help="Blend pairs of photos.")
+@options.flag("--mixup", default=False, help="Blend pairs of images.")
 @options.BACKGROUND
 @options.SEED
 @options.ON_ERROR
@@ -95,7 +95,7 @@ PRECISIONS = ("float32", "mixed_bfloat16")
 @click.option(
     "--parts",
     type=click.IntRange(1),
-    help="Parts the photos are read in.  [default: the number of processes]",
+    help="Parts the images are read in.  [default: the number of processes]",
 )
 @click.option(
     "--output",
@@ -169,17 +169,17 @@ def train(
         seed=seed,
         map_shards=devices.map_divided,
     )
-    photos, validation = splits["train"], splits.get("validation")
+    images, validation = splits["train"], splits.get("validation")
     if validation and devices.process()[1] == 1:
         # A damaged one must show before the first epoch, not after.
-        validation = opening.check_photos(
-            validation, on_error=on_error, progress="validation photos"
+        validation = opening.verify_images(
+            validation, on_error=on_error, progress="validation images"
         )
-    background = int(include_background_label)
+    label_offset = int(include_background_label)
     keras.utils.set_random_seed(seed)
     model = options.build_network(
         flags,
-        len(photos.class_names) + background,
+        len(images.class_names) + label_offset,
         dropout_rate=dropout_rate,
         survival_prob=survival_prob,
     )
@@ -191,11 +191,11 @@ def train(
         build.zero_classifier(model)
     trained = stage.train(
         model,
-        photos,
+        images,
         recipe,
         output,
         validation=validation,
-        background=background,
+        label_offset=label_offset,
         seed=seed,
         keep_minutes=keep_minutes,
         keep_steps=keep_steps,
@@ -221,12 +221,12 @@ def train(
         )
     history = [dataclasses.asdict(row) for row in trained.history]
     held_out = validation.skipped if validation else ()
-    skipped = list(dict.fromkeys((*photos.skipped, *held_out, *trained.skipped)))
-    save_record(
+    skipped = list(dict.fromkeys((*images.skipped, *held_out, *trained.skipped)))
+    save_metadata(
         target,
         model_name=model.name,
         image_size=model.input_shape[1],
-        class_names=photos.class_names,
+        class_names=images.class_names,
         include_background_label=include_background_label,
         data_dir=data_dir,
         seed=seed,
@@ -235,7 +235,7 @@ def train(
         skipped=skipped,
     )
     last = trained.history[-1]
-    options.answer(
+    options.show(
         {
             "checkpoint": str(target),
             "step": trained.step,

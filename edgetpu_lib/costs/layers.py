@@ -17,7 +17,7 @@ from edgetpu_lib.tflite import file as tflite_file
 
 @dataclasses.dataclass(frozen=True)
 class LayerCost:
-    """The cost of one convolution or of the classifier, for one picture.
+    """The cost of one convolution or of the classifier, for one image.
 
     Attributes:
         name: of the Keras layer.
@@ -52,7 +52,7 @@ class LayerCost:
 
 @dataclasses.dataclass(frozen=True)
 class StageCost:
-    """The cost of one stage, for one picture.
+    """The cost of one stage, for one image.
 
     Attributes:
         stage: 0 for the stem, 1..6 for the stages, 7 for the head.
@@ -193,7 +193,7 @@ def receptive_fields(rows: list[LayerCost]) -> dict[str, int]:
     """Return how far each layer looks: its name → side of a square of input pixels.
 
     Every kernel adds its reach, counted in the distance of neighbouring places, which
-    every stride widens. Beyond the picture's edge lies padding.
+    every stride widens. Beyond the image's edge lies padding.
 
     Args:
         rows: from `layer_table`.

@@ -1,7 +1,7 @@
-"""Open any set of labelled photos by its name: one interface for all of them.
+"""Open any set of labelled images by its name: one interface for all of them.
 
 Takes a folder of class folders, a folder of TFRecord shards, the name of a TensorFlow
-Datasets set, or "rendered_flowers"; gives photos by split.
+Datasets set, or "rendered_flowers"; gives images by split.
 Next: `train` and `fine_tune` learn from them, `evaluate` measures on them.
 """
 
@@ -40,7 +40,7 @@ def open_splits(
     images_per_class: int = 200,
     seed: int = 0,
     map_shards: Callable = map,
-) -> dict[str, data.Photos]:
+) -> dict[str, data.Images]:
     """Open a data set by its name, already split.
 
     Args:
@@ -75,11 +75,11 @@ def open_splits(
             " leave it out"
         )
     if str(name) == data.RENDERED or folder.is_dir():
-        photos = data.open_data_set(name, images_per_class=images_per_class, seed=seed)
-        return data.split_photos(photos, seed=seed)
+        images = data.open_data_set(name, images_per_class=images_per_class, seed=seed)
+        return data.split_images(images, seed=seed)
     if _TFDS_NAME.fullmatch(str(name)):
         splits = open_tfds(str(name), on_error=on_error, map_shards=map_shards)
-        return splits if "test" in splits else data.split_photos(splits["train"])
+        return splits if "test" in splits else data.split_images(splits["train"])
     raise InputError(f"no data set at {name}; give {UNDERSTOOD}")
 
 
@@ -89,8 +89,8 @@ def has_shards(folder: str | Path) -> bool:
 
 
 def with_validation(
-    splits: dict[str, data.Photos], *, seed: int = 0
-) -> dict[str, data.Photos]:
+    splits: dict[str, data.Images], *, seed: int = 0
+) -> dict[str, data.Images]:
     """Return splits that have "validation" and "test", taken from "train" if need be.
 
     Args:
@@ -98,12 +98,12 @@ def with_validation(
         seed: of the draw.
 
     Raises:
-        InputError: a class has fewer than three different photos.
+        InputError: a class has fewer than three different images.
     """
     missing = {"validation", "test"} - splits.keys()
     if not missing:
         return splits
-    drawn = data.split_photos(splits["train"], seed=seed)
+    drawn = data.split_images(splits["train"], seed=seed)
     if "test" not in missing:
         # What a test would have had stays in training.
         indices = {str(path): i for i, path in enumerate(splits["train"].paths)}
@@ -115,37 +115,37 @@ def with_validation(
     return {**splits, **{side: drawn[side] for side in {"train", *missing}}}
 
 
-def check_photos(
-    photos: data.Photos, *, on_error: str = "raise", progress: str | None = None
-) -> data.Photos:
-    """Decode every photo once, before something long relies on it.
+def verify_images(
+    images: data.Images, *, on_error: str = "raise", progress: str | None = None
+) -> data.Images:
+    """Decode every image once, before something long relies on it.
 
     Args:
-        photos: of any data set.
-        on_error: "raise" stops at a photo that cannot be read, "skip" leaves it out
-            and says so in the photos' `skipped`.
+        images: of any data set.
+        on_error: "raise" stops at an image that cannot be read, "skip" leaves it out
+            and says so in the images' `skipped`.
         progress: title of the progress bar; `None` shows none.
 
     Returns:
-        The photos that can be read, in their order.
+        The images that can be read, in their order.
 
     Raises:
-        InputError: a photo cannot be read, or with "skip" none can.
+        InputError: an image cannot be read, or with "skip" none can.
     """
 
     def error_of(path: Any) -> InputError | None:
         try:
-            # The whole square: a cut photo may still hold what evaluation crops.
-            data.load_picture(path, 32, whole_square=True)
+            # The whole square: a cut image may still hold what evaluation crops.
+            data.load_image(path, 32, whole_square=True)
         except InputError as error:
             return error
         return None
 
     errors = tqdm(
-        parallel.map_in_order(error_of, photos.paths),
+        parallel.map_in_order(error_of, images.paths),
         progress,
-        len(photos),
-        unit="photo",
+        len(images),
+        unit="image",
         leave=False,
         delay=0.5,
         disable=progress is None,
@@ -158,10 +158,10 @@ def check_photos(
             readable.append(index)
     if not readable:
         raise InputError(
-            f"none of the {len(photos)} photos can be read; the first: {skipped[0]}"
+            f"none of the {len(images)} images can be read; the first: {skipped[0]}"
         )
     return dataclasses.replace(
-        photos.take(np.array(readable)), skipped=(*photos.skipped, *skipped)
+        images.take(np.array(readable)), skipped=(*images.skipped, *skipped)
     )
 
 
@@ -172,7 +172,7 @@ def open_shards(
     first_label: int = 1,
     on_error: str = "raise",
     map_shards: Callable = map,
-) -> dict[str, data.Photos]:
+) -> dict[str, data.Images]:
     """Open TFRecord shards in the reference's ImageNet layout.
 
     Args:
@@ -181,7 +181,7 @@ def open_shards(
         holdout_shards: so many of the last training shards become "validation".
         first_label: stored label of the first class; 1 where 0 is the background.
         on_error: "raise" stops at a damaged record, "skip" leaves it out and says so
-            in the photos' `skipped`.
+            in the images' `skipped`.
         map_shards: how a function is applied to all shards; `devices.map_divided`
             has each of several processes read its own.
 
@@ -226,24 +226,24 @@ def open_ground_truth(
     *,
     num_images: int | None = None,
     class_names: Sequence[str] | None = None,
-) -> data.Photos:
-    """Open photos whose labels stand in a file, as the reference evaluates ImageNet.
+) -> data.Images:
+    """Open images whose labels stand in a file, as the reference evaluates ImageNet.
 
     Args:
-        pattern: of the photos' paths, such as "val/*.JPEG".
-        label_file: one number a line, from 0, the background left out, for the photos
+        pattern: of the images' paths, such as "val/*.JPEG".
+        label_file: one number a line, from 0, the background left out, for the images
             sorted by name.
         num_images: the first so many; `None` takes all.
         class_names: `None` takes numbers, a thousand at least.
 
     Raises:
-        InputError: there is no photo, or a label for each is not to be had.
+        InputError: there is no image, or a label for each is not to be had.
 
     Source: tensorflow/tpu models/official/efficientnet/eval_ckpt_main.py.
     """
     paths = sorted((Path(path) for path in glob.glob(pattern)), key=lambda p: p.name)
     if not paths:
-        raise InputError(f"no photo matches {pattern!r}; check folder and ending")
+        raise InputError(f"no image matches {pattern!r}; check folder and ending")
     try:
         labels = [int(line) for line in Path(label_file).read_text().split()]
     except (OSError, ValueError) as error:
@@ -252,8 +252,8 @@ def open_ground_truth(
         ) from error
     if len(labels) != len(paths):
         raise InputError(
-            f"{label_file} has {len(labels)} labels for the {len(paths)} photos of"
-            f" {pattern!r}; give one a line for the photos sorted by name"
+            f"{label_file} has {len(labels)} labels for the {len(paths)} images of"
+            f" {pattern!r}; give one a line for the images sorted by name"
         )
     highest = max(labels)
     names = tuple(class_names or map(str, range(max(IMAGENET_CLASSES, highest + 1))))
@@ -263,14 +263,14 @@ def open_ground_truth(
             f" {len(names)} classes, from 0"
         )
     folder = str(paths[0].parent)
-    return data.Photos(
+    return data.Images(
         tuple(paths[:num_images]), np.array(labels[:num_images]), names, folder
     )
 
 
 def open_tfds(
     name: str, *, on_error: str = "raise", map_shards: Callable = map
-) -> dict[str, data.Photos]:
+) -> dict[str, data.Images]:
     """Open a set of TensorFlow Datasets, prepared first if it is not yet.
 
     Args:
@@ -284,7 +284,7 @@ def open_tfds(
 
     Raises:
         InputError: the set is unknown, cannot be prepared, or is none of labelled
-            pictures.
+            images.
     """
     try:
         import tensorflow_datasets as tfds
@@ -306,7 +306,7 @@ def open_tfds(
         ) from error
     features = builder.info.features
     if not {"image", "label"} <= set(features) or "train" not in builder.info.splits:
-        raise InputError(f"{name} has no labelled training pictures; use another set")
+        raise InputError(f"{name} has no labelled training images; use another set")
     shards = {
         side: [Path(path) for path in builder.info.splits[split].filepaths]
         for side, split in _sides(name, set(builder.info.splits)).items()
@@ -363,8 +363,8 @@ def _open_records(
     on_error: str,
     map_shards: Callable,
     **keys: str,
-) -> dict[str, data.Photos]:
-    """Return the photos of every split; without names, labels are their own.
+) -> dict[str, data.Images]:
+    """Return the images of every split; without names, labels are their own.
 
     Raises:
         InputError: a record is damaged, or its label has no class.
@@ -379,7 +379,7 @@ def _open_records(
     for side, (places, labels, skipped) in found.items():
         _check_labels(places, labels, first_label, names)
         indices = np.array(labels, np.int64) - first_label
-        splits[side] = data.Photos(
+        splits[side] = data.Images(
             tuple(places), indices, names, data_dir, tuple(skipped)
         )
     return splits

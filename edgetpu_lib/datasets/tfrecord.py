@@ -1,7 +1,7 @@
-"""Read photos from TFRecord shards, at random, without unpacking them.
+"""Read images from TFRecord shards, at random, without unpacking them.
 
-Takes shards in the reference's ImageNet layout; gives a place for every photo in them.
-Next: `data_sets` gathers places, labels and names into photos like any others.
+Takes shards in the reference's ImageNet layout; gives a place for every image in them.
+Next: `data_sets` gathers places, labels and names into images like any others.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ _MASK_DELTA = 0xA282EAD8
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Record:
-    """The place of one photo; it reads like a `pathlib.Path` of a picture.
+    """The place of one image; it reads like a `pathlib.Path` of an image.
 
     Attributes:
         shard: the TFRecord file.
         offset: of the record in it, bytes.
         number: of the record in it, from 0.
-        image_key: the feature that holds the encoded picture.
+        image_key: the feature that holds the encoded image.
     """
 
     shard: Path
@@ -49,10 +49,10 @@ class Record:
         return f"{self.shard.name}:{self.number}"
 
     def read_bytes(self) -> bytes:
-        """Return the encoded picture.
+        """Return the encoded image.
 
         Raises:
-            InputError: the record is damaged or holds no picture.
+            InputError: the record is damaged or holds no image.
         """
         try:
             with open(self.shard, "rb") as stream:
@@ -73,7 +73,7 @@ def scan_shard(
 
     Args:
         shard: a TFRecord file, not compressed.
-        image_key: the feature that holds the encoded picture.
+        image_key: the feature that holds the encoded image.
         label_key: the feature that holds the class, an integer.
 
     Yields:

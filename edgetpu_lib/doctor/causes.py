@@ -15,7 +15,7 @@ import numpy as np
 from edgetpu_lib.doctor import observations
 from edgetpu_lib.doctor.weight_errors import PaddingDifference, WeightError
 from edgetpu_lib.evaluation import metrics
-from edgetpu_lib.evaluation.metrics import Answers
+from edgetpu_lib.evaluation.metrics import Predictions
 from edgetpu_lib.hardware import check
 
 # Of the channels of a network; rounding alone moves none. Another epsilon moves
@@ -36,10 +36,10 @@ _DEVICE_WEIGHT = 0.02
 REMEDIES = {
     "batch-norm-epsilon": "build both with the same epsilon (the reference's is 0.001)"
     " and export again",
-    "calibration-noise": "calibrate with training photos: export --data_dir=PHOTOS",
-    "calibration-outlier": "look at the calibration pictures one by one and leave out"
+    "calibration-noise": "calibrate with training images: export --data_dir=PHOTOS",
+    "calibration-outlier": "look at the calibration images one by one and leave out"
     " what the camera will never see; check that all are 0..255",
-    "calibration-single": "calibrate with a hundred training photos or more of all"
+    "calibration-single": "calibrate with a hundred training images or more of all"
     " classes: export --num_steps=500",
     "labels-shifted": "give --include_background_label if output 0 is the background,"
     " leave it out if it is not",
@@ -56,7 +56,7 @@ REMEDIES = {
     "preprocessing-div255": "normalise as in training, (pixel − 127) / 128, not pixel /"
     " 255",
     "preprocessing-no-crop": "crop the centre 87.5 % before resizing, as in training",
-    "ranges": "calibrate with photos like those the model will see",
+    "ranges": "calibrate with images like those the model will see",
 }
 
 
@@ -66,7 +66,7 @@ class Cause:
 
     Attributes:
         code: stable name, for programs.
-        explains: share of the photos whose answers it explains, 0..1, as far as that
+        explains: share of the images whose answers it explains, 0..1, as far as that
             could be measured here.
         evidence: what was found, with its numbers.
         remedy: what the user can do.
@@ -162,23 +162,23 @@ def _moved(weights: Sequence[WeightError]) -> tuple[str | None, str]:
     return None, ""
 
 
-def of_labels(answers: Answers, labels: np.ndarray) -> tuple[list[Cause], int]:
+def of_labels(predictions: Predictions, labels: np.ndarray) -> tuple[list[Cause], int]:
     """Find out whether labels are shifted by one.
 
     Args:
-        answers: of the float model.
-        labels: int [photos], taken as indices of its outputs.
+        predictions: of the float model.
+        labels: int [images], taken as indices of its outputs.
 
     Returns:
         The cause, if any, and what to add to every label: 0, −1 or 1.
     """
-    shift = metrics.label_shift(answers, labels)
+    shift = metrics.label_shift(predictions, labels)
     if not shift:
         return [], 0
-    top1 = [float((answers.best == labels + each).mean()) for each in (0, shift)]
+    top1 = [float((predictions.best == labels + each).mean()) for each in (0, shift)]
     words = "larger" if shift > 0 else "smaller"
     evidence = (
-        f"the float model is right on {top1[0]:.1%} of the photos, and would be on"
+        f"the float model is right on {top1[0]:.1%} of the images, and would be on"
         f" {top1[1]:.1%} if every label were one {words}"
     )
     return [cause("labels-shifted", top1[1] - top1[0], evidence)], shift
@@ -193,24 +193,24 @@ _WAYS = {
 
 
 def of_preprocessing(
-    photos: dict[str, observations.Observations], labels: np.ndarray
+    images: dict[str, observations.Observations], labels: np.ndarray
 ) -> list[Cause]:
     """Find out whether the float model was trained on pixels prepared another way.
 
     Args:
-        photos: way of preparing → what the float model does with the same photos.
-        labels: int [photos], indices of its outputs.
+        images: way of preparing → what the float model does with the same images.
+        labels: int [images], indices of its outputs.
     """
-    right = metrics.best_answers(photos[observations.RIGHT].scores).best == labels
+    right = metrics.best_predictions(images[observations.RIGHT].scores).best == labels
     likely = []
     for way, (code, words) in _WAYS.items():
-        better = metrics.best_answers(photos[way].scores).best == labels
+        better = metrics.best_predictions(images[way].scores).best == labels
         gain = float(better.mean() - right.mean())
         p_value = metrics.paired_p_value(better, right)
         if gain >= _LEAST_GAIN and p_value < _P_VALUE:
             evidence = (
                 f"the float model itself is right on {right.mean():.1%} of"
-                f" {len(labels)} photos, and on {better.mean():.1%} of the same {words}"
+                f" {len(labels)} images, and on {better.mean():.1%} of the same {words}"
                 f" (exact McNemar test, p = {p_value:.1g}): it was trained so"
             )
             likely.append((gain, code, evidence))

@@ -1,6 +1,6 @@
 """Find out why answers were lost in 8 bits.
 
-Takes a float model, its integer file and photos; gives named causes, the likeliest
+Takes a float model, its integer file and images; gives named causes, the likeliest
 first, and the measurements behind them.
 Next: mend the first cause and export again; `deploy` puts a healthy file to work.
 
@@ -37,10 +37,10 @@ from edgetpu_lib.doctor.model_pair import FilePair, open_pair
 from edgetpu_lib.doctor.observations import Network, Observations
 from edgetpu_lib.doctor.range_suspects import Suspicion
 from edgetpu_lib.evaluation import metrics
-from edgetpu_lib.evaluation.metrics import Answers
+from edgetpu_lib.evaluation.metrics import Predictions
 from edgetpu_lib.hardware import check
 
-# Photos are looked at in parts, until some are found among the calibration pictures.
+# Images are looked at in parts, until some are found among the calibration images.
 _PART = 100
 _PARTS = 4
 _SWEEP = (1, 3, 10, 30, 100, 300)
@@ -53,14 +53,14 @@ _P_VALUE = 0.001
 
 @dataclasses.dataclass(frozen=True)
 class SweepPoint:
-    """How well so many calibration photos do.
+    """How well so many calibration images do.
 
     Attributes:
-        photos: that set the ranges.
-        agreement: share of the photos at hand with the float model's answer, 0..1.
+        images: that set the ranges.
+        agreement: share of the images at hand with the float model's answer, 0..1.
     """
 
-    photos: int
+    images: int
     agreement: float
 
 
@@ -71,7 +71,7 @@ class Diagnosis:
     Attributes:
         healthy: nothing was found.
         causes: what was found, the likeliest first.
-        photos: how many were answered.
+        images: how many were answered.
         agreement: share of them with the same answer from both files, 0..1.
         agreement_of_weights: the same for the integer file's weights computed in
             floats: what is lost here is not lost by rounding activations.
@@ -79,13 +79,13 @@ class Diagnosis:
         int8_top1: of the integer file.
         layers: every tensor's error, in the order of the network.
         weights: every layer's weights.
-        sweep: agreement by number of calibration photos.
+        sweep: agreement by number of calibration images.
         notes: what could not be judged, and why.
     """
 
     healthy: bool
     causes: tuple[Cause, ...]
-    photos: int
+    images: int
     agreement: float
     agreement_of_weights: float
     float_top1: float | None
@@ -99,10 +99,10 @@ class Diagnosis:
 def diagnose(
     float_model: keras.Model | str | Path | bytes,
     int8: str | Path | bytes,
-    photos: data.Photos,
+    images: data.Images,
     *,
-    calibration: data.Photos | None = None,
-    background: int = 0,
+    calibration: data.Images | None = None,
+    label_offset: int = 0,
     progress: bool = True,
 ) -> Diagnosis:
     """Find out why an integer file answers worse than its float model.
@@ -111,46 +111,48 @@ def diagnose(
         float_model: a Keras model, the path of a `.keras` file, or the path or bytes of
             a float `.tflite` file.
         int8: path or bytes of the integer `.tflite` file made of it.
-        photos: to compare answers on. Labels are judged if there are as many classes as
+        images: to compare answers on. Labels are judged if there are as many classes as
             outputs, or one more or less.
-        calibration: photos like those that the file was calibrated on, or among which
-            they were; a few hundred are looked at. `None` takes `photos`.
-        background: added to every label: 1 where output 0 is the background.
+        calibration: images like those that the file was calibrated on, or among which
+            they were; a few hundred are looked at. `None` takes `images`.
+        label_offset: added to every label: 1 where output 0 is the background.
         progress: show what is being done, and the time left.
 
     Raises:
-        InputError: a model or photo cannot be used, or the files hold different
+        InputError: a model or image cannot be used, or the files hold different
             networks.
 
     See: notebooks/05_evaluate.ipynb.
     """
-    pair = open_pair(float_model, int8, photos, progress=progress)
-    calibration = calibration or photos
+    pair = open_pair(float_model, int8, images, progress=progress)
+    calibration = calibration or images
     weights = weight_errors.compare_weights(pair.float_tflite, pair.int8_tflite)
     paddings = weight_errors.compare_padding(pair.float_tflite, pair.int8_tflite)
     twin = dequantize.to_float(pair.int8_tflite)
-    agreement_of_weights = pair.agreement_with(pair.answer(twin))
+    agreement_of_weights = pair.agreement_with(pair.predict(twin))
     stored = causes.of_weights(weights, paddings, agreement_of_weights)
     # Ranges fit the network that was quantized, which may be another.
     network = observations.open_network(twin if stored else pair.float_tflite)
     suspicions, seen = _suspect(pair, network, calibration, progress)
-    sweep, answers, notes = _sweep(pair, network, seen[observations.RIGHT], progress)
-    labels, note = _labels(photos, background, pair.float_answers.classes)
-    found = [*stored, *_confirmed(pair, suspicions, answers)]
+    sweep, predictions, notes = _sweep(
+        pair, network, seen[observations.RIGHT], progress
+    )
+    labels, note = _labels(images, label_offset, pair.float_predictions.classes)
+    found = [*stored, *_confirmed(pair, suspicions, predictions)]
     if labels is not None:
         found += _of_labels_and_pixels(
-            pair, labels, {} if stored else seen, calibration.labels + background
+            pair, labels, {} if stored else seen, calibration.labels + label_offset
         )
     found += causes.on_device(check.check_tflite(pair.int8_tflite))
-    found = found or _unnamed(pair, answers, agreement_of_weights)
+    found = found or _unnamed(pair, predictions, agreement_of_weights)
     return Diagnosis(
         healthy=not found,
         causes=causes.in_order(found),
-        photos=len(photos),
+        images=len(images),
         agreement=pair.agreement,
         agreement_of_weights=agreement_of_weights,
-        float_top1=_top1(pair.float_answers, labels),
-        int8_top1=_top1(pair.int8_answers, labels),
+        float_top1=_top1(pair.float_predictions, labels),
+        int8_top1=_top1(pair.int8_predictions, labels),
         layers=pair.layers,
         weights=weights,
         sweep=sweep,
@@ -159,9 +161,9 @@ def diagnose(
 
 
 def _suspect(
-    pair: FilePair, network: Network, calibration: data.Photos, progress: bool
+    pair: FilePair, network: Network, calibration: data.Images, progress: bool
 ) -> tuple[list[Suspicion], dict[str, Observations]]:
-    """Show photos to the network, in parts, until they explain the file's ranges."""
+    """Show images to the network, in parts, until they explain the file's ranges."""
     file = range_evidence.file_ranges(network, pair.int8_tflite)
     title = "observing noise" if progress else None
     noise = observations.observe_noise(network, progress=title)
@@ -170,8 +172,8 @@ def _suspect(
     seen: dict[str, Observations] = {}
     for start in range(0, count, _PART):
         part = calibration.take(np.arange(start, min(start + _PART, count)))
-        title = f"observing photos {start + 1}…{start + len(part)} of {count}"
-        more = observations.observe_photos(
+        title = f"observing images {start + 1}…{start + len(part)} of {count}"
+        more = observations.observe_images(
             network, part, progress=title if progress else None
         )
         seen = {way: seen[way].joined(m) if seen else m for way, m in more.items()}
@@ -186,35 +188,35 @@ def _suspect(
 
 def _sweep(
     pair: FilePair, network: Network, right: Observations, progress: bool
-) -> tuple[tuple[SweepPoint, ...], Answers | None, list[str]]:
-    """Quantize again with one photo, with more, and with all that were seen.
+) -> tuple[tuple[SweepPoint, ...], Predictions | None, list[str]]:
+    """Quantize again with one image, with more, and with all that were seen.
 
     Returns:
-        Agreement by number of photos; the answers with all; and notes.
+        Agreement by number of images; the answers with all; and notes.
     """
     counts = [*(n for n in _SWEEP if n < len(right)), len(right)]
-    points, answers = [], None
+    points, predictions = [], None
     for count in tqdm(counts, "quantizing again", leave=False, disable=not progress):
         try:
             content = convert.quantize(network.content, right.ranges(network, count))
         except InputError as error:
             return (), None, [f"nothing was quantized again: {error}"]
-        answers = pair.answer(content)
-        points.append(SweepPoint(count, pair.agreement_with(answers)))
-    return tuple(points), answers, []
+        predictions = pair.predict(content)
+        points.append(SweepPoint(count, pair.agreement_with(predictions)))
+    return tuple(points), predictions, []
 
 
 def _confirmed(
-    pair: FilePair, suspicions: Sequence[Suspicion], answers: Answers | None
+    pair: FilePair, suspicions: Sequence[Suspicion], predictions: Predictions | None
 ) -> Iterator[Cause]:
     """Yield causes with what the file would gain from a proper calibration."""
     for suspicion in (*_of_input(pair.layers[0], suspicions), *suspicions):
         gain, words = 0.0, ""
-        if answers is not None:
-            after = pair.agreement_with(answers)
+        if predictions is not None:
+            after = pair.agreement_with(predictions)
             gain = max(0.0, after - pair.agreement)
             words = (
-                f"; quantized again with photos, answers would agree on {after:.1%}"
+                f"; quantized again with images, answers would agree on {after:.1%}"
                 f" instead of {pair.agreement:.1%}"
             )
         yield causes.cause(suspicion.code, gain, suspicion.evidence + words)
@@ -238,18 +240,18 @@ def _of_input(
 
 
 def _labels(
-    photos: data.Photos, background: int, classes: int
+    images: data.Images, label_offset: int, classes: int
 ) -> tuple[np.ndarray | None, str | None]:
     """Return labels as indices of the model's outputs, or why they are not judged."""
-    named = len(photos.class_names)
+    named = len(images.class_names)
     if named < 2:
-        return None, "labels are not judged: the photos have none"
-    if abs(named + background - classes) > 1:
+        return None, "labels are not judged: the images have none"
+    if abs(named + label_offset - classes) > 1:
         return None, (
-            f"labels are not judged: the photos have {named} classes, the model"
+            f"labels are not judged: the images have {named} classes, the model"
             f" {classes} outputs"
         )
-    return photos.labels + background, None
+    return images.labels + label_offset, None
 
 
 def _of_labels_and_pixels(
@@ -259,31 +261,31 @@ def _of_labels_and_pixels(
     labels_seen: np.ndarray,
 ) -> list[Cause]:
     """Judge what spoils the float model as well: labels, and its own preprocessing."""
-    found, shift = causes.of_labels(pair.float_answers, labels)
+    found, shift = causes.of_labels(pair.float_predictions, labels)
     if seen:
         known = labels_seen[: len(seen[observations.RIGHT])] + shift
         found += causes.of_preprocessing(seen, known)
     return found
 
 
-def _top1(answers: Answers, labels: np.ndarray | None) -> float | None:
-    return None if labels is None else float((answers.best == labels).mean())
+def _top1(predictions: Predictions, labels: np.ndarray | None) -> float | None:
+    return None if labels is None else float((predictions.best == labels).mean())
 
 
 def _unnamed(
-    pair: FilePair, answers: Answers | None, agreement_of_weights: float
+    pair: FilePair, predictions: Predictions | None, agreement_of_weights: float
 ) -> list[Cause]:
     """Say at least where answers are lost, if many are."""
-    if answers is not None:
+    if predictions is not None:
         same, again = (
-            pair.float_answers.best == each.best
-            for each in (pair.int8_answers, answers)
+            pair.float_predictions.best == each.best
+            for each in (pair.int8_predictions, predictions)
         )
         gain = float(again.mean() - same.mean())
         if gain >= _LEAST_GAIN and metrics.paired_p_value(again, same) < _P_VALUE:
             clipped = max(pair.layers, key=lambda layer: layer.clipped)
             evidence = (
-                "quantized again with photos, answers would agree on"
+                "quantized again with images, answers would agree on"
                 f" {again.mean():.1%} instead of {same.mean():.1%}; {clipped.name}"
                 f" clips {clipped.clipped:.1%} of its values"
             )

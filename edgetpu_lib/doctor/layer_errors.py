@@ -1,6 +1,6 @@
 """Measure, operator by operator, what integers did to a network's numbers.
 
-Takes a float file, its integer file and pictures; gives for each tensor the
+Takes a float file, its integer file and images; gives for each tensor the
 signal-to-noise ratio, the cosine, the ranges and what was clipped.
 Next: `diagnose` looks for the cause.
 """
@@ -38,7 +38,7 @@ class LayerError:
         name: of the layer.
         kind: of the operator that computes it; "INPUT" for what the network is fed.
         tensor: name in the float file.
-        snr_db: signal-to-noise ratio over all pictures, dB: 10 log10 of Σ float² by
+        snr_db: signal-to-noise ratio over all images, dB: 10 log10 of Σ float² by
             Σ (float − integer)², which holds the errors of all layers before, too.
             Six dB are one bit; 140 stands for no error at all.
         cosine: of the angle between float and dequantized values, −1..1.
@@ -63,12 +63,12 @@ class LayerError:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class LayerComparison:
-    """Two files of one network on the same pictures.
+    """Two files of one network on the same images.
 
     Attributes:
         layers: in the order of the network, the input first.
-        float_scores: float32 [pictures, classes].
-        int8_scores: float32 [pictures, classes], dequantized.
+        float_scores: float32 [images, classes].
+        int8_scores: float32 [images, classes], dequantized.
     """
 
     layers: tuple[LayerError, ...]
@@ -79,27 +79,27 @@ class LayerComparison:
 def compare_layers(
     float_tflite: bytes,
     int8_tflite: bytes,
-    pictures: Iterable[np.ndarray],
+    images: Iterable[np.ndarray],
     *,
     total: int | None = None,
     workers: int | None = None,
     progress: str | None = "comparing layers",
 ) -> LayerComparison:
-    """Run pictures through both files and compare every tensor.
+    """Run images through both files and compare every tensor.
 
     Both get the same bytes: the float file normalised, the integer file as its input
-    asks. Sums are kept, not values: memory is constant over any number of pictures.
+    asks. Sums are kept, not values: memory is constant over any number of images.
 
     Args:
         float_tflite: of the float network.
         int8_tflite: of the same network in integers.
-        pictures: uint8 [size, size, 3] each, RGB.
+        images: uint8 [size, size, 3] each, RGB.
         total: how many there will be, for the progress bar.
         workers: pairs of interpreters at a time; `None` takes one a core.
         progress: title of the progress bar; `None` shows none.
 
     Raises:
-        InputError: there is no picture, or the files hold different networks.
+        InputError: there is no image, or the files hold different networks.
     """
     pair = _Pair(float_tflite, int8_tflite)
     workers = workers or parallel.cores()
@@ -108,27 +108,27 @@ def compare_layers(
     for _ in range(workers):
         idle.put(pair.open())
 
-    def run(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def run(image: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         compare = idle.get()
         try:
-            return compare(picture)
+            return compare(image)
         finally:
             idle.put(compare)
 
     sums, scores = None, []
     for found, *both in tqdm(
-        parallel.map_in_order(run, pictures, workers=workers),
+        parallel.map_in_order(run, images, workers=workers),
         progress,
         total,
         leave=False,
-        unit="photo",
+        unit="image",
         delay=0.5,
         disable=progress is None,
     ):
         sums = found if sums is None else _added(sums, found)
         scores.append(both)
     if sums is None:
-        raise InputError("comparing layers needs at least one picture; got none")
+        raise InputError("comparing layers needs at least one image; got none")
     return LayerComparison(pair.errors(sums), *map(np.stack, zip(*scores, strict=True)))
 
 
@@ -162,7 +162,7 @@ class _Pair:
         ]
 
     def open(self) -> Callable[[np.ndarray], tuple[np.ndarray, ...]]:
-        """Return a function: a picture to the sums of each tensor, and both scores."""
+        """Return a function: an image to the sums of each tensor, and both scores."""
         with quiet_native():
             opened = [
                 Interpreter(model_content=c, num_threads=1) for c in self.contents
@@ -170,8 +170,8 @@ class _Pair:
             for each in opened:
                 each.allocate_tensors()
 
-        def run(picture: np.ndarray) -> tuple[np.ndarray, ...]:
-            fed = [_feed(each, picture) for each in opened]
+        def run(image: np.ndarray) -> tuple[np.ndarray, ...]:
+            fed = [_feed(each, image) for each in opened]
             floats, integers = (each.get_tensor for each in opened)
             values = [fed, *((floats(a), integers(b)) for a, b in self.indices)]
             rows = [
@@ -207,9 +207,9 @@ def with_outputs(content: bytes, indices: list[int]) -> bytes:
     return calibrate.pack(model)
 
 
-def _feed(opened: Any, picture: np.ndarray) -> np.ndarray:
-    """Run a file on a picture and return what it was fed."""
-    fed = interpreter.quantize_input(picture, interpreter.input_contract(opened))
+def _feed(opened: Any, image: np.ndarray) -> np.ndarray:
+    """Run a file on an image and return what it was fed."""
+    fed = interpreter.quantize_input(image, interpreter.input_contract(opened))
     opened.set_tensor(opened.get_input_details()[0]["index"], fed)
     opened.invoke()
     return fed

@@ -1,6 +1,6 @@
-"""Open a float model and the integer file made of it, and answer photos with both.
+"""Open a float model and the integer file made of it, and answer images with both.
 
-Takes two models and photos; gives the answers, and the errors of every tensor.
+Takes two models and images; gives the answers, and the errors of every tensor.
 Next: `diagnose` asks why they differ.
 """
 
@@ -14,25 +14,25 @@ import numpy as np
 
 from edgetpu_lib import checkpoint, convert, data
 from edgetpu_lib.base import parallel
-from edgetpu_lib.base.artifacts import InputError, read_record
+from edgetpu_lib.base.artifacts import InputError, read_metadata
 from edgetpu_lib.doctor import layer_errors
 from edgetpu_lib.evaluation import classifiers, metrics
-from edgetpu_lib.evaluation.metrics import Answers
+from edgetpu_lib.evaluation.metrics import Predictions
 from edgetpu_lib.tflite.file import read_bytes, read_tflite
 from edgetpu_lib.tflite.interpreter import is_compiled
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FilePair:
-    """A float model and its integer file, on the same photos.
+    """A float model and its integer file, on the same images.
 
     Attributes:
         float_tflite: the float model.
         int8_tflite: the integer file.
-        calibrated_on: photos, if the integer file's record says how many.
-        images: uint8 [photos, size, size, 3].
+        calibrated_on: images, if the integer file's record says how many.
+        images: uint8 [images, size, size, 3].
         layers: errors of every tensor.
-        float_answers: to the photos.
+        float_answers: to the images.
         int8_answers: likewise.
     """
 
@@ -41,73 +41,73 @@ class FilePair:
     calibrated_on: int | None
     images: np.ndarray
     layers: tuple[layer_errors.LayerError, ...]
-    float_answers: Answers
-    int8_answers: Answers
+    float_predictions: Predictions
+    int8_predictions: Predictions
 
     @property
     def agreement(self) -> float:
-        """Share of the photos with the same answer from both, 0..1."""
-        return self.agreement_with(self.int8_answers)
+        """Share of the images with the same answer from both, 0..1."""
+        return self.agreement_with(self.int8_predictions)
 
-    def agreement_with(self, answers: Answers) -> float:
-        """Return the share of the photos with the float model's answer, 0..1."""
-        return metrics.agreement(self.float_answers, answers)
+    def agreement_with(self, predictions: Predictions) -> float:
+        """Return the share of the images with the float model's answer, 0..1."""
+        return metrics.agreement(self.float_predictions, predictions)
 
-    def answer(self, content: bytes) -> Answers:
-        """Answer the same photos with another TFLite file.
+    def predict(self, content: bytes) -> Predictions:
+        """Answer the same images with another TFLite file.
 
         Raises:
             InputError: the file cannot be used.
         """
         classifier = classifiers.open_classifier(content)
         rows = parallel.map_in_order(
-            lambda image: classifier.answer(image[None]), self.images
+            lambda image: classifier.predict(image[None]), self.images
         )
-        return metrics.best_answers(np.concatenate(list(rows)))
+        return metrics.best_predictions(np.concatenate(list(rows)))
 
 
 def open_pair(
     float_model: keras.Model | str | Path | bytes,
     int8: str | Path | bytes,
-    photos: data.Photos,
+    images: data.Images,
     *,
     progress: bool = True,
 ) -> FilePair:
-    """Read both models and compare them on photos.
+    """Read both models and compare them on images.
 
     Args:
         float_model: a Keras model, the path of a `.keras` file, or the path or bytes of
             a float `.tflite` file.
         int8: path or bytes of the integer `.tflite` file made of it.
-        photos: to answer.
+        images: to answer.
         progress: show progress bars.
 
     Raises:
-        InputError: a model or photo cannot be used, or the models do not belong
+        InputError: a model or image cannot be used, or the models do not belong
             together.
     """
-    record = {} if isinstance(int8, bytes) else read_record(int8)
+    metadata = {} if isinstance(int8, bytes) else read_metadata(int8)
     int8_tflite = _integer_content(int8)
     float_tflite = _float_content(float_model, int8_tflite)
     size = _common_size(float_tflite, int8_tflite)
-    images = data.load_pixels(
-        photos, size, progress="loading photos" if progress else None
+    arrays = data.load_pixels(
+        images, size, progress="loading images" if progress else None
     )
     compared = layer_errors.compare_layers(
         float_tflite,
         int8_tflite,
-        images,
-        total=len(images),
+        arrays,
+        total=len(arrays),
         progress="comparing layers" if progress else None,
     )
     return FilePair(
         float_tflite,
         int8_tflite,
-        record.get("calibration", {}).get("photos"),
-        images,
+        metadata.get("calibration", {}).get("photos"),
+        arrays,
         compared.layers,
-        metrics.best_answers(compared.float_scores),
-        metrics.best_answers(compared.int8_scores),
+        metrics.best_predictions(compared.float_scores),
+        metrics.best_predictions(compared.int8_scores),
     )
 
 

@@ -1,6 +1,6 @@
-"""Prepare photos rightly and in the usual wrong ways, and note what a network does.
+"""Prepare images rightly and in the usual wrong ways, and note what a network does.
 
-Takes a float file and photos; gives, for each way of preparing them, every picture's
+Takes a float file and images; gives, for each way of preparing them, every image's
 ranges and scores.
 Next: `range_suspects` finds the way that explains the ranges of an integer file.
 """
@@ -26,8 +26,8 @@ RIGHT = "right"
 BGR, SQUARE, WHOLE = "bgr", "square", "whole"
 UNIT, DIVIDED = "0..1", "divided twice"
 NOISE = "noise"
-# Noise pictures differ little from each other: so many show their ranges.
-_NOISE_PICTURES = 48
+# Noise images differ little from each other: so many show their ranges.
+_NOISE_IMAGES = 48
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,12 +49,12 @@ class Network:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Observations:
-    """What a network does with pictures that are prepared in one way.
+    """What a network does with images that are prepared in one way.
 
     Attributes:
-        lows: float32 [pictures, tensors], the smallest value of each tensor.
-        highs: float32 [pictures, tensors], the largest.
-        scores: float32 [pictures, classes].
+        lows: float32 [images, tensors], the smallest value of each tensor.
+        highs: float32 [images, tensors], the largest.
+        scores: float32 [images, classes].
     """
 
     lows: np.ndarray
@@ -62,16 +62,16 @@ class Observations:
     scores: np.ndarray
 
     def __len__(self) -> int:
-        """Return the number of pictures."""
+        """Return the number of images."""
         return len(self.lows)
 
     def joined(self, more: Observations) -> Observations:
-        """Return these and more pictures."""
+        """Return these and more images."""
         pairs = zip(vars(self).values(), vars(more).values(), strict=True)
         return Observations(*map(np.concatenate, pairs))
 
     def ranges(self, network: Network, count: int) -> calibrate.Ranges:
-        """Return what the first `count` pictures set, as `calibrate.measure_ranges`."""
+        """Return what the first `count` images set, as `calibrate.measure_ranges`."""
         lows, highs = calibrate.limits(self.lows[:count], self.highs[:count])
         tensors = {
             index: calibrate.TensorRange(
@@ -88,7 +88,7 @@ def open_network(float_tflite: bytes) -> Network:
     """Find out what can be observed of a float file.
 
     Args:
-        float_tflite: of a network with one picture in and scores out.
+        float_tflite: of a network with one image in and scores out.
 
     Raises:
         InputError: the file is damaged.
@@ -100,30 +100,30 @@ def open_network(float_tflite: bytes) -> Network:
     return Network(float_tflite, names, size, file.outputs[0])
 
 
-def observe_photos(
-    network: Network, photos: data.Photos, *, progress: str | None = "observing photos"
+def observe_images(
+    network: Network, images: data.Images, *, progress: str | None = "observing images"
 ) -> dict[str, Observations]:
-    """Show photos to a network, prepared rightly and in the usual wrong ways.
+    """Show images to a network, prepared rightly and in the usual wrong ways.
 
     Args:
         network: from `open_network`.
-        photos: what to show; a few hundred at most.
+        images: what to show; a few hundred at most.
         progress: title of the progress bar; `None` shows none.
 
     Returns:
-        Way of preparing → what it makes the network do, photo by photo.
+        Way of preparing → what it makes the network do, image by image.
 
     Raises:
-        InputError: a photo cannot be used, or the network gives NaN or infinity.
+        InputError: an image cannot be used, or the network gives NaN or infinity.
     """
-    ways = _ways(photos, network.image_size)
-    return _observe(network, ways, 6 * len(photos), progress)
+    ways = _ways(images, network.image_size)
+    return _observe(network, ways, 6 * len(images), progress)
 
 
 def observe_noise(
     network: Network, *, progress: str | None = "observing noise"
 ) -> tuple[dict[str, Observations], dict[str, Observations]]:
-    """Show a network pictures that are no photos, drawn from fixed seeds.
+    """Show a network images that are no images, drawn from fixed seeds.
 
     Args:
         network: from `open_network`.
@@ -131,7 +131,7 @@ def observe_noise(
 
     Returns:
         What the noise that people calibrate with makes the network do, by its kind; and
-        what pictures do that stray into calibration sets.
+        what images do that stray into calibration sets.
 
     Raises:
         InputError: the network gives NaN or infinity.
@@ -152,16 +152,16 @@ def _observe(
     total: int,
     progress: str | None,
 ) -> dict[str, Observations]:
-    """Show pictures of all ways in one stream."""
+    """Show images of all ways in one stream."""
     shown: list[str] = []
 
-    def pictures() -> Iterator[np.ndarray]:
-        for way, images in ways:
-            shown.extend([way] * len(images))
-            yield from images
+    def images() -> Iterator[np.ndarray]:
+        for way, arrays in ways:
+            shown.extend([way] * len(arrays))
+            yield from arrays
 
     rows = collections.defaultdict(list)
-    stream = calibrate.iterate_ranges(network.content, pictures())
+    stream = calibrate.iterate_ranges(network.content, images())
     bar = tqdm(
         stream, progress, total, leave=False, unit="picture", disable=progress is None
     )
@@ -178,15 +178,15 @@ def _observe(
     }
 
 
-def _ways(photos: data.Photos, image_size: int) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield ways of preparing photos, as pixels before the normalisation."""
-    images = data.load_pixels(photos, image_size)
-    yield RIGHT, images
-    yield BGR, images[..., ::-1]
-    yield SQUARE, data.load_pixels(photos, image_size, whole_square=True)
+def _ways(images: data.Images, image_size: int) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield ways of preparing images, as pixels before the normalisation."""
+    arrays = data.load_pixels(images, image_size)
+    yield RIGHT, arrays
+    yield BGR, arrays[..., ::-1]
+    yield SQUARE, data.load_pixels(images, image_size, whole_square=True)
     squeeze = functools.partial(_squeeze, image_size=image_size)
-    yield WHOLE, np.stack(list(parallel.map_in_order(squeeze, photos.paths)))
-    divided = images.astype(np.float32) / 255
+    yield WHOLE, np.stack(list(parallel.map_in_order(squeeze, images.paths)))
+    divided = arrays.astype(np.float32) / 255
     # 0..1 where the network takes −1..1, and where its normalisation comes on top.
     yield UNIT, _before_normalisation(divided)
     yield DIVIDED, divided
@@ -194,7 +194,7 @@ def _ways(photos: data.Photos, image_size: int) -> Iterator[tuple[str, np.ndarra
 
 def _noises(image_size: int) -> Iterator[tuple[str, np.ndarray]]:
     rng = np.random.default_rng(0)
-    shape = (_NOISE_PICTURES, image_size, image_size, 3)
+    shape = (_NOISE_IMAGES, image_size, image_size, 3)
     yield f"{NOISE} of bytes", rng.integers(0, 256, shape, np.uint8)
     yield f"{NOISE} of 0..1", _before_normalisation(rng.random(shape, np.float32))
     both_signs = rng.uniform(-1, 1, shape).astype(np.float32)
@@ -215,7 +215,7 @@ def _outliers(image_size: int) -> Iterator[tuple[str, np.ndarray]]:
             np.broadcast_to(board[None, :, :, None].astype(np.uint8), shape),
         )
     rng = np.random.default_rng(0)
-    coloured = rng.integers(0, 2, (_NOISE_PICTURES, *shape[1:]), np.uint8) * 255
+    coloured = rng.integers(0, 2, (_NOISE_IMAGES, *shape[1:]), np.uint8) * 255
     yield f"black and white {NOISE}", np.repeat(coloured[..., :1], 3, axis=-1)
     yield f"saturated {NOISE}", coloured
 
@@ -226,12 +226,12 @@ def _before_normalisation(fed: np.ndarray) -> np.ndarray:
 
 
 def _squeeze(path: Any, image_size: int) -> np.ndarray:
-    """Load a whole picture, squeezed to a square: uint8 [size, size, 3].
+    """Load a whole image, squeezed to a square: uint8 [size, size, 3].
 
     Raises:
-        InputError: the picture cannot be used.
+        InputError: the image cannot be used.
     """
-    encoded, image = pixels.open_picture(path)
+    encoded, image = pixels.open_image(path)
     if image.format == "JPEG":
         import tensorflow as tf
 

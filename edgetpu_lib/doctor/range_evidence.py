@@ -1,6 +1,6 @@
-"""Put the ranges in an integer file beside those that pictures give.
+"""Put the ranges in an integer file beside those that images give.
 
-Takes an integer file and what its float network does with pictures; gives logarithms
+Takes an integer file and what its float network does with images; gives logarithms
 of ranges, column by column.
 Next: `range_suspects` guesses from them what the file was calibrated on.
 """
@@ -80,26 +80,26 @@ def file_ranges(network: observations.Network, int8_tflite: bytes) -> FileRanges
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Evidence:
-    """An integer file's ranges beside those of pictures.
+    """An integer file's ranges beside those of images.
 
     Attributes:
         file: what the file says.
-        photos: way of preparing → what the photos at hand do.
+        images: way of preparing → what the images at hand do.
         noise: kind → what noise does.
-        outliers: kind → what a picture unlike any photo does.
-        names: of the photos.
-        calibrated_on: how many pictures, where that is known.
+        outliers: kind → what an image unlike any image does.
+        names: of the images.
+        calibrated_on: how many images, where that is known.
     """
 
     file: FileRanges
-    photos: dict[str, Observations]
+    images: dict[str, Observations]
     noise: dict[str, Observations]
     outliers: dict[str, Observations]
     names: Sequence[str]
     calibrated_on: int | None = None
 
     def features_of(self, seen: Observations) -> np.ndarray:
-        """Return the logarithms of each picture's ranges: [pictures, features]."""
+        """Return the logarithms of each image's ranges: [images, features]."""
         columns = self.file.columns
         return self.file.features(seen.lows[:, columns], seen.highs[:, columns])
 
@@ -110,5 +110,5 @@ class Evidence:
 
     @property
     def right(self) -> np.ndarray:
-        """Those of photos at hand prepared rightly: float64 [photos, features]."""
-        return self.features_of(self.photos[observations.RIGHT])
+        """Those of images at hand prepared rightly: float64 [images, features]."""
+        return self.features_of(self.images[observations.RIGHT])

@@ -1,6 +1,6 @@
-"""Compare the ranges in a file with those of few and of many pictures.
+"""Compare the ranges in a file with those of few and of many images.
 
-Takes logarithms of ranges, picture by picture; gives how far a file is from them.
+Takes logarithms of ranges, image by image; gives how far a file is from them.
 Used by `range_suspects`; needs NumPy only.
 """
 
@@ -12,52 +12,52 @@ import numpy as np
 
 # Beyond this difference of logarithms (a factor of two) a range counts no more.
 CLIP = 0.7
-# Subsets over which the ranges of so many pictures are averaged.
+# Subsets over which the ranges of so many images are averaged.
 _DRAWS = 24
-# Doublings of the pictures at hand that ranges are extrapolated by.
+# Doublings of the images at hand that ranges are extrapolated by.
 _DOUBLINGS = 5
 
 
 def sizes(count: int) -> list[int]:
-    """Return numbers of pictures whose ranges are looked at: 1, 2, 4 … and all."""
+    """Return numbers of images whose ranges are looked at: 1, 2, 4 … and all."""
     return [*(2**n for n in range(20) if 2**n <= count // 2), count]
 
 
-def curve(pictures: np.ndarray) -> np.ndarray:
-    """Return the ranges of few to many pictures: float64 [sizes, features].
+def curve(images: np.ndarray) -> np.ndarray:
+    """Return the ranges of few to many images: float64 [sizes, features].
 
     Args:
-        pictures: float64 [pictures, features], logarithms of each picture's ranges.
+        images: float64 [images, features], logarithms of each image's ranges.
 
     Returns:
         A row for each of `sizes`, averaged over subsets drawn from a fixed seed, and
-        five more for two to 32 times as many pictures.
+        five more for two to 32 times as many images.
     """
-    count, rng = len(pictures), np.random.default_rng(0)
+    count, rng = len(images), np.random.default_rng(0)
     rows = []
     for size in sizes(count):
         draws = [
-            pictures[rng.choice(count, size, replace=False)].max(axis=0)
+            images[rng.choice(count, size, replace=False)].max(axis=0)
             for _ in range(_DRAWS if size < count else 1)
         ]
         rows.append(np.mean(draws, axis=0))
     steps = range(1, _DOUBLINGS + 1)
-    return np.array([*rows, *(rows[-1] + step * growth(pictures) for step in steps)])
+    return np.array([*rows, *(rows[-1] + step * growth(images) for step in steps)])
 
 
-def growth(pictures: np.ndarray) -> np.ndarray:
-    """Return by how much ranges grow when pictures double: float64 [features].
+def growth(images: np.ndarray) -> np.ndarray:
+    """Return by how much ranges grow when images double: float64 [features].
 
     Args:
-        pictures: as `curve`.
+        images: as `curve`.
 
     Source: B. M. Hill, A Simple General Approach to Inference About the Tail of a
     Distribution, 1975: mean excess of the largest tenth over the next.
     """
-    if len(pictures) < 2:
-        return np.zeros(pictures.shape[1])
-    tenth = min(len(pictures) - 1, max(2, len(pictures) // 10))
-    largest = np.sort(pictures, axis=0)[::-1]
+    if len(images) < 2:
+        return np.zeros(images.shape[1])
+    tenth = min(len(images) - 1, max(2, len(images) // 10))
+    largest = np.sort(images, axis=0)[::-1]
     return math.log(2) * (largest[:tenth].mean(axis=0) - largest[tenth])
 
 
@@ -71,12 +71,12 @@ def distances(file: np.ndarray, curve: np.ndarray) -> np.ndarray:
     return np.minimum(np.abs(curve - file), CLIP).mean(axis=1)
 
 
-def scatter(pictures: np.ndarray) -> float:
-    """Return how far half of the pictures are from the curve of the other half.
+def scatter(images: np.ndarray) -> float:
+    """Return how far half of the images are from the curve of the other half.
 
     Args:
-        pictures: as `curve`.
+        images: as `curve`.
     """
-    half = len(pictures) // 2
-    file = pictures[:half].max(axis=0)
-    return float(distances(file, curve(pictures[half:])).min())
+    half = len(images) // 2
+    file = images[:half].max(axis=0)
+    return float(distances(file, curve(images[half:])).min())

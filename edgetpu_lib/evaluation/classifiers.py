@@ -1,8 +1,8 @@
-"""Open a model of any kind as the same thing: pictures in, scores out.
+"""Open a model of any kind as the same thing: images in, scores out.
 
 Takes a Keras model, a SavedModel, or a TFLite file, float, integer or compiled; gives
 a `Classifier` that knows what its model wants to be fed.
-Next: `evaluate` asks it about photos.
+Next: `evaluate` asks it about images.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ BATCH_SIZE = 32
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Classifier:
-    """Any model, ready to answer photos.
+    """Any model, ready to answer images.
 
     Attributes:
         name: of the model or its file.
         image_size: height and width of its input, pixels.
         classes: number of its outputs.
         digest: of all that decides its answers.
-        answer: float32 [pictures, size, size, 3], RGB, 0..255, to float32 [pictures,
-            classes]; takes up to `batch_size` pictures; with 1 it is thread-safe.
-        batch_size: pictures it answers at a time. With 1, a photo is decoded and
+        predict: float32 [images, size, size, 3], RGB, 0..255, to float32 [images,
+            classes]; takes up to `batch_size` images; with 1 it is thread-safe.
+        batch_size: images it answers at a time. With 1, an image is decoded and
             answered by one thread while other threads do others.
     """
 
@@ -46,7 +46,7 @@ class Classifier:
     image_size: int
     classes: int
     digest: str
-    answer: Callable[[np.ndarray], np.ndarray]
+    predict: Callable[[np.ndarray], np.ndarray]
     batch_size: int
 
 
@@ -70,7 +70,7 @@ def open_classifier(
         workers: interpreters of a TFLite file; `None` opens one a core.
 
     Raises:
-        InputError: the model cannot be read or is no picture classifier.
+        InputError: the model cannot be read or is no image classifier.
     """
     wanted = {"mean": mean, "stddev": stddev}
     if isinstance(model, keras.Model):
@@ -89,14 +89,14 @@ def _of_keras(
         raise InputError(f"{model.name} is not a classifier with one input and output")
     size = _size(model.name, model.input_shape, image_size)
 
-    def answer(images: np.ndarray) -> np.ndarray:
+    def predict(images: np.ndarray) -> np.ndarray:
         filled = pixels.fill_batch(images, 1 if len(images) == 1 else BATCH_SIZE)
         scores = model.predict_on_batch(pixels.normalize(filled, **wanted))
         return np.asarray(scores, np.float32).reshape(len(filled), -1)[: len(images)]
 
     classes = int(np.prod(model.output_shape[1:]))
     digest = _digest_of(checkpoint.weights_digest(model), wanted, size)
-    return Classifier(model.name, size, classes, digest, answer, BATCH_SIZE)
+    return Classifier(model.name, size, classes, digest, predict, BATCH_SIZE)
 
 
 def _of_saved_model(
@@ -117,7 +117,7 @@ def _of_saved_model(
         raise InputError(f"{folder} is not a classifier with one input and output")
     size = _size(str(folder), taken.shape, image_size)
 
-    def answer(images: np.ndarray) -> np.ndarray:
+    def predict(images: np.ndarray) -> np.ndarray:
         if taken.dtype.is_integer:
             fed = pixels.to_uint8(images)
         else:
@@ -132,7 +132,7 @@ def _of_saved_model(
 
     classes = int(np.prod(given.shape[1:]))
     digest = _digest_of(sha256_of(folder), wanted, size)
-    return Classifier(folder.name, size, classes, digest, answer, BATCH_SIZE)
+    return Classifier(folder.name, size, classes, digest, predict, BATCH_SIZE)
 
 
 def _of_tflite(
@@ -143,32 +143,32 @@ def _of_tflite(
         workers = 1  # There is one device.
     idle: queue.SimpleQueue = queue.SimpleQueue()
     for _ in range(workers):
-        # One thread each: whole photos in parallel leave no core waiting.
+        # One thread each: whole images in parallel leave no core waiting.
         opened = interpreter.open_interpreter(model, threads=1)
         idle.put(opened)
     contract = interpreter.input_contract(opened)
 
-    def answer(images: np.ndarray) -> np.ndarray:
-        (picture,) = images
+    def predict(images: np.ndarray) -> np.ndarray:
+        (image,) = images
         if contract.scale:
             # As a device would see it.
-            picture = pixels.to_uint8(picture)
+            image = pixels.to_uint8(image)
         mine = idle.get()
         try:
-            return interpreter.run(mine, picture, **wanted)[None]
+            return interpreter.run(mine, image, **wanted)[None]
         finally:
             idle.put(mine)
 
     classes = int(np.prod(interpreter.output_contract(opened).shape))
     digest = _digest_of(hashlib.sha256(content).hexdigest(), wanted)
-    return Classifier(Path(name).name, contract.shape[1], classes, digest, answer, 1)
+    return Classifier(Path(name).name, contract.shape[1], classes, digest, predict, 1)
 
 
 def _size(name: str, shape: Sequence[int | None], image_size: int | None) -> int:
     """Return the side of a model's input."""
     size = shape[1] or image_size
     if not size:
-        raise InputError(f"{name} takes pictures of any size; give --image_size")
+        raise InputError(f"{name} takes images of any size; give --image_size")
     if len(shape) != 4 or shape[3] not in (None, 3) or size != (shape[2] or size):
         raise InputError(f"{name} takes {list(shape)}; give a model of square RGB")
     return int(size)
@@ -179,8 +179,8 @@ def _digest_of(*facts: object) -> str:
 
 
 def measure_latency(classifier: Classifier, *, runs: int = 30) -> interpreter.Latency:
-    """Time the answer to one picture that is decoded already."""
+    """Time the answer to one image that is decoded already."""
     size = classifier.image_size
-    picture = np.random.default_rng(0).integers(0, 256, (1, size, size, 3))
-    images = picture.astype(np.float32)
-    return interpreter.time_calls(lambda: classifier.answer(images), runs=runs)
+    image = np.random.default_rng(0).integers(0, 256, (1, size, size, 3))
+    images = image.astype(np.float32)
+    return interpreter.time_calls(lambda: classifier.predict(images), runs=runs)

@@ -1,6 +1,6 @@
 """Keep what a model answered until its evaluation is whole.
 
-Takes photos and rows of answers; gives back the rows that an interrupted evaluation
+Takes images and rows of answers; gives back the rows that an interrupted evaluation
 left behind. Used by `evaluate`.
 """
 
@@ -14,27 +14,27 @@ import numpy as np
 
 from edgetpu_lib import data
 from edgetpu_lib.datasets.tfrecord import Record
-from edgetpu_lib.evaluation.metrics import KEPT_ANSWERS
+from edgetpu_lib.evaluation.metrics import KEPT_PREDICTIONS
 
-# One photo: which it was, and the best answers to it.
+# One image: which it was, and the best answers to it.
 ROW = np.dtype(
     [
         ("key", "<u8"),
-        ("indices", "<i4", KEPT_ANSWERS),
-        ("probabilities", "<f4", KEPT_ANSWERS),
+        ("indices", "<i4", KEPT_PREDICTIONS),
+        ("probabilities", "<f4", KEPT_PREDICTIONS),
     ]
 )
 
 
-def empty_rows(photos: data.Photos) -> np.ndarray:
-    """Return a `ROW` for each photo, with its key and no answers yet.
+def empty_rows(images: data.Images) -> np.ndarray:
+    """Return a `ROW` for each image, with its key and no answers yet.
 
-    A key follows from a photo's place, size and time of change, so that a photo that
+    A key follows from an image's place, size and time of change, so that an image that
     was mended is answered anew and all others are not.
     """
-    rows = np.zeros(len(photos), ROW)
+    rows = np.zeros(len(images), ROW)
     facts_of: dict[Path, str] = {}
-    for index, path in enumerate(photos.paths):
+    for index, path in enumerate(images.paths):
         file = path.shard if isinstance(path, Record) else path
         if file not in facts_of:
             facts_of[file] = _facts(file)
@@ -59,7 +59,7 @@ def restore(path: Path, rows: np.ndarray) -> np.ndarray:
         rows: from `empty_rows`; changed in place.
 
     Returns:
-        bool [photos]: which rows are filled in.
+        bool [images]: which rows are filled in.
     """
     if not path.is_file():
         return np.zeros(len(rows), bool)

@@ -17,15 +17,15 @@ from edgetpu_lib.base.artifacts import InputError
 CONFIDENCE = 0.95
 # Chance that labels are called shifted though they are not.
 SHIFT_P_VALUE = 0.001
-KEPT_ANSWERS = 5
+KEPT_PREDICTIONS = 5
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Answers:
-    """A model's best answers to photos, best first; forty bytes a photo.
+class Predictions:
+    """A model's best answers to images, best first; forty bytes an image.
 
     Attributes:
-        indices: int32 [photos, up to 5], of the model's outputs.
+        indices: int32 [images, up to 5], of the model's outputs.
         probabilities: float32, as `indices`.
         classes: number of outputs they were chosen from.
     """
@@ -35,12 +35,12 @@ class Answers:
     classes: int
 
     def __len__(self) -> int:
-        """Return the number of photos."""
+        """Return the number of images."""
         return len(self.indices)
 
     @property
     def best(self) -> np.ndarray:
-        """The answer to each photo: int32 [photos]."""
+        """The answer to each image: int32 [images]."""
         return self.indices[:, 0]
 
 
@@ -49,9 +49,9 @@ class Metrics:
     """How well a model did; shares are 0..1, with 95 % Wilson intervals.
 
     Attributes:
-        images: number of photos.
+        images: number of images.
         classes: number of answers the model chooses from.
-        top1: share of photos whose best answer is right.
+        top1: share of images whose best answer is right.
         top1_low: lower end of its interval.
         top1_high: upper end of its interval.
         top5: share whose five best answers hold the right one; 1 for models of five
@@ -72,7 +72,7 @@ class Metrics:
 
 @dataclasses.dataclass(frozen=True)
 class ClassRow:
-    """How well one class is recognised; `top1` is None where it has no photo."""
+    """How well one class is recognised; `top1` is None where it has no image."""
 
     name: str
     images: int
@@ -83,12 +83,12 @@ class ClassRow:
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """Two models on the same photos.
+    """Two models on the same images.
 
     Attributes:
-        agreement: share of photos with the same best answer, 0..1.
-        only_first: photos that only the first model has right.
-        only_second: photos that only the second model has right.
+        agreement: share of images with the same best answer, 0..1.
+        only_first: images that only the first model has right.
+        only_second: images that only the second model has right.
         p_value: of the exact McNemar test: how likely so uneven a pair of counts is
             if both models are equally good.
     """
@@ -99,17 +99,17 @@ class Comparison:
     p_value: float
 
 
-def best_answers(scores: np.ndarray) -> Answers:
+def best_predictions(scores: np.ndarray) -> Predictions:
     """Keep the best five of a model's scores.
 
     Args:
-        scores: float [photos, classes], higher is likelier: probabilities, or
-            anything else, which a softmax turns into such, photo by photo. Ties go to
+        scores: float [images, classes], higher is likelier: probabilities, or
+            anything else, which a softmax turns into such, image by image. Ties go to
             the lower index.
     """
-    order = np.argsort(-scores, axis=1, kind="stable")[:, :KEPT_ANSWERS]
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :KEPT_PREDICTIONS]
     kept = np.take_along_axis(probabilities(scores), order, axis=1)
-    return Answers(
+    return Predictions(
         order.astype(np.int32), kept.astype(np.float32), classes=scores.shape[1]
     )
 
@@ -118,10 +118,10 @@ def probabilities(scores: np.ndarray) -> np.ndarray:
     """Turn scores into probabilities where they are none yet.
 
     Args:
-        scores: float [photos, classes].
+        scores: float [images, classes].
 
     Returns:
-        [photos, classes]; rows within 0..1 as they are, others through a softmax.
+        [images, classes]; rows within 0..1 as they are, others through a softmax.
     """
     # Quantized probabilities need not sum to one: most are rounded to zero.
     given = (scores.min(axis=1) >= 0) & (scores.max(axis=1) <= 1.01)
@@ -130,43 +130,45 @@ def probabilities(scores: np.ndarray) -> np.ndarray:
     return np.where(given[:, None], scores, softmax)
 
 
-def hits(answers: Answers, labels: np.ndarray, *, top: int = 1) -> np.ndarray:
-    """Return for each photo whether its `top` best answers hold the truth.
+def hits(predictions: Predictions, labels: np.ndarray, *, top: int = 1) -> np.ndarray:
+    """Return for each image whether its `top` best answers hold the truth.
 
     Args:
-        answers: of a model.
-        labels: int [photos], indices of the model's outputs.
+        predictions: of a model.
+        labels: int [images], indices of the model's outputs.
         top: 1 to 5.
 
     Returns:
-        bool [photos].
+        bool [images].
 
     Raises:
         InputError: the numbers do not match, or a label is no class.
     """
-    if len(answers) != len(labels) or not len(labels):
-        raise InputError(f"{len(answers)} answers do not match {len(labels)} labels")
-    if labels.min() < 0 or labels.max() >= answers.classes:
+    if len(predictions) != len(labels) or not len(labels):
+        raise InputError(
+            f"{len(predictions)} answers do not match {len(labels)} labels"
+        )
+    if labels.min() < 0 or labels.max() >= predictions.classes:
         raise InputError(
             f"labels {labels.min()}..{labels.max()} do not fit a model of"
-            f" {answers.classes} classes; check the class folders and the model"
+            f" {predictions.classes} classes; check the class folders and the model"
         )
-    return (answers.indices[:, :top] == labels[:, None]).any(axis=1)
+    return (predictions.indices[:, :top] == labels[:, None]).any(axis=1)
 
 
-def measure(answers: Answers, labels: np.ndarray) -> Metrics:
+def measure(predictions: Predictions, labels: np.ndarray) -> Metrics:
     """Compare answers with the truth.
 
     Args:
-        answers: of a model.
-        labels: int [photos], indices of the model's outputs.
+        predictions: of a model.
+        labels: int [images], indices of the model's outputs.
 
     Raises:
         InputError: as `hits`.
     """
-    found = {"images": len(labels), "classes": answers.classes}
+    found = {"images": len(labels), "classes": predictions.classes}
     for top in (1, 5):
-        right = int(hits(answers, labels, top=top).sum())
+        right = int(hits(predictions, labels, top=top).sum())
         low, high = wilson_interval(right, len(labels))
         found |= {
             f"top{top}": right / len(labels),
@@ -180,8 +182,8 @@ def wilson_interval(right: int, images: int) -> tuple[float, float]:
     """Return the 95 % interval of a share, 0..1, by Wilson's score method.
 
     Args:
-        right: how many of the photos count.
-        images: how many photos there are, at least one.
+        right: how many of the images count.
+        images: how many images there are, at least one.
 
     Source: E. B. Wilson, Probable Inference, the Law of Succession, and Statistical
     Inference, 1927; without continuity correction.
@@ -191,35 +193,40 @@ def wilson_interval(right: int, images: int) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def agreement(answers: Answers, others: Answers) -> float:
-    """Return the share of photos on which two models give the same best answer.
+def agreement(predictions: Predictions, others: Predictions) -> float:
+    """Return the share of images on which two models give the same best answer.
 
     Raises:
-        InputError: they answered other photos, or choose from other classes.
+        InputError: they answered other images, or choose from other classes.
     """
-    mine, theirs = (len(answers), answers.classes), (len(others), others.classes)
+    mine, theirs = (
+        (len(predictions), predictions.classes),
+        (len(others), others.classes),
+    )
     if mine != theirs:
         raise InputError(
             f"{mine[0]} answers of {mine[1]} classes cannot be compared with"
             f" {theirs[0]} of {theirs[1]}"
         )
-    return float((answers.best == others.best).mean())
+    return float((predictions.best == others.best).mean())
 
 
-def compare(answers: Answers, others: Answers, labels: np.ndarray) -> Comparison:
-    """Compare two models on the same photos, photo by photo.
+def compare(
+    predictions: Predictions, others: Predictions, labels: np.ndarray
+) -> Comparison:
+    """Compare two models on the same images, image by image.
 
     Args:
-        answers: of the first model.
+        predictions: of the first model.
         others: of the second.
-        labels: int [photos], indices of the models' outputs.
+        labels: int [images], indices of the models' outputs.
 
     Raises:
         InputError: as `hits` and `agreement`.
     """
-    first, second = hits(answers, labels), hits(others, labels)
+    first, second = hits(predictions, labels), hits(others, labels)
     return Comparison(
-        agreement=agreement(answers, others),
+        agreement=agreement(predictions, others),
         only_first=int((first & ~second).sum()),
         only_second=int((second & ~first).sum()),
         p_value=paired_p_value(first, second),
@@ -230,11 +237,11 @@ def paired_p_value(right: np.ndarray, others_right: np.ndarray) -> float:
     """Return the p-value of the exact McNemar test.
 
     Args:
-        right: bool [photos], where the first model is right.
-        others_right: bool [photos], where the second is.
+        right: bool [images], where the first model is right.
+        others_right: bool [images], where the second is.
 
     Source: Q. McNemar, Note on the Sampling Error of the Difference Between Correlated
-    Proportions or Percentages, 1947; exact, by the binomial distribution of the photos
+    Proportions or Percentages, 1947; exact, by the binomial distribution of the images
     that one model alone has right.
     """
     only_first = int((right & ~others_right).sum())
@@ -242,19 +249,19 @@ def paired_p_value(right: np.ndarray, others_right: np.ndarray) -> float:
     return float(stats.binomtest(only_first, decided).pvalue) if decided else 1.0
 
 
-def label_shift(answers: Answers, labels: np.ndarray) -> int:
+def label_shift(predictions: Predictions, labels: np.ndarray) -> int:
     """Return by how much labels are shifted against the answers: 0, −1 or 1.
 
-    1 means that most photos would be right if every label were one larger, as when
+    1 means that most images would be right if every label were one larger, as when
     the labels leave out the background that is the model's class 0.
 
     Args:
-        answers: of a model.
-        labels: int [photos], taken as indices of the model's outputs.
+        predictions: of a model.
+        labels: int [images], taken as indices of the model's outputs.
     """
-    plain = answers.best == labels
+    plain = predictions.best == labels
     for shift in (1, -1):
-        shifted = answers.best == labels + shift
+        shifted = predictions.best == labels + shift
         better = shifted.sum() > plain.sum()
         if better and paired_p_value(shifted, plain) < SHIFT_P_VALUE:
             return shift
@@ -262,19 +269,19 @@ def label_shift(answers: Answers, labels: np.ndarray) -> int:
 
 
 def per_class(
-    answers: Answers, labels: np.ndarray, names: Sequence[str]
+    predictions: Predictions, labels: np.ndarray, names: Sequence[str]
 ) -> list[ClassRow]:
     """Return how well each class is recognised.
 
     Args:
-        answers: of a model.
-        labels: int [photos], indices of the model's outputs.
+        predictions: of a model.
+        labels: int [images], indices of the model's outputs.
         names: one for each of the model's outputs.
 
     Raises:
         InputError: as `hits`.
     """
-    right = hits(answers, labels)
+    right = hits(predictions, labels)
     rows = []
     for index, name in enumerate(names):
         chosen = right[labels == index]
@@ -286,26 +293,26 @@ def per_class(
     return rows
 
 
-def confusion(answers: Answers, labels: np.ndarray) -> np.ndarray:
-    """Return int64 [classes, classes]: photos by true (row) and answered (column).
+def confusion(predictions: Predictions, labels: np.ndarray) -> np.ndarray:
+    """Return int64 [classes, classes]: images by true (row) and answered (column).
 
     Raises:
         InputError: as `hits`.
     """
-    hits(answers, labels)
-    matrix = np.zeros((answers.classes, answers.classes), np.int64)
-    np.add.at(matrix, (labels, answers.best), 1)
+    hits(predictions, labels)
+    matrix = np.zeros((predictions.classes, predictions.classes), np.int64)
+    np.add.at(matrix, (labels, predictions.best), 1)
     return matrix
 
 
 def confident_mistakes(
-    answers: Answers, labels: np.ndarray, count: int = 10
+    predictions: Predictions, labels: np.ndarray, count: int = 10
 ) -> np.ndarray:
     """Return the positions of wrong answers, the most confident first: int64 [≤ count].
 
     Raises:
         InputError: as `hits`.
     """
-    wrong = np.flatnonzero(~hits(answers, labels))
-    order = np.argsort(-answers.probabilities[wrong, 0], kind="stable")
+    wrong = np.flatnonzero(~hits(predictions, labels))
+    order = np.argsort(-predictions.probabilities[wrong, 0], kind="stable")
     return wrong[order[:count]]

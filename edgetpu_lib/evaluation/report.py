@@ -42,8 +42,8 @@ class ModelRow:
         name: of the checkpoint.
         model_name: a key of `specs.SPECS`.
         floats: accuracies of the float model.
-        integers: accuracies of the int8 model on the same photos.
-        comparison: float, then int8, photo by photo.
+        integers: accuracies of the int8 model on the same images.
+        comparison: float, then int8, image by image.
     """
 
     name: str
@@ -65,14 +65,14 @@ class ModelRow:
         return PUBLISHED.get(self.model_name, ())
 
 
-def as_dict(evaluation: Evaluation, photos: data.Photos) -> dict[str, Any]:
+def as_dict(evaluation: Evaluation, images: data.Images) -> dict[str, Any]:
     """Return an evaluation for JSON.
 
     Args:
         evaluation: of a model.
-        photos: that it was made on.
+        images: that it was made on.
     """
-    found, names = evaluation.answers, evaluation.names
+    found, names = evaluation.predictions, evaluation.names
     content = {
         **dataclasses.asdict(evaluation.metrics),
         "label_shift": evaluation.label_shift,
@@ -81,7 +81,7 @@ def as_dict(evaluation: Evaluation, photos: data.Photos) -> dict[str, Any]:
         "per_class": [dataclasses.asdict(row) for row in evaluation.classes],
         "mistakes": [
             {
-                "photo": str(photos.paths[place]),
+                "photo": str(images.paths[place]),
                 "truth": names[evaluation.labels[place]],
                 "answer": names[found.best[place]],
                 "probability": float(found.probabilities[place, 0]),
@@ -105,7 +105,7 @@ def overview(content: dict[str, Any], title: str) -> Table:
 
     Args:
         content: from `as_dict`.
-        title: model and photos.
+        title: model and images.
     """
     table = Table("measure", "value", title=title)
     for top in ("top1", "top5"):
@@ -114,10 +114,10 @@ def overview(content: dict[str, Any], title: str) -> Table:
     ms = content["latency"]
     for part in (50, 90, 99):
         table.add_row(
-            f"ms a picture, {part} % of runs within", f"{ms[f'p{part}_ms']:.1f}"
+            f"ms an image, {part} % of runs within", f"{ms[f'p{part}_ms']:.1f}"
         )
     table.add_row(
-        "photos a second, decoded and answered", f"{content['photos_per_s']:.0f}"
+        "images a second, decoded and answered", f"{content['photos_per_s']:.0f}"
     )
     return table
 
@@ -145,7 +145,7 @@ def worst_mistakes(content: dict[str, Any], shown: int = SHOWN) -> Table:
 
 
 def comparison_table(comparison: dict[str, Any], names: tuple[str, str]) -> Table:
-    """Make the table of two models on the same photos.
+    """Make the table of two models on the same images.
 
     Args:
         comparison: a `metrics.Comparison` as a dictionary.

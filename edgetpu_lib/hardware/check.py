@@ -382,7 +382,7 @@ def _notes(file: TfliteFile) -> Iterator[Finding]:
     yield from _streamed_parameters(file)
     yield from _requantizations(file)
     contract = _input_contract(file)
-    if _is_picture(contract) and contract.scale and not takes_raw_pixels(contract):
+    if _is_image(contract) and contract.scale and not takes_raw_pixels(contract):
         yield Finding(
             "input-contract",
             "note",
@@ -461,7 +461,7 @@ def _input_contract(file: TfliteFile) -> TensorContract:
     )
 
 
-def _is_picture(contract: TensorContract) -> bool:
+def _is_image(contract: TensorContract) -> bool:
     bytes_in = contract.dtype in ("uint8", "int8")
     return bytes_in and len(contract.shape) == 4 and contract.shape[3] == 3
 
@@ -472,7 +472,7 @@ def _feed(contract: TensorContract) -> str:
         return "nothing: the model has no input"
     if not contract.scale:
         return f"{contract.dtype} values, {shape}, prepared as in training"
-    if not _is_picture(contract):
+    if not _is_image(contract):
         arithmetic = f"round(x / {contract.scale:.7g}) + {contract.zero_point}"
         return f"{contract.dtype} {arithmetic}, {shape}"
     if takes_raw_pixels(contract):

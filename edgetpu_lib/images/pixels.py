@@ -1,4 +1,4 @@
-"""Turn a picture file into the pixels a model sees; NumPy and Pillow only.
+"""Turn an image file into the pixels a model sees; NumPy and Pillow only.
 
 Takes encoded bytes; gives a centre crop of the model's size, 0..255.
 Used by `data` on the workstation and by `deploy` on a board: one geometry for both.
@@ -25,8 +25,8 @@ CROP_FRACTION = 0.875
 MAX_PIXELS = 100_000_000
 
 
-def open_picture(path: str | Path) -> tuple[bytes, Image.Image]:
-    """Read a picture file and its header; pixels are decoded later.
+def open_image(path: str | Path) -> tuple[bytes, Image.Image]:
+    """Read an image file and its header; pixels are decoded later.
 
     Args:
         path: a file of any format Pillow knows, or anything else with `read_bytes`.
@@ -35,7 +35,7 @@ def open_picture(path: str | Path) -> tuple[bytes, Image.Image]:
         The file's bytes, and the lazy image of its first frame.
 
     Raises:
-        InputError: the file is missing, empty, not a picture, or larger than
+        InputError: the file is missing, empty, not an image, or larger than
             100 million pixels.
     """
     try:
@@ -53,7 +53,7 @@ def open_picture(path: str | Path) -> tuple[bytes, Image.Image]:
             image = Image.open(io.BytesIO(encoded))
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
         raise InputError(
-            f"{path} is not a picture; use a JPEG or PNG file, or remove it"
+            f"{path} is not an image; use a JPEG or PNG file, or remove it"
         ) from error
     except Image.DecompressionBombError as error:
         raise InputError(f"{path} has too many pixels; shrink it") from error
@@ -66,10 +66,10 @@ def open_picture(path: str | Path) -> tuple[bytes, Image.Image]:
 
 
 def to_rgb(image: Image.Image, path: str | Path) -> np.ndarray:
-    """Decode a picture of any mode to RGB.
+    """Decode an image of any mode to RGB.
 
     Args:
-        image: from `open_picture`. Grey is repeated, CMYK converted, 16-bit grey
+        image: from `open_image`. Grey is repeated, CMYK converted, 16-bit grey
             scaled to 8 bits, an alpha channel dropped.
         path: named in the error.
 
@@ -94,8 +94,8 @@ def center_crop_box(height: int, width: int, image_size: int) -> tuple[int, int,
     """Return (top, left, side) of the evaluation crop, in pixels.
 
     Args:
-        height: of the picture.
-        width: of the picture.
+        height: of the image.
+        width: of the image.
         image_size: of the model's input.
 
     Source: tensorflow/tpu efficientnet preprocessing.py,
@@ -210,21 +210,21 @@ def to_uint8(pixels: np.ndarray) -> np.ndarray:
 
 
 def load_on_device(path: str | Path, image_size: int) -> np.ndarray:
-    """Load a picture with Pillow alone, as a board would.
+    """Load an image with Pillow alone, as a board would.
 
-    JPEG pixels may differ by a few levels from `data.load_picture`, whose decoder is
+    JPEG pixels may differ by a few levels from `data.load_image`, whose decoder is
     the reference's.
 
     Args:
-        path: the picture.
+        path: the image.
         image_size: of the model's input.
 
     Returns:
         float32 [image_size, image_size, 3], RGB, 0..255 with bicubic overshoot.
 
     Raises:
-        InputError: the picture cannot be used; the message says why.
+        InputError: the image cannot be used; the message says why.
     """
-    rgb = to_rgb(open_picture(path)[1], path)
+    rgb = to_rgb(open_image(path)[1], path)
     top, left, side = center_crop_box(*rgb.shape[:2], image_size)
     return resize(rgb[top : top + side, left : left + side], image_size)

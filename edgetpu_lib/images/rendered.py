@@ -1,6 +1,6 @@
 """The embedded data set: five kinds of flower, drawn here and therefore offline.
 
-Takes class names, numbers and a seed; gives pictures, one at a time or as a folder of
+Takes class names, numbers and a seed; gives images, one at a time or as a folder of
 JPEG files with one subfolder per class. Used by the notebooks; runs where there is no
 TensorFlow.
 """
@@ -24,24 +24,24 @@ from edgetpu_lib.images.drawing.backdrops import backdrop, noise, over, soft, we
 from edgetpu_lib.images.drawing.flowers import CLASS_NAMES, plant
 from edgetpu_lib.images.drawing.petals import paint
 
-# Raise this number whenever the same arguments give other pictures than before.
+# Raise this number whenever the same arguments give other images than before.
 VERSION = 1
 MANIFEST = "rendered.json"
 SMALLEST_SIDE = 32
-# Fewer pictures than this are drawn before a pool of processes has even started.
+# Fewer images than this are drawn before a pool of processes has even started.
 WORTH_A_POOL = 40
 
 
 def render_flower(
     class_name: str, index: int, *, seed: int = 0, size: int = 192
 ) -> np.ndarray:
-    """Draw one picture.
+    """Draw one image.
 
     Args:
         class_name: one of `CLASS_NAMES`, what the largest and sharpest flower is.
-        index: number of the picture within its class, from 0.
+        index: number of the image within its class, from 0.
         seed: another seed gives another data set, from 0.
-        size: side of the picture in pixels, at least 32.
+        size: side of the image in pixels, at least 32.
 
     Returns:
         uint8 [size, size, 3], RGB; the same for the same arguments.
@@ -57,17 +57,17 @@ def render_flower(
     _require("seed", seed, 0)
     rng = np.random.default_rng([seed, CLASS_NAMES.index(class_name), index])
     light = _light(rng)
-    picture, near = backdrop(rng, size, light)
-    picture = _neighbours(picture, class_name, rng, light)
+    image, near = backdrop(rng, size, light)
+    image = _neighbours(image, class_name, rng, light)
     scale = size * np.clip(rng.normal(0.29, 0.07), 0.15, 0.46)
     centre = size * np.clip(rng.normal((0.5, 0.44), 0.09), 0.22, 0.78)
     flower = paint(plant(class_name, rng), size, centre, scale, light)
     if near:
-        picture = _shadow(picture, flower, light, rng)
-    picture = over(picture, flower, 0.4 + (rng.uniform() < 0.25) * rng.exponential(0.9))
+        image = _shadow(image, flower, light, rng)
+    image = over(image, flower, 0.4 + (rng.uniform() < 0.25) * rng.exponential(0.9))
     if rng.uniform() < 0.5:
-        picture = over(picture, weeds(rng, size, light), rng.uniform(0, 3))
-    return _sensor(_lens(_illuminated(picture, rng), rng), rng)
+        image = over(image, weeds(rng, size, light), rng.uniform(0, 3))
+    return _sensor(_lens(_illuminated(image, rng), rng), rng)
 
 
 def rendered_flowers(
@@ -75,13 +75,13 @@ def rendered_flowers(
 ) -> Path:
     """Make sure that a folder holds the data set, and return the folder.
 
-    A finished folder is used as it is. The pictures are drawn beside the folder and
+    A finished folder is used as it is. The images are drawn beside the folder and
     moved there together, so that an interrupted run leaves nothing half made. Several
     processes draw; a script should call this below `if __name__ == "__main__":`.
 
     Args:
         folder: gets `<class name>/<class name>_00000.jpg` and so on.
-        images_per_class: number of pictures of each class, at least 1.
+        images_per_class: number of images of each class, at least 1.
         seed: as for `render_flower`.
         size: as for `render_flower`.
 
@@ -117,7 +117,7 @@ def _require(name: str, value: int, least: int) -> None:
 
 
 def _require_manifest(folder: Path, manifest: str) -> None:
-    """Refuse a folder that holds other pictures than those asked for."""
+    """Refuse a folder that holds other images than those asked for."""
     try:
         same = json.loads((folder / MANIFEST).read_text("utf-8")) == json.loads(
             manifest
@@ -125,12 +125,12 @@ def _require_manifest(folder: Path, manifest: str) -> None:
     except (OSError, ValueError):
         same = False
     if not same:
-        problem = f"{folder} holds something other than the pictures asked for"
+        problem = f"{folder} holds something other than the images asked for"
         raise InputError(f"{problem}; delete it or choose another folder")
 
 
 def _draw_all(jobs: list[tuple[Path, int, int]]) -> None:
-    """Draw every picture of a list, by several processes if there are many."""
+    """Draw every image of a list, by several processes if there are many."""
     with tqdm(jobs, "drawing flowers", unit="img", leave=False) as progress:
         if len(jobs) >= WORTH_A_POOL:
             # Processes cannot start where the main module cannot be imported again.
@@ -154,11 +154,11 @@ def _pooled(jobs: list[tuple[Path, int, int]]) -> Iterator[None]:
 
 
 def _draw_file(job: tuple[Path, int, int]) -> None:
-    """Draw the picture that a path names, <class name>_<index>.jpg."""
+    """Draw the image that a path names, <class name>_<index>.jpg."""
     path, seed, size = job
     class_name, index = path.stem.rsplit("_", 1)
-    picture = render_flower(class_name, int(index), seed=seed, size=size)
-    Image.fromarray(picture).save(path, quality=88)
+    image = render_flower(class_name, int(index), seed=seed, size=size)
+    Image.fromarray(image).save(path, quality=88)
 
 
 def _light(rng: np.random.Generator) -> np.ndarray:
@@ -169,23 +169,23 @@ def _light(rng: np.random.Generator) -> np.ndarray:
 
 
 def _shadow(
-    picture: np.ndarray, layer: Image.Image, light: np.ndarray, rng: np.random.Generator
+    image: np.ndarray, layer: Image.Image, light: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
     """Let the flower cast a soft shadow on what lies close behind it."""
     x, y = light[:2] * layer.width * rng.uniform(0.05, 0.25)
     fall = layer.getchannel("a").transform(layer.size, Image.AFFINE, (1, 0, x, 0, 1, y))
     shade = np.asarray(soft(fall, rng.uniform(2, 7)), dtype=np.float32)[..., None]
-    return picture * (1 - shade / 510)
+    return image * (1 - shade / 510)
 
 
 def _neighbours(
-    picture: np.ndarray, class_name: str, rng: np.random.Generator, light: np.ndarray
+    image: np.ndarray, class_name: str, rng: np.random.Generator, light: np.ndarray
 ) -> np.ndarray:
     """Add up to three smaller flowers, out of focus and mostly of the same class."""
     count = rng.choice(4, p=[0.42, 0.28, 0.18, 0.12])
     if count == 0:
-        return picture
-    size = len(picture)
+        return image
+    size = len(image)
     kind = class_name if rng.uniform() < 0.8 else str(rng.choice(CLASS_NAMES))
     # Painted small, because they end up small and out of focus.
     half, zoom = size // 2, 1.0 if kind == class_name else 0.7
@@ -196,19 +196,19 @@ def _neighbours(
         form = (shrink[0], 0, half / 2 - x * shrink[0])
         form += (rng.normal(0, 0.15), shrink[1], 0.35 * half - y * shrink[1])
         far = layer.transform((size, size), Image.AFFINE, form, Image.BILINEAR)
-        picture = over(picture, far, rng.uniform(0.6, 3.5))
-    return picture
+        image = over(image, far, rng.uniform(0.6, 3.5))
+    return image
 
 
-def _illuminated(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _illuminated(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Apply exposure, colour of the light, patches of shade, haze and vignetting."""
-    size = len(picture)
+    size = len(image)
     x = np.linspace(-1, 1, size, dtype=np.float32)
     y = x[:, None]
     right, down, edge = *rng.normal(0, 0.12, 2).tolist(), rng.uniform(0, 0.22)
     gain = 1 + (right * x - edge * x * x) + (down * y - edge * y * y)
     # A camera makes up for a part of the brightness of what it sees.
-    auto = (100 / (20 + float(picture[::4, ::4].mean()))) ** 0.4
+    auto = (100 / (20 + float(image[::4, ::4].mean()))) ** 0.4
     gain = gain[..., None] * float(auto * 2 ** rng.normal(0.1, 0.24))
     if rng.uniform() < 0.35:
         shade = (noise(rng, size, 3, 7) * 7 - 3).clip(0, 1)
@@ -219,29 +219,29 @@ def _illuminated(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     mix = np.eye(3) * vivid + (1 - vivid) / 3
     mix = mix * [1 + warmth, 1 + green, 1 - warmth]
     haze = max(0.0, rng.normal(0, 0.08))
-    return picture @ (mix * (1 - haze)).astype(np.float32) * gain + 235 * haze
+    return image @ (mix * (1 - haze)).astype(np.float32) * gain + 235 * haze
 
 
-def _lens(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Blur some pictures as a slow shutter or a wrong focus does."""
+def _lens(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Blur some images as a slow shutter or a wrong focus does."""
     if rng.uniform() < 0.1:
-        step = rng.uniform(-1.3, 1.3, 2) * len(picture) / 192
-        side = np.arange(len(picture))
+        step = rng.uniform(-1.3, 1.3, 2) * len(image) / 192
+        side = np.arange(len(image))
         paths = np.rint(np.outer(np.arange(-2, 3), step)).astype(int).tolist()
         places = [[np.clip(side + k, 0, side[-1]) for k in path] for path in paths]
-        return np.mean([picture[np.ix_(*place)] for place in places], axis=0)
+        return np.mean([image[np.ix_(*place)] for place in places], axis=0)
     if rng.uniform() < 0.75:
-        return picture
-    image = Image.fromarray(picture.clip(0, 255).astype(np.uint8))
+        return image
+    array = Image.fromarray(image.clip(0, 255).astype(np.uint8))
     blur = min(rng.exponential(0.9), 2.2)
-    return np.asarray(soft(image, blur), dtype=np.float32)
+    return np.asarray(soft(array, blur), dtype=np.float32)
 
 
-def _sensor(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _sensor(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Add the noise of a sensor and the traces of JPEG; returns uint8."""
     strength = 1 + min(rng.exponential(1.7), 9)
-    grain = rng.standard_normal((*picture.shape[:2], 1), dtype=np.float32)
-    noisy = (picture + strength * grain).clip(0, 255).astype(np.uint8)
+    grain = rng.standard_normal((*image.shape[:2], 1), dtype=np.float32)
+    noisy = (image + strength * grain).clip(0, 255).astype(np.uint8)
     stream = io.BytesIO()
     Image.fromarray(noisy).save(stream, "JPEG", quality=int(rng.integers(50, 93)))
     return np.asarray(Image.open(stream))

@@ -57,7 +57,7 @@ def plot_accuracies(
     ax.margins(x=0.2)
     images = next(iter(found.values())).images
     ax.set(
-        xlabel="top-1, %, with 95 % interval", title=f"Accuracy on {images:,} photos"
+        xlabel="top-1, %, with 95 % interval", title=f"Accuracy on {images:,} images"
     )
     return ax
 
@@ -102,7 +102,7 @@ def plot_classes(
     ax.set(
         xlabel="recognised, %, with 95 % interval",
         xlim=(0, 103),
-        title=f"Class by class (photos){worst}",
+        title=f"Class by class (images){worst}",
     )
     if len(found) > 1:
         ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
@@ -137,8 +137,8 @@ def plot_confusion(
 
 
 def plot_probabilities(
-    first: metrics.Answers,
-    second: metrics.Answers,
+    first: metrics.Predictions,
+    second: metrics.Predictions,
     *,
     names: tuple[str, str] = ("float", "int8"),
     ax: Axes | None = None,
@@ -147,7 +147,7 @@ def plot_probabilities(
 
     Args:
         first: answers of one model.
-        second: of another to the same photos.
+        second: of another to the same images.
         names: of the models.
         ax: where to draw; `None` makes a new figure.
     """
@@ -166,7 +166,7 @@ def plot_probabilities(
             ".",
             color=colour,
             markersize=4,
-            label=f"{label}: {chosen.sum():,} photos",
+            label=f"{label}: {chosen.sum():,} images",
         )
     ax.plot([0, 1], [0, 1], color=GREY, linewidth=0.8)
     ax.set(
@@ -181,22 +181,22 @@ def plot_probabilities(
 
 
 def plot_mistakes(
-    evaluation: Evaluation, photos: data.Photos, count: int = 10
+    evaluation: Evaluation, images: data.Images, count: int = 10
 ) -> np.ndarray | None:
     """Show the most confident mistakes; None where there are none.
 
     Args:
-        evaluation: of a model on these photos.
-        photos: that it was made on.
+        evaluation: of a model on these images.
+        images: that it was made on.
         count: how many at most.
 
     Returns:
-        The axes of the pictures.
+        The axes of the images.
     """
     places = evaluation.mistakes[:count]
-    found, names = evaluation.answers, evaluation.names
+    found, names = evaluation.predictions, evaluation.names
     return _gallery(
-        photos,
+        images,
         places,
         [
             f"{_short(names[evaluation.labels[place]])}, seen as\n"
@@ -210,34 +210,34 @@ def plot_mistakes(
 def plot_disagreements(
     first: Evaluation,
     second: Evaluation,
-    photos: data.Photos,
+    images: data.Images,
     *,
     names: tuple[str, str] = ("float", "int8"),
     count: int = 10,
 ) -> np.ndarray | None:
-    """Show photos that two models answer differently; None where there are none.
+    """Show images that two models answer differently; None where there are none.
 
     Args:
         first: evaluation of one model.
-        second: of another on the same photos.
-        photos: that both were made on.
+        second: of another on the same images.
+        images: that both were made on.
         names: of the models.
         count: how many at most; those of which the first is surest.
 
     Returns:
-        The axes of the pictures.
+        The axes of the images.
     """
-    places = np.flatnonzero(first.answers.best != second.answers.best)
-    sure = first.answers.probabilities[places, 0]
+    places = np.flatnonzero(first.predictions.best != second.predictions.best)
+    sure = first.predictions.probabilities[places, 0]
     places = places[np.argsort(-sure, kind="stable")][:count]
     return _gallery(
-        photos,
+        images,
         places,
         [
             f"{_short(first.names[first.labels[place]])}\n"
             + "\n".join(
-                f"{name}: {_short(each.names[each.answers.best[place]])}"
-                f" {100 * each.answers.probabilities[place, 0]:.0f} %"
+                f"{name}: {_short(each.names[each.predictions.best[place]])}"
+                f" {100 * each.predictions.probabilities[place, 0]:.0f} %"
                 for name, each in zip(names, (first, second), strict=True)
             )
             for place in places
@@ -246,31 +246,31 @@ def plot_disagreements(
 
 
 def _short(name: str) -> str:
-    """Return the first of a class's names, cut to what fits above a picture."""
+    """Return the first of a class's names, cut to what fits above an image."""
     return textwrap.shorten(name.split(",")[0], 18, placeholder="…")
 
 
 def _gallery(
-    photos: data.Photos, places: np.ndarray, titles: Sequence[str]
+    images: data.Images, places: np.ndarray, titles: Sequence[str]
 ) -> np.ndarray | None:
     if not len(places):
         return None
-    pictures = [
-        pixels.to_uint8(data.load_picture(photos.paths[place], THUMBNAIL_PIXELS))
+    arrays = [
+        pixels.to_uint8(data.load_image(images.paths[place], THUMBNAIL_PIXELS))
         for place in places
     ]
-    return plots.plot_photos(pictures, titles, columns=min(5, len(pictures)))
+    return plots.plot_images(arrays, titles, columns=min(5, len(arrays)))
 
 
 def save_figures(
-    folder: str | Path, evaluations: Mapping[str, Evaluation], photos: data.Photos
+    folder: str | Path, evaluations: Mapping[str, Evaluation], images: data.Images
 ) -> list[Path]:
     """Write the figures of one evaluation, or of two that are compared, as PNG.
 
     Args:
         folder: made if need be.
-        evaluations: name of the model → one or two evaluations of the same photos.
-        photos: that they were made on.
+        evaluations: name of the model → one or two evaluations of the same images.
+        images: that they were made on.
 
     Raises:
         InputError: a file cannot be written.
@@ -280,17 +280,17 @@ def save_figures(
     drawn = {
         "accuracy": plot_accuracies({n: e.metrics for n, e in evaluations.items()}),
         "classes": plot_classes({n: e.classes for n, e in evaluations.items()}),
-        "mistakes": plot_mistakes(first, photos),
+        "mistakes": plot_mistakes(first, images),
     }
-    if first.answers.classes <= MAX_CONFUSION_CLASSES:
-        matrix = metrics.confusion(first.answers, first.labels)
+    if first.predictions.classes <= MAX_CONFUSION_CLASSES:
+        matrix = metrics.confusion(first.predictions, first.labels)
         drawn["confusion"] = plot_confusion(matrix, first.names)
     for second in rest:
         drawn["probabilities"] = plot_probabilities(
-            first.answers, second.answers, names=("first", "second")
+            first.predictions, second.predictions, names=("first", "second")
         )
         drawn["disagreements"] = plot_disagreements(
-            first, second, photos, names=("1st", "2nd")
+            first, second, images, names=("1st", "2nd")
         )
     return [
         _save(Path(folder) / f"{name}.png", np.ravel(axes)[0].figure)

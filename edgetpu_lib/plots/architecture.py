@@ -19,14 +19,14 @@ from edgetpu_lib.hardware import edge_tpu
 from edgetpu_lib.plots.common import BLUE, GREEN, GREY, ORANGE, PINK
 
 COLOURS = (BLUE, ORANGE, GREEN, PINK)
-# Light ones, that stand out from a photo.
+# Light ones, that stand out from an image.
 FRAME_COLOURS = (ORANGE, "#56B4E9", PINK, "#F0E442")
 
 
 def plot_receptive_fields(
     rows: Sequence[summary.LayerCost], image_size: int, ax: Axes | None = None
 ) -> Axes:
-    """Draw how far each layer looks, and from where on it sees the whole picture.
+    """Draw how far each layer looks, and from where on it sees the whole image.
 
     Args:
         rows: from `summary.layer_table`.
@@ -40,7 +40,7 @@ def plot_receptive_fields(
     ax.step(range(1, len(sides) + 1), sides, where="mid", color=BLUE)
     ax.axhline(image_size, color=ORANGE, linewidth=1)
     ax.annotate(
-        f"the picture, {image_size} px",
+        f"the image, {image_size} px",
         (1, image_size),
         (0, 3),
         textcoords="offset points",
@@ -74,10 +74,10 @@ def _shade_stages(ax: Axes, stages: Sequence[int]) -> None:
         )
 
 
-def plot_fields_on_photo(
+def plot_fields_on_image(
     stages: Sequence[summary.StageCost], image_u8: np.ndarray, ax: Axes | None = None
 ) -> Axes:
-    """Draw on a photo what the middle of each stage's last map depends on.
+    """Draw on an image what the middle of each stage's last map depends on.
 
     Args:
         stages: from `summary.stage_table`.
@@ -104,7 +104,7 @@ def plot_fields_on_photo(
 def plot_activations(
     image_u8: np.ndarray, maps: Mapping[str, np.ndarray], *, channels: int = 2
 ) -> np.ndarray:
-    """Draw a photo, and of each feature map the channels that vary most.
+    """Draw an image, and of each feature map the channels that vary most.
 
     Args:
         image_u8: uint8 [size, size, 3], RGB.
@@ -118,9 +118,9 @@ def plot_activations(
     grid = figure.add_gridspec(
         channels, 1 + len(maps), width_ratios=(1.7, *[1] * len(maps))
     )
-    photo = figure.add_subplot(grid[:, 0])
-    photo.imshow(image_u8)
-    photo.set_title("photo", fontsize=9, fontweight="normal", loc="center")
+    image = figure.add_subplot(grid[:, 0])
+    image.imshow(image_u8)
+    image.set_title("photo", fontsize=9, fontweight="normal", loc="center")
     axes = np.array(
         [
             [figure.add_subplot(grid[row, 1 + column]) for column in range(len(maps))]

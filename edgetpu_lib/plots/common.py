@@ -1,4 +1,4 @@
-"""Draw the notebooks' figures: photos, networks, learning, quantization.
+"""Draw the notebooks' figures: images, networks, learning, quantization.
 
 Takes plain data; gives Matplotlib axes with titles, labels and units.
 Used by the notebooks, which show the figure and say what to notice.
@@ -25,14 +25,14 @@ BLUE, ORANGE, GREEN, PINK, GREY = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#
 KIND_COLOURS = {"conv": BLUE, "depthwise": ORANGE, "dense": GREEN}
 
 
-def use_style(*, photos: bool = False) -> None:
+def use_style(*, images: bool = False) -> None:
     """Set sizes and fonts for figures that are read on a page.
 
     Args:
-        photos: the notebook shows photos, which as PNG would be ten times as large;
+        images: the notebook shows images, which as PNG would be ten times as large;
             its figures become JPEG.
     """
-    if photos and get_ipython():
+    if images and get_ipython():
         set_matplotlib_formats("jpeg", pil_kwargs={"quality": 90})
     plt.rcParams.update(
         {
@@ -47,19 +47,19 @@ def use_style(*, photos: bool = False) -> None:
     )
 
 
-def plot_photos(
+def plot_images(
     images_u8: Sequence[np.ndarray],
     titles: Sequence[str],
     *,
     columns: int = 5,
     colours: Sequence[str] | None = None,
 ) -> np.ndarray:
-    """Show pictures in a grid.
+    """Show images in a grid.
 
     Args:
         images_u8: uint8 [height, width, 3] each, RGB.
-        titles: a line or a few above each picture.
-        columns: pictures a row.
+        titles: a line or a few above each image.
+        columns: images a row.
         colours: of the titles; `None` makes all black.
 
     Returns:
@@ -147,7 +147,7 @@ def plot_costs(rows: Sequence[layers.LayerCost], ax: Axes | None = None) -> Axes
 
 
 def plot_curves(epochs: Sequence[Epoch], ax: Axes | None = None) -> Axes:
-    """Draw top-1 on training and validation photos over the epochs.
+    """Draw top-1 on training and validation images over the epochs.
 
     Args:
         epochs: from `fine_tune.fine_tune`; phases follow each other.
@@ -226,7 +226,7 @@ def plot_ranges(ranges: dict[str, calibrate.Ranges], ax: Axes | None = None) -> 
     ax.yaxis.set_major_formatter("{x:g}")
     ax.axhline(0, color="black", linewidth=0.6)
     ax.set(
-        xlabel="operator, from the picture to the answer",
+        xlabel="operator, from the image to the answer",
         ylabel="value (logarithmic beyond ±1)",
         title="From the smallest to the largest value",
     )
@@ -240,8 +240,8 @@ def plot_value_histogram(
     """Draw how often each value occurs in a tensor, and the range that holds them.
 
     Args:
-        values: float, any shape: the tensor for some pictures.
-        found: its range over the calibration pictures.
+        values: float, any shape: the tensor for some images.
+        found: its range over the calibration images.
         ax: where to draw; `None` makes a new figure.
     """
     ax = ax or plt.subplots(figsize=(7, 3.2))[1]

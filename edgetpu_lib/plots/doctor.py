@@ -1,4 +1,4 @@
-"""Draw what `diagnose` measured: where the error is, ranges, numbers of photos.
+"""Draw what `diagnose` measured: where the error is, ranges, numbers of images.
 
 Takes a diagnosis; gives Matplotlib axes with titles, labels and units.
 Used by the command `diagnose` and by the notebooks.
@@ -71,7 +71,7 @@ def _short(share: float) -> str:
 
 
 def plot_needed_ranges(layers: Sequence[LayerError], ax: Axes | None = None) -> Axes:
-    """Draw the ranges that the integer file has against those that photos need.
+    """Draw the ranges that the integer file has against those that images need.
 
     Args:
         layers: of a diagnosis.
@@ -81,7 +81,7 @@ def plot_needed_ranges(layers: Sequence[LayerError], ax: Axes | None = None) -> 
     rows = np.arange(len(layers))
     for name, wide, colour, label in (
         ("int8", 0.85, BLUE, "the integer file has"),
-        ("float", 0.45, ORANGE, "these photos need"),
+        ("float", 0.45, ORANGE, "these images need"),
     ):
         low = np.array([getattr(layer, f"{name}_low") for layer in layers])
         high = np.array([getattr(layer, f"{name}_high") for layer in layers])
@@ -91,7 +91,7 @@ def plot_needed_ranges(layers: Sequence[LayerError], ax: Axes | None = None) -> 
     ax.axhline(0, color="black", linewidth=0.6)
     ax.margins(x=0.01)
     ax.set(
-        xlabel="tensor, from the picture to the answer",
+        xlabel="tensor, from the image to the answer",
         ylabel="value (logarithmic beyond ±1)",
         title="Orange beyond blue is clipped; blue beyond orange wastes steps",
     )
@@ -102,7 +102,7 @@ def plot_needed_ranges(layers: Sequence[LayerError], ax: Axes | None = None) -> 
 def plot_sweep(
     sweep: Sequence[SweepPoint], agreement: float, ax: Axes | None = None
 ) -> Axes:
-    """Draw agreement with the float model by number of calibration photos.
+    """Draw agreement with the float model by number of calibration images.
 
     Args:
         sweep: of a diagnosis.
@@ -112,20 +112,20 @@ def plot_sweep(
     ax = ax or plt.subplots(figsize=(6, 3.2))[1]
     shares = [100 * point.agreement for point in sweep]
     ax.plot(
-        [p.photos for p in sweep], shares, "o-", color=BLUE, label="quantized again"
+        [p.images for p in sweep], shares, "o-", color=BLUE, label="quantized again"
     )
     ax.axhline(100 * agreement, color=ORANGE, linestyle="--", label="the file as it is")
     ax.set_xscale("log")
     # Neighbours closer than that would print over each other.
-    apart = [p for p, q in itertools.pairwise(sweep) if q.photos > 1.5 * p.photos]
-    ticks = [p.photos for p in (*apart, sweep[-1])]
+    apart = [p for p, q in itertools.pairwise(sweep) if q.images > 1.5 * p.images]
+    ticks = [p.images for p in (*apart, sweep[-1])]
     ax.set_xticks(ticks, [str(tick) for tick in ticks])
     ax.xaxis.minorticks_off()
     ax.set_ylim(min(*shares, 100 * agreement) - 3, 101.5)
     ax.set(
-        xlabel="calibration photos",
+        xlabel="calibration images",
         ylabel="same answer as float, %",
-        title="How many calibration photos it takes",
+        title="How many calibration images it takes",
     )
     ax.legend(frameon=False, loc="best")
     return ax

@@ -96,7 +96,7 @@ class Candidate:
         number: in the order of proposal, from 1.
         strategy: that proposed it.
         stages: what it is.
-        top1: of its small copy on held-out photos, a fraction 0..1.
+        top1: of its small copy on held-out images, a fraction 0..1.
         latency_ms: estimated, of the network as deployed.
         macs: multiply-accumulate operations of one inference of it.
         reward: of accuracy and latency.

@@ -41,7 +41,7 @@ class Judged:
             self._append(wanted)
         elif lines[0] != wanted:
             raise InputError(
-                f"{path} belongs to a search with other photos or settings; choose"
+                f"{path} belongs to a search with other images or settings; choose"
                 " another output folder"
             )
         for line in lines[1:]:

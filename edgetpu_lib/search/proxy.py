@@ -24,7 +24,7 @@ from edgetpu_lib.search.space import Stages
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ProxyTask:
-    """Photos, and how a small copy is trained on them.
+    """Images, and how a small copy is trained on them.
 
     Attributes:
         train_u8: uint8 [number, larger, larger, 3]; crops are taken of them.
@@ -33,8 +33,8 @@ class ProxyTask:
         held_out_labels: int64 [number].
         image_size: height and width, pixels.
         width_coefficient: of the copy; its channels are fewer by this factor.
-        epochs: passes over the training photos.
-        batch_size: photos a step.
+        epochs: passes over the training images.
+        batch_size: images a step.
         learning_rate: peak.
         seed: of weights, order, crops and dropout.
     """
@@ -52,11 +52,11 @@ class ProxyTask:
 
     @property
     def num_classes(self) -> int:
-        """Kinds of photo."""
+        """Kinds of image."""
         return int(self.train_labels.max()) + 1
 
     def facts(self) -> dict[str, object]:
-        """Return what an accuracy depends on: digests of the photos, and settings."""
+        """Return what an accuracy depends on: digests of the images, and settings."""
         return {
             name: _digest(value) if isinstance(value, np.ndarray) else value
             for name, value in vars(self).items()
@@ -70,35 +70,35 @@ class ProxyTask:
 
 
 def load_task(
-    photos: data.Photos, *, image_size: int, seed: int = 0, **settings: float
+    images: data.Images, *, image_size: int, seed: int = 0, **settings: float
 ) -> ProxyTask:
-    """Read photos for a proxy task: 60 % to train on, the others held out.
+    """Read images for a proxy task: 60 % to train on, the others held out.
 
     Args:
-        photos: without those that the final test needs.
+        images: without those that the final test needs.
         image_size: height and width for the copies, pixels.
         seed: of the division and of the trainings.
         **settings: other fields of `ProxyTask`.
 
     Raises:
-        InputError: a photo cannot be read, or there are too few.
+        InputError: an image cannot be read, or there are too few.
     """
-    order = np.random.default_rng(seed).permutation(len(photos))
-    count = round(0.6 * len(photos))
-    train, held_out = photos.take(order[:count]), photos.take(order[count:])
-    if set(train.labels) != set(photos.labels) or not len(held_out):
+    order = np.random.default_rng(seed).permutation(len(images))
+    count = round(0.6 * len(images))
+    train, held_out = images.take(order[:count]), images.take(order[count:])
+    if set(train.labels) != set(images.labels) or not len(held_out):
         raise InputError(
-            f"{len(photos)} photos are too few to train and to compare networks with"
+            f"{len(images)} images are too few to train and to compare networks with"
         )
     # A margin for crops, as in `fine_tune`.
     margin_size = round(image_size / pixels.CROP_FRACTION)
     return ProxyTask(
         train_u8=data.load_pixels(
-            train, margin_size, whole_square=True, progress="photos to train on"
+            train, margin_size, whole_square=True, progress="images to train on"
         ),
         train_labels=train.labels,
         held_out_u8=data.load_pixels(
-            held_out, image_size, progress="photos to compare on"
+            held_out, image_size, progress="images to compare on"
         ),
         held_out_labels=held_out.labels,
         image_size=image_size,
@@ -108,7 +108,7 @@ def load_task(
 
 
 def copy_spec(stages: Stages, task: ProxyTask) -> specs.ModelSpec:
-    """Return the small copy of a network: fewer channels, a smaller picture."""
+    """Return the small copy of a network: fewer channels, a smaller image."""
     return specs.ModelSpec(
         "proxy",
         width_coefficient=task.width_coefficient,
@@ -129,7 +129,7 @@ def proxy_top1(stages: Stages, task: ProxyTask) -> float:
 
     Args:
         stages: of the network.
-        task: photos and settings.
+        task: images and settings.
     """
     # Imported in the worker, whose threads the environment has limited by then.
     quiet.prefer_onednn()

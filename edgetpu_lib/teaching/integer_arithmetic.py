@@ -1,6 +1,6 @@
 """Show the arithmetic of a quantized convolution, number by number.
 
-Takes an 8-bit file and a picture; gives what goes into one place of the first
+Takes an 8-bit file and an image; gives what goes into one place of the first
 convolution and what comes out. Used by the notebooks; nothing else computes this way.
 """
 
@@ -23,7 +23,7 @@ class Place:
 
     Attributes:
         patch: int64 [k, k, channels], the stored integers under the filter; beyond the
-            picture's edge the zero point, which stands for 0.
+            image's edge the zero point, which stands for 0.
         weights: int64 [k, k, channels], the filter's integers; their zero point is 0.
         bias: an integer of the scale input_scale × weight_scale.
         input_scale: of the patch.
@@ -31,7 +31,7 @@ class Place:
         weight_scale: of this filter.
         output_scale: of the answer.
         output_zero_point: of the answer.
-        answer: the stored integer that the runtime finds at this place, −128..127.
+        prediction: the stored integer that the runtime finds at this place, −128..127.
     """
 
     patch: np.ndarray
@@ -42,7 +42,7 @@ class Place:
     weight_scale: float
     output_scale: float
     output_zero_point: int
-    answer: int
+    prediction: int
 
     @property
     def total(self) -> int:
@@ -70,7 +70,7 @@ class Place:
 
 def first_convolution(
     model: bytes,
-    picture_u8: np.ndarray,
+    image_u8: np.ndarray,
     *,
     row: int,
     column: int,
@@ -80,7 +80,7 @@ def first_convolution(
 
     Args:
         model: bytes of a `.tflite` file from `convert.quantize`.
-        picture_u8: uint8 [size, size, 3], RGB, of the file's size.
+        image_u8: uint8 [size, size, 3], RGB, of the file's size.
         row: of the convolution's output.
         column: of the convolution's output.
         channel: which filter; `None` takes the one that answers most.
@@ -100,9 +100,9 @@ def first_convolution(
             f"row {row}, column {column}, channel {channel} is no place of an output of"
             f" shape {list(shape)}"
         )
-    stored, answers = _run(model, picture_u8, operator)
+    stored, predictions = _run(model, image_u8, operator)
     if channel is None:
-        channel = int(answers[row, column].argmax())
+        channel = int(predictions[row, column].argmax())
     filters = np.frombuffer(kernel.stored.data, kernel.dtype).reshape(kernel.shape)
     size = kernel.shape[1]
     stride = operator.options["StrideH"]
@@ -116,7 +116,7 @@ def first_convolution(
         weight_scale=kernel.scales[channel],
         output_scale=output.scales[0],
         output_zero_point=output.zero_points[0],
-        answer=int(answers[row, column, channel]),
+        prediction=int(predictions[row, column, channel]),
     )
 
 
@@ -126,14 +126,14 @@ def _tensors(file: TfliteFile, operator: Operator) -> list[Tensor]:
 
 
 def _run(
-    model: bytes, picture_u8: np.ndarray, operator: Operator
+    model: bytes, image_u8: np.ndarray, operator: Operator
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the stored integers before and behind an operator, without the batch."""
     indices = [operator.inputs[0], operator.outputs[0]]
     with quiet_native():
         opened = Interpreter(model_content=with_outputs(model, indices), num_threads=1)
         opened.allocate_tensors()
-    opened.set_tensor(opened.get_input_details()[0]["index"], picture_u8[None])
+    opened.set_tensor(opened.get_input_details()[0]["index"], image_u8[None])
     opened.invoke()
     before, behind = (opened.get_tensor(index)[0] for index in indices)
     return before, behind

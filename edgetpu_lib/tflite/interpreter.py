@@ -61,7 +61,7 @@ def open_interpreter(model: str | Path | bytes, *, threads: int | None = None) -
         threads: CPU threads; `None` leaves the choice to the runtime.
 
     Returns:
-        An `Interpreter` with one picture input and one score output.
+        An `Interpreter` with one image input and one score output.
 
     Raises:
         InputError: no runtime is installed, or the model cannot be used.
@@ -85,13 +85,13 @@ def open_interpreter(model: str | Path | bytes, *, threads: int | None = None) -
         ) from error
     inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
     shapes = [[int(n) for n in tensor["shape"]] for tensor in (*inputs, *outputs)]
-    one_picture_in = len(inputs) == 1 and len(shapes[0]) == 4 and shapes[0][3] == 3
+    one_image_in = len(inputs) == 1 and len(shapes[0]) == 4 and shapes[0][3] == 3
     # All but the last axis of the scores hold one entry.
     scores_out = len(outputs) == 1 and max(shapes[-1][:-1], default=1) == 1
-    if not (one_picture_in and scores_out):
+    if not (one_image_in and scores_out):
         raise InputError(
-            f"{name} is not a picture classifier: its tensors are {shapes}; give a"
-            " model with one RGB picture in and scores out"
+            f"{name} is not an image classifier: its tensors are {shapes}; give a"
+            " model with one RGB image in and scores out"
         )
     return interpreter
 
@@ -184,7 +184,7 @@ def takes_raw_pixels(
     mean: float | Sequence[float] = MEAN,
     stddev: float | Sequence[float] = STDDEV,
 ) -> bool:
-    """Tell whether a quantized input is the picture's bytes as they are.
+    """Tell whether a quantized input is the image's bytes as they are.
 
     True also where the arithmetic differs from the bytes by one step at most: files
     from elsewhere, made for (pixel − 127.5) / 127.5 or (pixel − 128) / 128, were
@@ -207,7 +207,7 @@ def _steps_of(
 
 
 def run(interpreter: Any, pixels: np.ndarray, **preprocessing: Any) -> np.ndarray:
-    """Classify one picture.
+    """Classify one image.
 
     Args:
         interpreter: from `open_interpreter`.

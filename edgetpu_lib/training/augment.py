@@ -1,6 +1,6 @@
-"""Vary training photos as the reference does, repeatably.
+"""Vary training images as the reference does, repeatably.
 
-Takes encoded photos and a seed for each; gives float32 batches, 0..255.
+Takes encoded images and a seed for each; gives float32 batches, 0..255.
 Next: `train` normalises them and steps. The same seeds give the same pixels, whatever
 came before, so that a resumed training sees what an uninterrupted one would have.
 """
@@ -23,47 +23,47 @@ MIN_OBJECT_COVERED = 0.1
 
 
 def random_crop(
-    photo: Any, image_size: int, seed: tuple[int, int], *, min_area: float = 0.08
+    image: Any, image_size: int, seed: tuple[int, int], *, min_area: float = 0.08
 ) -> np.ndarray:
-    """Cut a random window out of a photo, resize it, and mirror it by chance.
+    """Cut a random window out of an image, resize it, and mirror it by chance.
 
-    The window's area is a random share of the photo's and its aspect ratio lies
+    The window's area is a random share of the image's and its aspect ratio lies
     between 3/4 and 4/3. Where ten attempts find none that fits, it is the centre crop
     of evaluation.
 
     Args:
-        photo: a path, or anything with `read_bytes`.
+        image: a path, or anything with `read_bytes`.
         image_size: height and width of the result.
         seed: two integers; the same give the same pixels.
-        min_area: smallest share of the photo's area.
+        min_area: smallest share of the image's area.
 
     Returns:
         float32 [image_size, image_size, 3], RGB, 0..255.
 
     Raises:
-        InputError: the photo cannot be used; the message names it.
+        InputError: the image cannot be used; the message names it.
 
     Source: tensorflow/tpu efficientnet preprocessing.py, `preprocess_for_train`, with
         the bilinear resize that its EdgeTPU models set.
     """
     import tensorflow as tf
 
-    encoded, image = pixels.open_picture(photo)
+    encoded, array = pixels.open_image(image)
     content = encoded
-    if image.format != "JPEG":
-        content = pixels.to_rgb(image, photo)
-    cut = _cutter(image_size, min_area, image.format == "JPEG")
+    if array.format != "JPEG":
+        content = pixels.to_rgb(array, image)
+    cut = _cutter(image_size, min_area, array.format == "JPEG")
     try:
         return cut(content, seed).numpy()
     except tf.errors.InvalidArgumentError as error:
         raise InputError(
-            f"{photo} is a damaged or cut JPEG; replace or remove it"
+            f"{image} is a damaged or cut JPEG; replace or remove it"
         ) from error
 
 
 @functools.cache
 def _cutter(image_size: int, min_area: float, jpeg: bool) -> Any:
-    """Return one graph that decodes, cuts, resizes and mirrors: one call a photo."""
+    """Return one graph that decodes, cuts, resizes and mirrors: one call an image."""
     import tensorflow as tf
 
     def center_window(shape: Any) -> Any:

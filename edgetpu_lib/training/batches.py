@@ -1,6 +1,6 @@
-"""Batches of varied photos, decided by seed and step alone.
+"""Batches of varied images, decided by seed and step alone.
 
-Takes photos and a recipe; gives batches from any step on, read ahead by threads.
+Takes images and a recipe; gives batches from any step on, read ahead by threads.
 Next: `train` steps on them. A resumed training asks for the step where it stopped and
 gets the batches that an uninterrupted one would have had.
 """
@@ -29,16 +29,16 @@ class TrainingBatches:
     """The batches of one training.
 
     Attributes:
-        skipped: what was left out so far: the error of every unreadable photo.
+        skipped: what was left out so far: the error of every unreadable image.
     """
 
     def __init__(
         self,
-        photos: data.Photos,
+        images: data.Images,
         recipe: Recipe,
         image_size: int,
         *,
-        background: int = 0,
+        label_offset: int = 0,
         seed: int = 0,
         parts: int = 1,
         on_error: str = "raise",
@@ -46,14 +46,14 @@ class TrainingBatches:
         """Prepare the order; nothing is read yet.
 
         Args:
-            photos: to train on.
+            images: to train on.
             recipe: batch size and augmentation.
             image_size: height and width, pixels.
-            background: added to every label, and one more class before all others.
+            label_offset: added to every label, and one more class before all others.
             seed: of order and augmentation.
             parts: so many independent orders, which share every batch equally. Of
                 several processes each reads its own.
-            on_error: "raise" or "skip", for photos that cannot be read.
+            on_error: "raise" or "skip", for images that cannot be read.
 
         Raises:
             InputError: the numbers do not go together.
@@ -65,19 +65,19 @@ class TrainingBatches:
             raise InputError(
                 f"parts={parts} must be a multiple of the {processes} processes"
             )
-        if recipe.batch_size % parts or recipe.batch_size > len(photos):
+        if recipe.batch_size % parts or recipe.batch_size > len(images):
             raise InputError(
                 f"batch_size={recipe.batch_size} must be a multiple of the {parts}"
-                f" parts and at most the {len(photos)} photos"
+                f" parts and at most the {len(images)} images"
             )
-        self.photos = photos
+        self.images = images
         self.recipe = recipe
         self.image_size = image_size
-        self.background = background
+        self.label_offset = label_offset
         self.seed = seed
         self.on_error = on_error
         self.skipped: dict[str, str] = {}
-        self._parts = _divide(photos, parts)
+        self._parts = _divide(images, parts)
         self._vary = augment.BatchAugmentation(
             randaugment=recipe.randaugment, mixup=recipe.mixup
         )
@@ -99,9 +99,9 @@ class TrainingBatches:
             pool.shutdown(cancel_futures=True)
 
     def describe(self, step: int) -> str:
-        """Return the first photos of a step's batch, for an error."""
+        """Return the first images of a step's batch, for an error."""
         names = [
-            str(self.photos.paths[self._index(part, position)])
+            str(self.images.paths[self._index(part, position)])
             for part, positions in self._positions(step)
             for position in positions
         ]
@@ -125,17 +125,17 @@ class TrainingBatches:
 
     def _gather(self, step: int, futures: list) -> tuple[np.ndarray, np.ndarray]:
         shares = []
-        classes = len(self.photos.class_names) + self.background
+        classes = len(self.images.class_names) + self.label_offset
         for part, share in zip(_own_parts(len(self._parts)), futures, strict=True):
-            pictures, labels = zip(*(future.result() for future in share), strict=True)
+            images, labels = zip(*(future.result() for future in share), strict=True)
             targets = np.eye(classes, dtype=np.float32)[
-                np.array(labels) + self.background
+                np.array(labels) + self.label_offset
             ]
-            shares.append(self._vary(np.stack(pictures), targets, (step, part)))
-        images, targets = (
+            shares.append(self._vary(np.stack(images), targets, (step, part)))
+        arrays, targets = (
             np.concatenate(arrays) for arrays in zip(*shares, strict=True)
         )
-        return pixels.normalize(images), targets
+        return pixels.normalize(arrays), targets
 
     def _positions(self, step: int) -> Iterator[tuple[int, range]]:
         """Yield each part that this process reads, and the positions in its order."""
@@ -144,13 +144,13 @@ class TrainingBatches:
             yield part, range(step * share, (step + 1) * share)
 
     def _read(self, part: int, position: int) -> tuple[np.ndarray, int]:
-        """Read and vary the photo at a position, or the next that can be read."""
+        """Read and vary the image at a position, or the next that can be read."""
         for further in range(len(self._parts[part])):
             index = self._index(part, position, further)
             epoch = position // len(self._parts[part])
             try:
-                picture = augment.random_crop(
-                    self.photos.paths[index],
+                image = augment.random_crop(
+                    self.images.paths[index],
                     self.image_size,
                     (self.seed * 1_000_003 + epoch, index),
                     min_area=self.recipe.min_crop_area,
@@ -158,11 +158,11 @@ class TrainingBatches:
             except InputError as error:
                 if self.on_error == "raise":
                     raise
-                self.skipped[str(self.photos.paths[index])] = str(error)
+                self.skipped[str(self.images.paths[index])] = str(error)
                 continue
-            return picture, int(self.photos.labels[index])
+            return image, int(self.images.labels[index])
         raise InputError(
-            "no photo can be read; the first error: " + self._first_error()
+            "no image can be read; the first error: " + self._first_error()
         )
 
     def _first_error(self) -> str:
@@ -179,15 +179,15 @@ class TrainingBatches:
         return rng.permutation(self._parts[part])
 
 
-def _divide(photos: data.Photos, parts: int) -> list[np.ndarray]:
-    """Return the photos' indices in parts: whole shards where there are enough."""
-    shards = [getattr(path, "shard", None) for path in photos.paths]
+def _divide(images: data.Images, parts: int) -> list[np.ndarray]:
+    """Return the images' indices in parts: whole shards where there are enough."""
+    shards = [getattr(path, "shard", None) for path in images.paths]
     names = sorted({str(shard) for shard in shards})
     if None not in shards and len(names) >= parts:
         turn = {name: number % parts for number, name in enumerate(names)}
         part_of = np.array([turn[str(shard)] for shard in shards])
     else:
-        part_of = np.arange(len(photos)) % parts
+        part_of = np.arange(len(images)) % parts
     return [np.flatnonzero(part_of == part) for part in range(parts)]
 
 

@@ -1,6 +1,6 @@
-"""Compute what a frozen network sees in photos once, and keep it on disk.
+"""Compute what a frozen network sees in images once, and keep it on disk.
 
-Takes a model and photos; gives one row of pooled features a photo.
+Takes a model and images; gives one row of pooled features an image.
 Next: `fine_tune` trains a classifier on them in seconds.
 """
 
@@ -17,7 +17,7 @@ from edgetpu_lib.base.artifacts import atomic_path
 from edgetpu_lib.images import pixels
 from edgetpu_lib.training import fast_layers
 
-# What the rows depend on besides model, weights and photos; change it with the crop,
+# What the rows depend on besides model, weights and images; change it with the crop,
 # the resize or the normalisation.
 PREPROCESSING = "centre 87.5 %, bicubic, (pixel - 127) / 128"
 BATCH_SIZE = 64
@@ -25,53 +25,53 @@ BATCH_SIZE = 64
 
 def pooled_features(
     model: keras.Model,
-    photos: data.Photos,
+    images: data.Images,
     *,
     cache_dir: str | Path | None = None,
 ) -> np.ndarray:
-    """Return the input of the classifier for every photo, seen as in evaluation.
+    """Return the input of the classifier for every image, seen as in evaluation.
 
     Args:
         model: from `build.build_model`; dropout and classifier take no part.
-        photos: what to look at.
+        images: what to look at.
         cache_dir: rows are kept here, in a file named after a digest of the network's
-            weights, its image size, the preprocessing and the photos' bytes, so that
+            weights, its image size, the preprocessing and the images' bytes, so that
             a change of any of them computes them anew; `None` keeps nothing.
 
     Returns:
-        float32 [number of photos, channels], in the order of the photos.
+        float32 [number of images, channels], in the order of the images.
 
     Raises:
-        InputError: a photo cannot be used, or the cache cannot be written.
+        InputError: an image cannot be used, or the cache cannot be written.
     """
     fast = fast_layers.training_twin(model)
     backbone = keras.Model(fast.input, fast.get_layer("head_flatten").output)
     if cache_dir is None:
-        return _compute(backbone, photos)
-    path = Path(cache_dir) / f"{_digest(backbone, photos)}.npy"
-    rows = _read(path, (len(photos), *backbone.output_shape[1:]))
+        return _compute(backbone, images)
+    path = Path(cache_dir) / f"{_digest(backbone, images)}.npy"
+    rows = _read(path, (len(images), *backbone.output_shape[1:]))
     if rows is None:
-        rows = _compute(backbone, photos)
+        rows = _compute(backbone, images)
         with atomic_path(path) as scratch, open(scratch, "wb") as file:
             np.save(file, rows)
     return rows
 
 
-def _digest(backbone: keras.Model, photos: data.Photos) -> str:
+def _digest(backbone: keras.Model, images: data.Images) -> str:
     facts = (
         checkpoint.weights_digest(backbone),
         backbone.input_shape[1],
         PREPROCESSING,
-        data.digest_of(photos),
+        data.digest_of(images),
     )
     return hashlib.sha256("\n".join(map(str, facts)).encode()).hexdigest()
 
 
-def _compute(backbone: keras.Model, photos: data.Photos) -> np.ndarray:
+def _compute(backbone: keras.Model, images: data.Images) -> np.ndarray:
     stream = data.iterate_batches(
-        photos, backbone.input_shape[1], batch_size=BATCH_SIZE, progress="features"
+        images, backbone.input_shape[1], batch_size=BATCH_SIZE, progress="features"
     )
-    return np.concatenate([_predict(backbone, images) for images in stream])
+    return np.concatenate([_predict(backbone, arrays) for arrays in stream])
 
 
 def _predict(backbone: keras.Model, images: np.ndarray) -> np.ndarray:

@@ -26,9 +26,9 @@ class Recipe:
     """How the reference trains on ImageNet; the defaults are its own.
 
     Attributes:
-        epochs: passes over the training photos.
-        batch_size: photos a step, over all devices.
-        base_learning_rate: peak, for every 256 photos of a batch.
+        epochs: passes over the training images.
+        batch_size: images a step, over all devices.
+        base_learning_rate: peak, for every 256 images of a batch.
         optimizer: "rmsprop" as the reference's, or "adamw", which learns more in the
             first thousands of steps.
         schedule: "exponential" (in stairs), "cosine" or "constant".
@@ -38,9 +38,9 @@ class Recipe:
         label_smoothing: share of the target spread over all classes.
         weight_decay: on half the squared sum of all but batch-norm variables.
         average_decay: of the moving averages, once they are warm.
-        min_crop_area: smallest share of a photo that a random crop keeps.
+        min_crop_area: smallest share of an image that a random crop keeps.
         randaugment: vary colours and shapes with Keras' `RandAugment`.
-        mixup: blend pairs of photos and their labels with Keras' `MixUp`.
+        mixup: blend pairs of images and their labels with Keras' `MixUp`.
     """
 
     epochs: int = 350
@@ -82,7 +82,7 @@ class LearningRate(keras.optimizers.schedules.LearningRateSchedule):
 
         Args:
             recipe: of the training.
-            steps_per_epoch: photos over batch size; the reference keeps the fraction.
+            steps_per_epoch: images over batch size; the reference keeps the fraction.
         """
         self.recipe = recipe
         self.steps_per_epoch = steps_per_epoch
@@ -130,7 +130,7 @@ def new_optimizer(recipe: Recipe, steps_per_epoch: float) -> keras.optimizers.Op
 
     Args:
         recipe: of the training.
-        steps_per_epoch: photos over batch size.
+        steps_per_epoch: images over batch size.
     """
     rate = LearningRate(recipe, steps_per_epoch)
     if recipe.optimizer == "adamw":

@@ -26,9 +26,9 @@ from edgetpu_lib import specs
 from edgetpu_lib.base.artifacts import (
     InputError,
     atomic_path,
-    read_record,
-    record_path,
-    save_record,
+    metadata_path,
+    read_metadata,
+    save_metadata,
     sha256_of,
     write_file,
 )
@@ -83,18 +83,18 @@ def fetch_checkpoint(
     folder, tarball = cache / name, cache / f"{name}.tar.gz"
     if not tarball.is_file():
         _bring(_url(tarball.name), tarball, timeout_s, pauses_s, not show_progress)
-    recorded, found = read_record(tarball).get("sha256"), sha256_of(tarball)
+    recorded, found = read_metadata(tarball).get("sha256"), sha256_of(tarball)
     if recorded and found != recorded:
         raise InputError(
             f"{tarball} has SHA-256 {found}, but the first download had {recorded};"
-            f" delete {tarball} to download it again, or {record_path(tarball)} to"
+            f" delete {tarball} to download it again, or {metadata_path(tarball)} to"
             " trust the new file"
         )
     # Without a record the folder may be of another tarball.
     if not (recorded and folder.is_dir()):
         _unpack(tarball, folder)
     if not recorded:
-        save_record(tarball)
+        save_metadata(tarball)
     return folder
 
 
@@ -137,7 +137,7 @@ def _bring(
             except httpx.HTTPError as error:
                 _give_up_or_wait(error, url, pause_s)
         part.replace(tarball)
-        record_path(part).unlink()
+        metadata_path(part).unlink()
     except OSError as error:
         raise InputError(
             f"cannot write {tarball}: {error.strerror or error}; free some space or"
@@ -164,7 +164,7 @@ def _continue(url: str, part: Path, timeout_s: float, silent: bool) -> None:
     Raises:
         httpx.HTTPError: the answer is late, cut, or of no use.
     """
-    begun = read_record(part)
+    begun = read_metadata(part)
     # Only a validator tells whether the file is still the one that was begun.
     same = begun.get("url") == url and begun.get("validator")
     offset = part.stat().st_size if same and part.is_file() else 0
@@ -191,7 +191,7 @@ def _continue(url: str, part: Path, timeout_s: float, silent: bool) -> None:
             begun = {"url": url, "validator": date if etag[:2] == "W/" else etag}
             # In this order: old bytes never get the new validator.
             part.unlink(missing_ok=True)
-            write_file(record_path(part), json.dumps(begun).encode())
+            write_file(metadata_path(part), json.dumps(begun).encode())
         with (
             open(part, "ab") as file,
             tqdm(

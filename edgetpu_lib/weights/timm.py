@@ -2,7 +2,7 @@
 
 Takes a `.safetensors` file of `tf_efficientnet_es`, `em` or `el`, without PyTorch;
 gives a model with every tensor filled.
-Next: `data` brings photos, or `convert` exports the model as it is.
+Next: `data` brings images, or `convert` exports the model as it is.
 """
 
 from __future__ import annotations

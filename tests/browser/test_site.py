@@ -57,8 +57,8 @@ def test_no_page_has_an_error_or_asks_another_host(visited):
 def test_all_pictures_are_there_and_none_is_blown_up(visited):
     assert not complaints(visited, "lost")
     assert not complaints(visited, "blurred")
-    pictures = BUILT / "_images"
-    assert len(list(pictures.iterdir())) > 20
+    images = BUILT / "_images"
+    assert len(list(images.iterdir())) > 20
 
 
 def test_no_page_is_wider_than_a_phone(visited):

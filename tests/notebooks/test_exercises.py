@@ -179,7 +179,7 @@ def graded(tmp_path_factory):
     for version in ("student", "solution"):
         content = (FOLDER / version / "transfer_learning.ipynb").read_bytes()
         (folder / f"{version}.ipynb").write_bytes(content)
-    # Both take the same drawn photos.
+    # Both take the same drawn images.
     drawn = {"artifacts_dir": str(tmp_path_factory.mktemp("drawn"))}
     changed = [
         text

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from runner import ROOT, start_runner
 
 from edgetpu_lib.base import artifacts
-from edgetpu_lib.data import list_photos
+from edgetpu_lib.data import list_images
 from edgetpu_lib.datasets import opening
 
 MODEL = profiles.MODEL
@@ -36,10 +36,10 @@ def test_every_notebook_ran_without_an_error_and_drew_a_figure(chain):
 
 def test_parameters_reach_the_notebooks(chain):
     folder = chain.folder
-    record = artifacts.read_record(folder / f"{MODEL}.keras")
-    assert record["image_size"] == SMOKE["image_size"]
-    record = artifacts.read_record(folder / f"{MODEL}_quant.tflite")
-    assert record["calibration"]["photos"] == SMOKE["calibration_images"]
+    metadata = artifacts.read_metadata(folder / f"{MODEL}.keras")
+    assert metadata["image_size"] == SMOKE["image_size"]
+    metadata = artifacts.read_metadata(folder / f"{MODEL}_quant.tflite")
+    assert metadata["calibration"]["photos"] == SMOKE["calibration_images"]
 
 
 def test_artefacts_match_their_records(chain):
@@ -102,9 +102,9 @@ def test_the_numbers_are_as_expected(chain):
 @pytest.mark.parametrize("profile", ["smoke", "default"])
 def test_expected_numbers_have_the_tolerances_of_the_rules(profile):
     rows = expected.read()[profile]
-    photos = rows["test photos"]["value"]
+    images = rows["test images"]["value"]
     for name, row in rows.items():
-        assert row["within"] == expected.tolerance(name, row["value"], photos)
+        assert row["within"] == expected.tolerance(name, row["value"], images)
 
 
 def test_expected_photos_are_a_fifth_of_the_profile():
@@ -115,8 +115,8 @@ def test_expected_photos_are_a_fifth_of_the_profile():
     }
     assert set(expected.read()) == set(each)
     for profile, count in each.items():
-        photos = expected.read()[profile]["test photos"]["value"]
-        assert photos == 5 * round(0.2 * count)
+        images = expected.read()[profile]["test images"]["value"]
+        assert images == 5 * round(0.2 * count)
 
 
 def test_the_library_alone_gives_the_expected_constants_in_every_profile():
@@ -129,7 +129,7 @@ def test_the_library_alone_gives_the_expected_constants_in_every_profile():
 @pytest.mark.parametrize(
     ("name", "change"),
     [
-        ("test photos", 1),
+        ("test images", 1),
         ("TFLite int8, top-1", -0.06),
         ("TFLite int8, agreement", -0.04),
         ("TFLite int8, bytes", 50_000),
@@ -149,10 +149,10 @@ def test_a_changed_number_is_named(name, change):
 
 def test_a_lost_and_a_new_number_are_named():
     found = {key: row["value"] for key, row in expected.read()["default"].items()}
-    del found["test photos"]
+    del found["test images"]
     found["novelty"] = 1
     lost_and_new = expected.differences("default", found)
-    assert [line.split(":")[0] for line in lost_and_new] == ["novelty", "test photos"]
+    assert [line.split(":")[0] for line in lost_and_new] == ["novelty", "test images"]
 
 
 def test_refreshed_numbers_are_expected_from_then_on(tmp_path, monkeypatch):
@@ -222,8 +222,8 @@ def test_a_notebook_s_own_value_goes_before_all_and_the_command_line_before_both
 
 
 def test_public_things_become_folders(tmp_path, monkeypatch, chain):
-    drawn = list_photos(
-        artifacts.read_record(chain.folder / f"{MODEL}.keras")["data_dir"]
+    drawn = list_images(
+        artifacts.read_metadata(chain.folder / f"{MODEL}.keras")["data_dir"]
     )
     splits = {"train": drawn.take(range(0, 60, 2)), "test": drawn.take(range(1, 60, 2))}
     monkeypatch.setattr(opening, "open_tfds", lambda name: splits)
@@ -232,7 +232,7 @@ def test_public_things_become_folders(tmp_path, monkeypatch, chain):
     )
     brought = profiles.bring(profiles.merged("full", {}), tmp_path)
     assert brought["ckpt_dir"] == str(tmp_path / MODEL)
-    again = list_photos(brought["data_dir"])
+    again = list_images(brought["data_dir"])
     assert again.class_names == drawn.class_names
     for label in range(5):
         assert (again.labels == label).sum() == (drawn.labels == label).sum()

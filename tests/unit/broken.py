@@ -13,10 +13,10 @@ from edgetpu_lib.images import pixels
 SIZE = 32
 
 
-def quantize(float_tflite, pictures):
-    """Quantize with the ranges of any pictures, also of values beyond 0..255."""
+def quantize(float_tflite, images):
+    """Quantize with the ranges of any images, also of values beyond 0..255."""
     network = observations.open_network(float_tflite)
-    rows = list(calibrate.iterate_ranges(float_tflite, pictures))
+    rows = list(calibrate.iterate_ranges(float_tflite, images))
     tensors = {}
     for index, name in network.names.items():
         low = min(row.tensors[index].low for row in rows)
@@ -30,27 +30,27 @@ def to_float(model):
     return convert.to_float_tflite(convert.with_softmax(model))
 
 
-def rightly(photos):
-    return list(calibrate.device_pictures(photos, SIZE))
+def rightly(images):
+    return list(calibrate.device_images(images, SIZE))
 
 
-def whole_square(photos):
-    stream = data.iterate_pixels(photos, SIZE, whole_square=True)
-    return [pixels.to_uint8(picture) for picture in stream]
+def whole_square(images):
+    stream = data.iterate_pixels(images, SIZE, whole_square=True)
+    return [pixels.to_uint8(image) for image in stream]
 
 
-def squeezed(photos):
-    """Resize whole pictures, as many a loader does."""
-    pictures = []
-    for path in photos.paths:
+def squeezed(images):
+    """Resize whole images, as many a loader does."""
+    arrays = []
+    for path in images.paths:
         rgb = np.asarray(Image.open(path).convert("RGB"))
-        pictures.append(pixels.to_uint8(pixels.resize(rgb, SIZE)))
-    return pictures
+        arrays.append(pixels.to_uint8(pixels.resize(rgb, SIZE)))
+    return arrays
 
 
-def as_unit(pictures):
+def as_unit(images):
     """Feed pixel / 255 where the model takes (pixel − 127) / 128."""
-    return [picture / np.float32(255) * 128 + 127 for picture in pictures]
+    return [image / np.float32(255) * 128 + 127 for image in images]
 
 
 def noise(count=30, seed=1):
@@ -64,12 +64,12 @@ def checkerboard(side=4):
     return np.repeat(board[..., None], 3, axis=-1)
 
 
-def per_channel(float_tflite, pictures):
+def per_channel(float_tflite, images):
     """Quantize as today's TensorFlow does by itself: one scale a class."""
     import tensorflow as tf
     from tensorflow.lite.python.convert import mlir_quantize
 
-    ranges = calibrate.measure_ranges(float_tflite, pictures)
+    ranges = calibrate.measure_ranges(float_tflite, images)
     return mlir_quantize(
         convert._with_ranges(float_tflite, ranges),
         input_data_type=tf.uint8,
@@ -113,13 +113,13 @@ def with_batch_norms(model, **changes):
     return made
 
 
-def settled(model, photos):
+def settled(model, images):
     """Return the model with the statistics of its own activations, as if trained."""
     quick = with_batch_norms(model, momentum=0.0)
-    images = pixels.normalize(data.load_pixels(photos, SIZE))
+    arrays = pixels.normalize(data.load_pixels(images, SIZE))
     # Each pass settles the layers behind those that are settled.
     for _ in range(20):
-        quick(images, training=True)
+        quick(arrays, training=True)
     return with_batch_norms(quick, momentum=build.BATCH_NORM_MOMENTUM)
 
 

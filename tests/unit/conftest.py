@@ -1,4 +1,4 @@
-"""What several tests need: pictures, a slim model, its TFLite files, checkpoints."""
+"""What several tests need: images, a slim model, its TFLite files, checkpoints."""
 
 from pathlib import Path
 
@@ -66,7 +66,7 @@ def golden(repo_root):
 def draw_folders():
     """Return a function that draws class folders of coloured noise, 30..199 only.
 
-    Half are JPEG, half PNG; sizes vary; the same arguments give the same pictures.
+    Half are JPEG, half PNG; sizes vary; the same arguments give the same images.
     """
 
     def draw(folder, per_class=10, seed=0):
@@ -75,10 +75,10 @@ def draw_folders():
             (folder / name).mkdir(parents=True)
             for index in range(per_class):
                 height, width = rng.integers(36, 60, 2)
-                picture = rng.normal(colour, 12, (height, width, 3))
-                image = Image.fromarray(picture.clip(30, 199).astype(np.uint8))
+                image = rng.normal(colour, 12, (height, width, 3))
+                array = Image.fromarray(image.clip(30, 199).astype(np.uint8))
                 suffix = ("jpg", "png")[index % 2]
-                image.save(folder / name / f"{index:02}.{suffix}", quality=95)
+                array.save(folder / name / f"{index:02}.{suffix}", quality=95)
         return folder
 
     return draw
@@ -86,30 +86,30 @@ def draw_folders():
 
 @pytest.fixture(scope="session")
 def class_folders(tmp_path_factory, draw_folders):
-    """Return a folder of three class folders, ten pictures each; read only."""
+    """Return a folder of three class folders, ten images each; read only."""
     return draw_folders(tmp_path_factory.mktemp("pictures") / "colours")
 
 
 @pytest.fixture(scope="session")
-def photos(class_folders):
-    """Return the pictures of `class_folders`."""
+def images(class_folders):
+    """Return the images of `class_folders`."""
     from edgetpu_lib import data
 
-    return data.list_photos(class_folders)
+    return data.list_images(class_folders)
 
 
 @pytest.fixture(scope="session")
 def cut_photo():
-    """Return a function that cuts a photo of a folder so that it falls in a split."""
+    """Return a function that cuts an image of a folder so that it falls in a split."""
     from edgetpu_lib import data
 
     def cut(folder, side):
         path = folder / "red" / "00.jpg"
         content = path.read_bytes()
         for length in range(len(content) // 2, 0, -1):
-            # Its content decides on which side a photo falls.
+            # Its content decides on which side an image falls.
             path.write_bytes(content[:length])
-            if path in data.split_photos(data.list_photos(folder))[side].paths:
+            if path in data.split_images(data.list_images(folder))[side].paths:
                 return path
         raise AssertionError(f"never in {side}")
 
@@ -117,7 +117,7 @@ def cut_photo():
 
 
 @pytest.fixture
-def shards(tmp_path, photos):
+def shards(tmp_path, images):
     """Return a folder of three training shards and one validation shard."""
     import tensorflow as tf
 
@@ -138,9 +138,9 @@ def shards(tmp_path, photos):
     names = [f"train-{n:05}-of-00003" for n in range(3)] + ["validation-00000-of-00001"]
     for turn, name in enumerate(names):
         with tf.io.TFRecordWriter(str(folder / name)) as writer:
-            for index in range(turn, len(photos), 4):
-                content = photos.paths[index].read_bytes()
-                writer.write(example(content, int(photos.labels[index]) + 1))
+            for index in range(turn, len(images), 4):
+                content = images.paths[index].read_bytes()
+                writer.write(example(content, int(images.labels[index]) + 1))
     (folder / "labels.txt").write_text("background\nblue\ngreen\nred\n")
     return folder
 
@@ -166,7 +166,7 @@ def new_model():
 
 
 @pytest.fixture(scope="session")
-def classifier(new_model, photos):
+def classifier(new_model, images):
     """Return a slim model that tells the three colours apart; read only.
 
     Its blocks are random; its classifier compares features with each class's mean.
@@ -175,11 +175,11 @@ def classifier(new_model, photos):
     from edgetpu_lib.images import pixels
 
     model = new_model()
-    images = pixels.normalize(data.load_pixels(photos, 32))
-    pooled = build.feature_model(model, "pooled_features").predict(images, verbose=0)
-    features = pooled.reshape(len(photos), -1)
+    arrays = pixels.normalize(data.load_pixels(images, 32))
+    pooled = build.feature_model(model, "pooled_features").predict(arrays, verbose=0)
+    features = pooled.reshape(len(images), -1)
     centre = features.mean(axis=0)
-    means = np.stack([features[photos.labels == c].mean(axis=0) for c in range(3)])
+    means = np.stack([features[images.labels == c].mean(axis=0) for c in range(3)])
     kernel = (means - centre).T
     bias = -((means - centre) * (means + centre)).sum(axis=1) / 2
     logits = features @ kernel + bias
@@ -199,15 +199,15 @@ def float_tflite(classifier, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def int8_tflite(classifier, photos, tmp_path_factory):
+def int8_tflite(classifier, images, tmp_path_factory):
     """Return the path of the classifier's integer file.
 
-    It is calibrated on pictures that hold neither black nor white.
+    It is calibrated on images that hold neither black nor white.
     """
     from edgetpu_lib import convert
 
     path = tmp_path_factory.mktemp("int8") / "slim_quant.tflite"
-    path.write_bytes(convert.to_int8_tflite(convert.with_softmax(classifier), photos))
+    path.write_bytes(convert.to_int8_tflite(convert.with_softmax(classifier), images))
     return path
 
 

@@ -1,4 +1,4 @@
-"""Ranges: the same as looking at every value, and safe from bad pictures."""
+"""Ranges: the same as looking at every value, and safe from bad images."""
 
 import subprocess
 import sys
@@ -18,17 +18,17 @@ def float_content(float_tflite):
 
 
 @pytest.fixture(scope="module")
-def pictures(photos):
-    return list(calibrate.device_pictures(photos, 32))
+def arrays(images):
+    return list(calibrate.device_images(images, 32))
 
 
 @pytest.fixture(scope="module")
-def ranges(float_content, pictures):
-    return calibrate.measure_ranges(float_content, pictures, total=len(pictures))
+def ranges(float_content, arrays):
+    return calibrate.measure_ranges(float_content, arrays, total=len(arrays))
 
 
-def all_values(content, pictures):
-    """Return every value of every computed tensor: index → [pictures, …]."""
+def all_values(content, arrays):
+    """Return every value of every computed tensor: index → [images, …]."""
     model = calibrate.unpack(content)
     graph = model.subgraphs[0]
     graph.outputs = [i for operator in graph.operators for i in operator.outputs]
@@ -36,9 +36,9 @@ def all_values(content, pictures):
     opened = Interpreter(model_content=calibrate.pack(model))
     opened.allocate_tensors()
     seen = {int(index): [] for index in graph.outputs}
-    for picture in pictures:
+    for image in arrays:
         opened.set_tensor(
-            opened.get_input_details()[0]["index"], pixels.normalize(picture)[None]
+            opened.get_input_details()[0]["index"], pixels.normalize(image)[None]
         )
         opened.invoke()
         for detail in opened.get_output_details():
@@ -46,10 +46,10 @@ def all_values(content, pictures):
     return {index: np.stack(values) for index, values in seen.items()}
 
 
-def test_ranges_are_those_of_all_values(float_content, pictures, ranges):
-    values = all_values(float_content, pictures)
+def test_ranges_are_those_of_all_values(float_content, arrays, ranges):
+    values = all_values(float_content, arrays)
     assert set(ranges.tensors) == set(values)
-    assert ranges.pictures == len(pictures)
+    assert ranges.images == len(arrays)
     for index, found in ranges.tensors.items():
         flat = values[index].reshape(-1, values[index].shape[-1])
         np.testing.assert_allclose(found.channel_high, flat.max(axis=0), atol=1e-5)
@@ -78,10 +78,10 @@ def test_a_few_odd_pictures_among_many_do_not_widen_the_ranges():
     assert (np.isin(low, lows) & np.isin(high, -highs)).all()
 
 
-def test_ranges_are_the_limits_of_single_pictures(float_content, pictures, monkeypatch):
+def test_ranges_are_the_limits_of_single_pictures(float_content, arrays, monkeypatch):
     monkeypatch.setattr(calibrate, "SHARE_HELD", 0.5)
-    singles = list(calibrate.iterate_ranges(float_content, iter(pictures)))
-    together = calibrate.measure_ranges(float_content, iter(pictures))
+    singles = list(calibrate.iterate_ranges(float_content, iter(arrays)))
+    together = calibrate.measure_ranges(float_content, iter(arrays))
     for index, found in together.tensors.items():
         lows = np.array([single.tensors[index].low for single in singles])
         highs = np.array([single.tensors[index].high for single in singles])
@@ -99,9 +99,9 @@ def test_tensors_keep_their_names(float_content, ranges):
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_ranges_do_not_depend_on_the_number_of_workers(
-    float_content, pictures, ranges, workers
+    float_content, arrays, ranges, workers
 ):
-    again = calibrate.measure_ranges(float_content, iter(pictures), workers=workers)
+    again = calibrate.measure_ranges(float_content, iter(arrays), workers=workers)
     for index, found in ranges.tensors.items():
         assert (again.tensors[index].low, again.tensors[index].high) == (
             found.low,
@@ -109,10 +109,10 @@ def test_ranges_do_not_depend_on_the_number_of_workers(
         )
 
 
-def test_pictures_are_rounded_and_clipped(photos):
+def test_pictures_are_rounded_and_clipped(images):
     for seen, loaded in zip(
-        calibrate.device_pictures(photos, 32),
-        data.iterate_pixels(photos, 32),
+        calibrate.device_images(images, 32),
+        data.iterate_pixels(images, 32),
         strict=True,
     ):
         assert seen.dtype == np.uint8
@@ -120,24 +120,24 @@ def test_pictures_are_rounded_and_clipped(photos):
 
 
 def spoilt(how):
-    picture = np.full((32, 32, 3), 100, np.float32)
+    image = np.full((32, 32, 3), 100, np.float32)
     if how == "nan":
-        picture[3, 4, 1] = np.nan
+        image[3, 4, 1] = np.nan
     elif how == "infinity":
-        picture[3, 4, 1] = -np.inf
+        image[3, 4, 1] = -np.inf
     elif how == "shape":
-        return picture[:31]
+        return image[:31]
     elif how == "batched":
-        return picture[None]
+        return image[None]
     elif how == "normalised":
-        return pixels.normalize(picture)
+        return pixels.normalize(image)
     elif how == "divided":
-        return picture / 255
+        return image / 255
     elif how == "overshoot":
-        picture[0, 0] = 255.5
+        image[0, 0] = 255.5
     elif how == "text":
-        return picture.astype(str)
-    return picture
+        return image.astype(str)
+    return image
 
 
 @pytest.mark.parametrize(
@@ -153,15 +153,15 @@ def spoilt(how):
         "text",
     ],
 )
-def test_bad_picture_is_named_by_its_number(float_content, pictures, how):
-    stream = iter([*pictures[:5], spoilt(how), *pictures[5:]])
-    with pytest.raises(InputError, match="picture 5 "):
+def test_bad_picture_is_named_by_its_number(float_content, arrays, how):
+    stream = iter([*arrays[:5], spoilt(how), *arrays[5:]])
+    with pytest.raises(InputError, match="image 5 "):
         calibrate.measure_ranges(float_content, stream)
 
 
 def test_black_picture_of_floats_is_fine(float_content):
     black = np.zeros((32, 32, 3), np.float32)
-    assert calibrate.measure_ranges(float_content, [black]).pictures == 1
+    assert calibrate.measure_ranges(float_content, [black]).images == 1
 
 
 def test_no_picture_is_refused(float_content):
@@ -170,7 +170,7 @@ def test_no_picture_is_refused(float_content):
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_damaged_weights_are_named(new_model, pictures, value):
+def test_damaged_weights_are_named(new_model, arrays, value):
     model = new_model(depth_coefficient=0.1)
     bias = model.get_layer("block_3_project_bn").beta
     damaged = np.array(bias)
@@ -178,21 +178,21 @@ def test_damaged_weights_are_named(new_model, pictures, value):
     bias.assign(damaged)
     content = convert.to_float_tflite(convert.with_softmax(model))
     with pytest.raises(InputError, match="block_3_project_conv"):
-        calibrate.measure_ranges(content, pictures[:1])
+        calibrate.measure_ranges(content, arrays[:1])
 
 
 def test_calibration_photos_are_balanced_seeded_and_drawn_once(tmp_path, draw_folders):
-    photos = data.list_photos(draw_folders(tmp_path / "colours", 6))
-    twin = photos.paths[0].with_name("twin.jpg")
-    twin.write_bytes(photos.paths[0].read_bytes())
-    photos = data.list_photos(tmp_path / "colours")
-    drawn = data.calibration_photos(photos, 9, seed=1)
+    images = data.list_images(draw_folders(tmp_path / "colours", 6))
+    twin = images.paths[0].with_name("twin.jpg")
+    twin.write_bytes(images.paths[0].read_bytes())
+    images = data.list_images(tmp_path / "colours")
+    drawn = data.calibration_images(images, 9, seed=1)
     assert np.bincount(drawn.labels).tolist() == [3, 3, 3]
-    assert drawn.paths == data.calibration_photos(photos, 9, seed=1).paths
-    assert drawn.paths != data.calibration_photos(photos, 9, seed=2).paths
-    everything = data.calibration_photos(photos, 100)
+    assert drawn.paths == data.calibration_images(images, 9, seed=1).paths
+    assert drawn.paths != data.calibration_images(images, 9, seed=2).paths
+    everything = data.calibration_images(images, 100)
     assert len({path.read_bytes() for path in everything.paths}) == len(everything)
-    assert len(everything) == len(photos) - 1
+    assert len(everything) == len(images) - 1
 
 
 MEMORY = """

@@ -63,7 +63,7 @@ def test_probabilities_equal_the_reference(loaded, golden, golden_input):
 def test_photos_to_logits_equal_the_reference(loaded, golden, shared):
     kind, model, _ = loaded
     folder = shared("data/photos")
-    images = np.stack([data.load_picture(folder / p, 96) for p in golden["photos"]])
+    images = np.stack([data.load_image(folder / p, 96) for p in golden["photos"]])
     found = keras.ops.convert_to_numpy(model(pixels.normalize(images)))
     np.testing.assert_allclose(found, golden[f"{kind}/logits"], rtol=0, atol=TOLERANCE)
 
@@ -421,8 +421,8 @@ def test_saved_model_comes_back_equal(classifier, tmp_path):
     assert back.name == classifier.name
     assert same(classifier.get_weights(), back.get_weights())
     images = np.random.default_rng(0).normal(size=(2, 32, 32, 3)).astype("float32")
-    answers = [keras.ops.convert_to_numpy(m(images)) for m in (classifier, back)]
-    np.testing.assert_allclose(*answers, atol=1e-6)
+    predictions = [keras.ops.convert_to_numpy(m(images)) for m in (classifier, back)]
+    np.testing.assert_allclose(*predictions, atol=1e-6)
     assert [file.name for file in path.parent.iterdir()] == ["slim.keras"]
 
 

@@ -29,24 +29,24 @@ def int8_details(int8_tflite):
 
 
 @pytest.fixture(scope="module")
-def keras_scores(classifier, photos):
-    return scores_of(classifier, photos)
+def keras_scores(classifier, images):
+    return scores_of(classifier, images)
 
 
-def scores_of(model, photos):
-    """Return float32 [photos, classes] probabilities."""
+def scores_of(model, images):
+    """Return float32 [images, classes] probabilities."""
     opened = classifiers.open_classifier(model)
-    pictures = data.iterate_pixels(photos, opened.image_size)
+    arrays = data.iterate_pixels(images, opened.image_size)
     return metrics.probabilities(
-        np.concatenate([opened.answer(picture[None]) for picture in pictures])
+        np.concatenate([opened.predict(image[None]) for image in arrays])
     )
 
 
-def test_softmax_layer_gives_probabilities(classifier, keras_scores, photos):
+def test_softmax_layer_gives_probabilities(classifier, keras_scores, images):
     with_softmax = convert.with_softmax(classifier)
     assert with_softmax.name == classifier.name
-    images = np.stack(list(data.iterate_pixels(photos, 32)))
-    found = with_softmax.predict(pixels.normalize(images), verbose=0)
+    arrays = np.stack(list(data.iterate_pixels(images, 32)))
+    found = with_softmax.predict(pixels.normalize(arrays), verbose=0)
     np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-5)
     np.testing.assert_allclose(found, keras_scores, atol=1e-5)
 
@@ -73,10 +73,10 @@ def test_integer_file_has_bytes_and_a_batch_of_one(int8_details):
     assert given["shape_signature"].tolist() == [1, 3]
 
 
-def test_raw_pixels_are_the_quantized_input(int8_details, photos):
-    seen = np.stack(list(data.iterate_pixels(photos, 32)))
-    assert seen.min() > 10, "the calibration pictures must hold no black"
-    assert seen.max() < 245, "the calibration pictures must hold no white"
+def test_raw_pixels_are_the_quantized_input(int8_details, images):
+    seen = np.stack(list(data.iterate_pixels(images, 32)))
+    assert seen.min() > 10, "the calibration images must hold no black"
+    assert seen.max() < 245, "the calibration images must hold no white"
     assert int8_details[0]["quantization"] == (1 / 128, 127)
 
 
@@ -137,32 +137,32 @@ def test_files_hold_the_operators_a_device_knows(float_tflite, int8_tflite):
     assert set(in_float) - set(network) <= {"RESHAPE"}
 
 
-def test_float_file_answers_as_keras(float_tflite, keras_scores, photos):
-    scores = scores_of(float_tflite, photos)
+def test_float_file_answers_as_keras(float_tflite, keras_scores, images):
+    scores = scores_of(float_tflite, images)
     np.testing.assert_allclose(scores, keras_scores, rtol=0, atol=1e-5)
 
 
-def test_integer_file_answers_nearly_as_keras(int8_tflite, keras_scores, photos):
-    scores = scores_of(int8_tflite, photos)
+def test_integer_file_answers_nearly_as_keras(int8_tflite, keras_scores, images):
+    scores = scores_of(int8_tflite, images)
     np.testing.assert_allclose(scores.sum(axis=1), 1, atol=0.01)
     assert np.abs(scores - keras_scores).max() < 0.15
     assert np.abs(scores - keras_scores).mean() < 0.02
     assert (scores.argmax(axis=1) == keras_scores.argmax(axis=1)).all()
-    assert (scores.argmax(axis=1) == photos.labels).all()
+    assert (scores.argmax(axis=1) == images.labels).all()
 
 
 def test_integer_file_is_smaller(float_tflite, int8_tflite):
     assert int8_tflite.stat().st_size < float_tflite.stat().st_size / 1.5
 
 
-def test_features_are_exported_without_softmax(new_model, photos):
+def test_features_are_exported_without_softmax(new_model, images):
     features = build.feature_model(new_model(depth_coefficient=0.1), "pooled_features")
     content = convert.to_float_tflite(features)
     opened = interpreter.open_interpreter(content)
     assert interpreter.output_contract(opened).shape == (1, 1, 1, 128)
-    picture = data.load_picture(photos.paths[0], 32)
-    found = interpreter.run(opened, picture)
-    expected = features.predict(pixels.normalize(picture)[None], verbose=0)[0]
+    image = data.load_image(images.paths[0], 32)
+    found = interpreter.run(opened, image)
+    expected = features.predict(pixels.normalize(image)[None], verbose=0)[0]
     np.testing.assert_allclose(found, expected.ravel(), rtol=1e-4, atol=1e-4)
 
 
@@ -170,9 +170,9 @@ def test_features_are_exported_without_softmax(new_model, photos):
     ("endpoint", "shape"),
     [("pooled_features", (1, 1, 1, 128)), ("reduction_3", (1, 4, 4, 8))],
 )
-def test_features_are_exported_as_integers(new_model, photos, endpoint, shape):
+def test_features_are_exported_as_integers(new_model, images, endpoint, shape):
     features = build.feature_model(new_model(), endpoint)
-    content = convert.to_int8_tflite(features, photos)
+    content = convert.to_int8_tflite(features, images)
     report = check.check_tflite(content)
     assert report.ready
     assert (report.input.scale, report.input.zero_point) == (1 / 128, 127)
@@ -182,21 +182,21 @@ def test_features_are_exported_as_integers(new_model, photos, endpoint, shape):
         opened.allocate_tensors()
     assert interpreter.output_contract(opened).shape == shape
     assert interpreter.output_contract(opened).dtype == "uint8"
-    picture = next(calibrate.device_pictures(photos, 32))
-    expected = features.predict(pixels.normalize(picture)[None], verbose=0).ravel()
-    found = interpreter.run(opened, picture)
+    image = next(calibrate.device_images(images, 32))
+    expected = features.predict(pixels.normalize(image)[None], verbose=0).ravel()
+    found = interpreter.run(opened, image)
     correlation = np.corrcoef(found, expected)[0, 1]
     assert correlation > 0.98
 
 
-def test_same_calibration_gives_the_same_bytes(classifier, photos, int8_tflite):
-    again = convert.to_int8_tflite(convert.with_softmax(classifier), photos)
+def test_same_calibration_gives_the_same_bytes(classifier, images, int8_tflite):
+    again = convert.to_int8_tflite(convert.with_softmax(classifier), images)
     assert again == int8_tflite.read_bytes()
 
 
-def test_pictures_calibrate_as_their_photos_do(classifier, photos, int8_tflite):
-    pictures = calibrate.device_pictures(photos, 32)
-    content = convert.to_int8_tflite(convert.with_softmax(classifier), pictures)
+def test_pictures_calibrate_as_their_photos_do(classifier, images, int8_tflite):
+    arrays = calibrate.device_images(images, 32)
+    content = convert.to_int8_tflite(convert.with_softmax(classifier), arrays)
     assert content == int8_tflite.read_bytes()
 
 
@@ -218,7 +218,7 @@ def test_flat_pictures_leave_raw_pixels_the_input(new_model, value):
 
 @pytest.mark.filterwarnings("ignore:Statistics for quantized inputs")
 def test_ranges_are_those_of_the_converters_own_loop(
-    classifier, photos, int8_tflite, monkeypatch
+    classifier, images, int8_tflite, monkeypatch
 ):
     """The scales are TensorFlow's, except where its calibrator reads too late.
 
@@ -227,15 +227,15 @@ def test_ranges_are_those_of_the_converters_own_loop(
     """
     import tensorflow as tf
 
-    def pictures():
-        for picture in calibrate.device_pictures(photos, 32):
-            yield [pixels.normalize(picture)[None]]
+    def feed():
+        for image in calibrate.device_images(images, 32):
+            yield [pixels.normalize(image)[None]]
 
-    images = keras.Input((32, 32, 3), batch_size=1)
-    wrapped = keras.Model(images, convert.with_softmax(classifier)(images))
+    entry = keras.Input((32, 32, 3), batch_size=1)
+    wrapped = keras.Model(entry, convert.with_softmax(classifier)(entry))
     converter = tf.lite.TFLiteConverter.from_keras_model(wrapped)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.representative_dataset = pictures
+    converter.representative_dataset = feed
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.inference_input_type = converter.inference_output_type = tf.uint8
     converter._experimental_disable_per_channel_quantization_for_dense_layers = True
@@ -243,7 +243,7 @@ def test_ranges_are_those_of_the_converters_own_loop(
     ours = tflite_file.read_tflite(int8_tflite)
     assert [o.kind for o in ours.operators] == [o.kind for o in plain.operators]
     added = {i for o in ours.operators if o.kind == "ADD" for i in o.inputs}
-    # Their input ranges differ: these pictures hold neither black nor white.
+    # Their input ranges differ: these images hold neither black nor white.
     added |= {*ours.inputs, *ours.operators[0].outputs}
     compared = 0
     for operator, other in zip(ours.operators, plain.operators, strict=True):
@@ -255,7 +255,7 @@ def test_ranges_are_those_of_the_converters_own_loop(
     assert compared > 20
 
 
-def test_file_that_is_not_ready_is_not_given_out(classifier, photos, monkeypatch):
+def test_file_that_is_not_ready_is_not_given_out(classifier, images, monkeypatch):
     from tensorflow.lite.python import convert as inside
 
     quantize = inside.mlir_quantize
@@ -266,7 +266,7 @@ def test_file_that_is_not_ready_is_not_given_out(classifier, photos, monkeypatch
 
     monkeypatch.setattr(inside, "mlir_quantize", as_by_default)
     with pytest.raises(InputError, match="scales"):
-        convert.to_int8_tflite(convert.with_softmax(classifier), photos)
+        convert.to_int8_tflite(convert.with_softmax(classifier), images)
 
 
 @pytest.mark.parametrize(
@@ -288,21 +288,21 @@ def test_family_is_ready_in_full_depth(name, operators):
     assert operators[0] <= report.edge_tpu_operators <= operators[1]
 
 
-def test_quantization_without_photos_is_refused(classifier, photos):
-    nothing = photos.take(np.arange(0))
+def test_quantization_without_photos_is_refused(classifier, images):
+    nothing = images.take(np.arange(0))
     with pytest.raises(InputError):
         convert.to_int8_tflite(convert.with_softmax(classifier), nothing)
 
 
 def test_damaged_calibration_photo_is_named(new_model, draw_folders, tmp_path):
-    photos = data.list_photos(draw_folders(tmp_path / "colours", 2))
-    photos.paths[3].write_bytes(b"\xff\xd8\xff\xe0 cut")
+    images = data.list_images(draw_folders(tmp_path / "colours", 2))
+    images.paths[3].write_bytes(b"\xff\xd8\xff\xe0 cut")
     model = convert.with_softmax(new_model(depth_coefficient=0.1))
-    with pytest.raises(InputError, match=str(photos.paths[3])):
-        convert.to_int8_tflite(model, photos)
+    with pytest.raises(InputError, match=str(images.paths[3])):
+        convert.to_int8_tflite(model, images)
 
 
-def test_saved_model_answers_as_keras(classifier, keras_scores, photos, tmp_path):
+def test_saved_model_answers_as_keras(classifier, keras_scores, images, tmp_path):
     import tensorflow as tf
 
     folder = tmp_path / "saved"
@@ -311,13 +311,13 @@ def test_saved_model_answers_as_keras(classifier, keras_scores, photos, tmp_path
     assert convert.save_saved_model(convert.with_softmax(classifier), folder) == folder
     assert not (folder / "older").exists()
     served = tf.saved_model.load(folder).signatures["serving_default"]
-    images = pixels.normalize(np.stack(list(data.iterate_pixels(photos, 32))))
-    (found,) = served(tf.constant(images)).values()
+    arrays = pixels.normalize(np.stack(list(data.iterate_pixels(images, 32))))
+    (found,) = served(tf.constant(arrays)).values()
     np.testing.assert_allclose(found.numpy(), keras_scores, rtol=0, atol=1e-5)
     assert list(tmp_path.iterdir()) == [folder]
     encoded = tf.saved_model.load(folder).signatures["encoded_images"]
-    assert {path.suffix for path in photos.paths} == {".jpg", ".png"}
-    contents = tf.constant([path.read_bytes() for path in photos.paths])
+    assert {path.suffix for path in images.paths} == {".jpg", ".png"}
+    contents = tf.constant([path.read_bytes() for path in images.paths])
     (found,) = encoded(contents).values()
     np.testing.assert_allclose(found.numpy(), keras_scores, rtol=0, atol=1e-5)
 

@@ -1,4 +1,4 @@
-"""One photo in, named answers out; label files of every form."""
+"""One image in, named answers out; label files of every form."""
 
 import json
 
@@ -76,28 +76,30 @@ def test_unreadable_label_file_is_named(tmp_path):
 
 
 def test_best_answers_come_first():
-    answers = deploy.best_answers(SCORES, NAMES, top=3)
-    assert [(a.index, a.label) for a in answers] == [
+    predictions = deploy.best_predictions(SCORES, NAMES, top=3)
+    assert [(a.index, a.label) for a in predictions] == [
         (1, "goldfish"),
         (3, "ray"),
         (0, "tench"),
     ]
-    assert [a.probability for a in answers] == pytest.approx([0.5, 0.35, 0.1])
-    assert all(type(a.index) is int and type(a.probability) is float for a in answers)
+    assert [a.probability for a in predictions] == pytest.approx([0.5, 0.35, 0.1])
+    assert all(
+        type(a.index) is int and type(a.probability) is float for a in predictions
+    )
 
 
 @pytest.mark.parametrize(("top", "given"), [(1, 1), (4, 4), (9, 4)])
 def test_number_of_answers(top, given):
-    assert len(deploy.best_answers(SCORES, NAMES, top=top)) == given
+    assert len(deploy.best_predictions(SCORES, NAMES, top=top)) == given
 
 
 def test_indices_stand_in_for_missing_labels():
-    assert deploy.best_answers(SCORES, None, top=1) == [Prediction(1, "1", 0.5)]
+    assert deploy.best_predictions(SCORES, None, top=1) == [Prediction(1, "1", 0.5)]
 
 
 def test_background_shifts_the_labels_by_one():
-    answers = deploy.best_answers(SCORES, NAMES[:3], background_first=True)
-    assert [(a.index, a.label) for a in answers] == [
+    predictions = deploy.best_predictions(SCORES, NAMES[:3], background_first=True)
+    assert [(a.index, a.label) for a in predictions] == [
         (1, "tench"),
         (3, "shark"),
         (0, "background"),
@@ -106,7 +108,7 @@ def test_background_shifts_the_labels_by_one():
 
 
 @pytest.mark.parametrize(
-    ("labels", "background", "hint"),
+    ("labels", "label_offset", "hint"),
     [
         (3, False, "--include_background_label"),
         (4, True, "--include_background_label"),
@@ -115,9 +117,9 @@ def test_background_shifts_the_labels_by_one():
         (9, True, "label file"),
     ],
 )
-def test_labels_of_another_number_are_refused(labels, background, hint):
+def test_labels_of_another_number_are_refused(labels, label_offset, hint):
     with pytest.raises(InputError) as caught:
-        deploy.best_answers(SCORES, ["x"] * labels, background_first=background)
+        deploy.best_predictions(SCORES, ["x"] * labels, background_first=label_offset)
     message = str(caught.value)
     assert f"{labels} labels" in message
     assert "4 classes" in message
@@ -130,32 +132,34 @@ def test_photo_is_classified(request, class_folders, kind):
     names = ["blue", "green", "red"]
     for name in names:
         for file in ("04.jpg", "05.png"):
-            answers = deploy.classify(model, class_folders / name / file, labels=names)
-            assert answers[0].label == name
-            assert len(answers) == 3
-            total = sum(answer.probability for answer in answers)
+            predictions = deploy.classify(
+                model, class_folders / name / file, labels=names
+            )
+            assert predictions[0].label == name
+            assert len(predictions) == 3
+            total = sum(prediction.probability for prediction in predictions)
             assert total == pytest.approx(1, abs=0.01)
 
 
 def test_names_are_taken_from_the_record(float_tflite, class_folders, tmp_path):
     model = tmp_path / "model.tflite"
     model.write_bytes(float_tflite.read_bytes())
-    photo = class_folders / "red" / "00.jpg"
-    assert deploy.classify(model, photo)[0].label == "2"
-    artifacts.save_record(model, class_names=["azul", "verde", "rojo"])
-    assert deploy.classify(model, photo)[0].label == "rojo"
+    image = class_folders / "red" / "00.jpg"
+    assert deploy.classify(model, image)[0].label == "2"
+    artifacts.save_metadata(model, class_names=["azul", "verde", "rojo"])
+    assert deploy.classify(model, image)[0].label == "rojo"
 
 
 def test_unusable_photo_or_model_is_named(float_tflite, class_folders, tmp_path):
-    photo = class_folders / "red" / "00.jpg"
+    image = class_folders / "red" / "00.jpg"
     with pytest.raises(InputError, match="nowhere.jpg"):
         deploy.classify(float_tflite, tmp_path / "nowhere.jpg")
     with pytest.raises(InputError, match="nowhere.tflite"):
-        deploy.classify(tmp_path / "nowhere.tflite", photo)
+        deploy.classify(tmp_path / "nowhere.tflite", image)
 
 
 def test_models_that_do_not_classify_are_refused(shared, class_folders):
-    photo = class_folders / "red" / "00.jpg"
+    image = class_folders / "red" / "00.jpg"
     model = shared("models/deeplabv3_mnv2_dm05_pascal_quant.tflite")
     with pytest.raises(InputError, match="deeplabv3"):
-        deploy.classify(model, photo)
+        deploy.classify(model, image)

@@ -24,9 +24,9 @@ GENTLE = fine_tune.FineTuneConfig(
 
 @pytest.fixture(scope="module")
 def splits(tmp_path_factory, draw_folders):
-    """Return 16 + 2 + 5 pictures of each of three colours."""
+    """Return 16 + 2 + 5 images of each of three colours."""
     folder = draw_folders(tmp_path_factory.mktemp("training") / "colours", 23, seed=7)
-    return data.split_photos(data.list_photos(folder))
+    return data.split_images(data.list_images(folder))
 
 
 def weights_by_name(model):
@@ -43,12 +43,12 @@ def changed(before, model):
     }
 
 
-def validation_loss(model, photos):
-    images = pixels.normalize(data.load_pixels(photos, model.input_shape[1]))
-    logits = keras.ops.convert_to_numpy(model(images)).astype(np.float64)
+def validation_loss(model, images):
+    arrays = pixels.normalize(data.load_pixels(images, model.input_shape[1]))
+    logits = keras.ops.convert_to_numpy(model(arrays)).astype(np.float64)
     logits -= logits.max(axis=1, keepdims=True)
     log_share = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
-    wanted = np.eye(logits.shape[1])[photos.labels] * 0.9 + 0.1 / logits.shape[1]
+    wanted = np.eye(logits.shape[1])[images.labels] * 0.9 + 0.1 / logits.shape[1]
     return -(wanted * log_share).sum(axis=1).mean()
 
 
@@ -62,8 +62,8 @@ def scratch(new_model, splits):
 def test_training_from_nothing_learns(scratch, splits):
     model, epochs = scratch
     opened = classifiers.open_classifier(model)
-    answers = evaluate.predict(opened, splits["test"], progress=None)
-    assert (answers.best == splits["test"].labels).mean() > 0.6
+    predictions = evaluate.predict(opened, splits["test"], progress=None)
+    assert (predictions.best == splits["test"].labels).mean() > 0.6
     assert epochs[-1].loss < epochs[0].loss
 
 
@@ -103,7 +103,7 @@ def pretrained(new_model, splits):
     rng = np.random.default_rng(5)
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
-            # As settled on photos: neither zero nor one.
+            # As settled on images: neither zero nor one.
             layer.moving_mean.assign(rng.normal(0, 0.1, layer.moving_mean.shape))
             layer.moving_variance.assign(rng.uniform(0.5, 2, layer.moving_mean.shape))
     before = weights_by_name(model)
@@ -255,7 +255,7 @@ def test_numbers_below_one_are_refused(field):
 
 
 def numbered(count, side):
-    """Return pictures whose pixels tell the picture, the row and the column."""
+    """Return images whose pixels tell the image, the row and the column."""
     images = np.empty((count, side, side, 3), np.uint8)
     images[..., 0] = np.arange(count)[:, None, None]
     images[..., 1] = np.arange(side)[:, None]
@@ -281,9 +281,9 @@ def test_batches_have_the_promised_shapes():
 def test_crops_come_from_their_own_picture():
     for images, labels in take(20):
         found = images * 128 + 127
-        for picture, label in zip(found, labels, strict=True):
-            assert np.all(picture[..., 0] == label - 100)
-            rows, columns = picture[:, 0, 1], picture[0, :, 2]
+        for image, label in zip(found, labels, strict=True):
+            assert np.all(image[..., 0] == label - 100)
+            rows, columns = image[:, 0, 1], image[0, :, 2]
             assert np.array_equal(np.diff(rows), np.ones(8))
             assert abs(np.diff(columns)).tolist() == [1] * 8
             assert len(set(np.diff(columns))) == 1
@@ -292,10 +292,10 @@ def test_crops_come_from_their_own_picture():
 
 
 def test_crops_reach_every_corner_and_are_mirrored_half_of_the_time():
-    pictures = np.concatenate([images for images, _ in take(100)]) * 128 + 127
-    assert set(pictures[:, 0, 0, 1]) == {0, 1, 2, 3}
-    assert set(pictures[..., 2].min(axis=(1, 2))) == {0, 1, 2, 3}
-    mirrored = pictures[:, 0, 0, 2] > pictures[:, 0, -1, 2]
+    images = np.concatenate([arrays for arrays, _ in take(100)]) * 128 + 127
+    assert set(images[:, 0, 0, 1]) == {0, 1, 2, 3}
+    assert set(images[..., 2].min(axis=(1, 2))) == {0, 1, 2, 3}
+    mirrored = images[:, 0, 0, 2] > images[:, 0, -1, 2]
     assert 0.35 < mirrored.mean() < 0.65
 
 

@@ -37,10 +37,10 @@ def test_other_sizes_have_none(name):
 
 
 def test_it_knows_what_its_model_card_says(loaded, shared):
-    photos = opening.open_splits(shared("data/cifar10"))["test"]
-    photos = photos.take(np.arange(0, 10_000, 20))
+    images = opening.open_splits(shared("data/cifar10"))["test"]
+    images = images.take(np.arange(0, 10_000, 20))
     opened = classifiers.open_classifier(loaded[0])
-    answers = evaluate.predict(opened, photos, progress=None)
-    top1 = (answers.best == photos.labels + 1).mean()
+    predictions = evaluate.predict(opened, images, progress=None)
+    top1 = (predictions.best == images.labels + 1).mean()
     # 85.6 % on all 10,000; four standard errors of 500.
     assert abs(top1 - 0.856) < 0.063

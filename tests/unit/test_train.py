@@ -38,10 +38,10 @@ def assert_same(found, expected):
 
 
 @pytest.fixture(scope="module", params=[QUICK, VARIED], ids=["plain", "varied"])
-def uninterrupted(request, new_model, photos, tmp_path_factory):
+def uninterrupted(request, new_model, images, tmp_path_factory):
     model = new_model()
     folder = tmp_path_factory.mktemp("uninterrupted")
-    trained = train.train(model, photos, request.param, folder, validation=photos)
+    trained = train.train(model, images, request.param, folder, validation=images)
     return request.param, trained_arrays(model, trained), trained
 
 
@@ -62,17 +62,17 @@ def stop_at(monkeypatch, step):
 
 @pytest.mark.parametrize("stops", [(7,), (1, 11)])
 def test_resumed_training_ends_with_the_same_weights(
-    uninterrupted, new_model, photos, tmp_path, stops
+    uninterrupted, new_model, images, tmp_path, stops
 ):
     recipe, expected, whole = uninterrupted
-    options = {"validation": photos, "keep_steps": 2}
+    options = {"validation": images, "keep_steps": 2}
     for step in stops:
         with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped):
             stop_at(patch, step)
-            train.train(new_model(), photos, recipe, tmp_path, **options)
+            train.train(new_model(), images, recipe, tmp_path, **options)
     keras.utils.set_random_seed(99)
     model = new_model()
-    trained = train.train(model, photos, recipe, tmp_path, **options)
+    trained = train.train(model, images, recipe, tmp_path, **options)
     assert_same(trained_arrays(model, trained), expected)
     times = {"seconds": 0.0}
     rows = [dataclasses.replace(row, **times) for row in trained.history]
@@ -80,28 +80,28 @@ def test_resumed_training_ends_with_the_same_weights(
 
 
 def test_finished_training_takes_no_further_step(
-    new_model, photos, tmp_path, monkeypatch
+    new_model, images, tmp_path, monkeypatch
 ):
-    once = train.train(new_model(), photos, QUICK, tmp_path)
+    once = train.train(new_model(), images, QUICK, tmp_path)
     stop_at(monkeypatch, once.step)
-    again = train.train(new_model(), photos, QUICK, tmp_path)
+    again = train.train(new_model(), images, QUICK, tmp_path)
     assert again.step == once.step == 12
     assert again.history == once.history
 
 
-def test_training_learns(new_model, photos, tmp_path):
+def test_training_learns(new_model, images, tmp_path):
     recipe = dataclasses.replace(
         QUICK, epochs=15, optimizer="adamw", base_learning_rate=0.15
     )
-    trained = train.train(new_model(), photos, recipe, tmp_path, validation=photos)
+    trained = train.train(new_model(), images, recipe, tmp_path, validation=images)
     assert trained.history[-1].loss < 0.8 * trained.history[0].loss
     assert trained.history[-1].top1 > 0.7
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_seed_decides_order_and_pixels(photos, seed):
+def test_seed_decides_order_and_pixels(images, seed):
     def first(seed, step=0):
-        batches = training_batches.TrainingBatches(photos, QUICK, 32, seed=seed)
+        batches = training_batches.TrainingBatches(images, QUICK, 32, seed=seed)
         with batches.from_step(step, step + 1) as stream:
             return next(stream)
 
@@ -113,8 +113,8 @@ def test_seed_decides_order_and_pixels(photos, seed):
     np.testing.assert_array_equal(one[1].sum(axis=1), 1)
 
 
-def test_every_pass_shows_every_photo_once(photos):
-    batches = training_batches.TrainingBatches(photos, QUICK, 32)
+def test_every_pass_shows_every_photo_once(images):
+    batches = training_batches.TrainingBatches(images, QUICK, 32)
     counts = np.zeros(3)
     with batches.from_step(0, 6) as stream:
         for number, (_, targets) in enumerate(stream):
@@ -124,9 +124,9 @@ def test_every_pass_shows_every_photo_once(photos):
     np.testing.assert_array_equal(counts, 20)
 
 
-def test_batches_from_the_middle_are_those_from_the_start(photos):
+def test_batches_from_the_middle_are_those_from_the_start(images):
     def last(first):
-        batches = training_batches.TrainingBatches(photos, VARIED, 32, parts=2)
+        batches = training_batches.TrainingBatches(images, VARIED, 32, parts=2)
         with batches.from_step(first, 8) as stream:
             return list(stream)[-1]
 
@@ -135,12 +135,12 @@ def test_batches_from_the_middle_are_those_from_the_start(photos):
 
 
 @pytest.mark.parametrize("parts", [2, 4])
-def test_processes_share_the_batches_of_one(photos, monkeypatch, parts):
+def test_processes_share_the_batches_of_one(images, monkeypatch, parts):
     recipe = dataclasses.replace(VARIED, batch_size=12)
 
     def read(index, count):
         monkeypatch.setattr(training_batches.devices, "process", lambda: (index, count))
-        batches = training_batches.TrainingBatches(photos, recipe, 32, parts=parts)
+        batches = training_batches.TrainingBatches(images, recipe, 32, parts=parts)
         with batches.from_step(2, 3) as stream:
             return next(stream)
 
@@ -149,14 +149,14 @@ def test_processes_share_the_batches_of_one(photos, monkeypatch, parts):
         np.testing.assert_array_equal(np.concatenate(share), whole)
 
 
-def test_parts_are_divided_evenly_over_processes(photos, monkeypatch):
+def test_parts_are_divided_evenly_over_processes(images, monkeypatch):
     monkeypatch.setattr(training_batches.devices, "process", lambda: (0, 2))
     with pytest.raises(InputError, match="parts=3 .* 2 processes"):
-        training_batches.TrainingBatches(photos, QUICK, 32, parts=3)
+        training_batches.TrainingBatches(images, QUICK, 32, parts=3)
 
 
-def test_background_shifts_the_labels(photos):
-    batches = training_batches.TrainingBatches(photos, QUICK, 32, background=1)
+def test_background_shifts_the_labels(images):
+    batches = training_batches.TrainingBatches(images, QUICK, 32, label_offset=1)
     with batches.from_step(0, 3) as stream:
         targets = np.concatenate([targets for _, targets in stream])
     assert targets.shape == (30, 4)
@@ -169,7 +169,7 @@ def damaged(draw_folders, tmp_path):
     for name in ("blue/00.jpg", "red/03.png"):
         path = folder / name
         path.write_bytes(path.read_bytes()[:100])
-    return data.list_photos(folder)
+    return data.list_images(folder)
 
 
 def test_damaged_photo_stops_the_training_by_name(new_model, damaged, tmp_path):
@@ -187,19 +187,19 @@ def test_damaged_photos_are_skipped_and_counted(new_model, damaged, tmp_path):
 
 
 def test_loss_that_is_not_finite_stops_and_keeps_the_last_state(
-    new_model, photos, tmp_path, monkeypatch
+    new_model, images, tmp_path, monkeypatch
 ):
     recipe = dataclasses.replace(QUICK, base_learning_rate=0.016)
     take = train._step
 
-    def poison(state, batches, images, targets):
-        take(state, batches, images, targets * (np.nan if state.step == 6 else 1))
+    def poison(state, batches, arrays, targets):
+        take(state, batches, arrays, targets * (np.nan if state.step == 6 else 1))
 
     monkeypatch.setattr(train, "_step", poison)
     with pytest.raises(InputError) as caught:
-        train.train(new_model(), photos, recipe, tmp_path, keep_steps=4)
+        train.train(new_model(), images, recipe, tmp_path, keep_steps=4)
     message = str(caught.value)
-    batches = training_batches.TrainingBatches(photos, recipe, 32)
+    batches = training_batches.TrainingBatches(images, recipe, 32)
     assert "step 7" in message and batches.describe(6) in message
     assert "keeps step 4" in message
     with safetensors.safe_open(tmp_path / STATE, "numpy") as file:
@@ -208,7 +208,7 @@ def test_loss_that_is_not_finite_stops_and_keeps_the_last_state(
 
 
 def test_weights_that_are_not_finite_are_never_kept(
-    new_model, photos, tmp_path, monkeypatch
+    new_model, images, tmp_path, monkeypatch
 ):
     take = train._step
 
@@ -218,7 +218,7 @@ def test_weights_that_are_not_finite_are_never_kept(
 
     monkeypatch.setattr(train, "_step", overflow)
     with pytest.raises(InputError, match="after step 1"):
-        train.train(new_model(), photos, QUICK, tmp_path, keep_steps=1)
+        train.train(new_model(), images, QUICK, tmp_path, keep_steps=1)
     assert not (tmp_path / STATE).exists()
 
 
@@ -227,34 +227,34 @@ def test_weights_that_are_not_finite_are_never_kept(
     [({"seed": 1}, "seed"), ({"background": 1}, "logits"), ({"parts": 2}, "parts")],
 )
 def test_state_of_another_training_is_refused(
-    new_model, photos, tmp_path, change, named
+    new_model, images, tmp_path, change, named
 ):
     recipe = dataclasses.replace(QUICK, epochs=1)
-    train.train(new_model(), photos, recipe, tmp_path)
+    train.train(new_model(), images, recipe, tmp_path)
     before = (tmp_path / STATE).read_bytes()
     model = new_model(num_classes=3 + change.get("background", 0))
     with pytest.raises(InputError, match=named):
-        train.train(model, photos, recipe, tmp_path, **change)
+        train.train(model, images, recipe, tmp_path, **change)
     assert (tmp_path / STATE).read_bytes() == before
 
 
 @pytest.mark.parametrize("content", [b"", b"\0" * 64, b'{"a": 1}' * 20])
-def test_damaged_state_is_named(new_model, photos, tmp_path, content):
+def test_damaged_state_is_named(new_model, images, tmp_path, content):
     (tmp_path / STATE).write_bytes(content)
     with pytest.raises(InputError, match=STATE):
-        train.train(new_model(), photos, QUICK, tmp_path)
+        train.train(new_model(), images, QUICK, tmp_path)
 
 
-def test_classes_and_logits_must_match(new_model, photos, tmp_path):
+def test_classes_and_logits_must_match(new_model, images, tmp_path):
     with pytest.raises(InputError, match="num_classes=4"):
-        train.train(new_model(), photos, QUICK, tmp_path, background=1)
+        train.train(new_model(), images, QUICK, tmp_path, label_offset=1)
 
 
 @pytest.mark.parametrize("batch_size", [31, 7])
-def test_batches_must_fit_photos_and_parts(new_model, photos, tmp_path, batch_size):
+def test_batches_must_fit_photos_and_parts(new_model, images, tmp_path, batch_size):
     recipe = dataclasses.replace(QUICK, batch_size=batch_size)
     with pytest.raises(InputError, match=f"batch_size={batch_size}"):
-        train.train(new_model(), photos, recipe, tmp_path, parts=2)
+        train.train(new_model(), images, recipe, tmp_path, parts=2)
 
 
 # The command, killed.
@@ -331,13 +331,13 @@ def test_two_processes_take_the_steps_of_one(arguments, shards, tmp_path, kind):
     np.testing.assert_allclose(together, alone, rtol=1e-4)
 
 
-def test_trainings_in_other_threads_leave_signals_alone(new_model, photos, tmp_path):
+def test_trainings_in_other_threads_leave_signals_alone(new_model, images, tmp_path):
     recipe = dataclasses.replace(QUICK, epochs=1)
     before = signal.getsignal(signal.SIGINT)
     results = []
     thread = threading.Thread(
         target=lambda: results.append(
-            train.train(new_model(), photos, recipe, tmp_path).step
+            train.train(new_model(), images, recipe, tmp_path).step
         )
     )
     thread.start()
@@ -376,10 +376,10 @@ def test_command_tells_what_it_skipped(slim, damaged, tmp_path, capfd):
         + [f"--output_tarball={tarball}"]
     )
     out, _ = capfd.readouterr()
-    answer = json.loads(out)
+    prediction = json.loads(out)
     assert code == 0
-    trained_on = {str(path) for path in data.split_photos(damaged)["train"].paths}
+    trained_on = {str(path) for path in data.split_images(damaged)["train"].paths}
     bad = {f"{damaged.data_dir}/{name}" for name in ("blue/00.jpg", "red/03.png")}
-    assert len(answer["skipped"]) == len(bad & trained_on) > 0
-    assert answer["step"] == 3
+    assert len(prediction["skipped"]) == len(bad & trained_on) > 0
+    assert prediction["step"] == 3
     assert tarball.stat().st_size > 1000

@@ -1,6 +1,6 @@
 """Paint what lies behind and in front of a flower.
 
-Takes a random generator, the size and the direction of the light; gives pictures of
+Takes a random generator, the size and the direction of the light; gives images of
 meadows, sky, soil, leaves, walls and rooms, and layers of weeds. Used by `rendered`.
 """
 
@@ -61,8 +61,8 @@ def backdrop(
         (0.08, _room, 2.0, False),
     )
     _, draw, blur, near = kinds[rng.choice(len(kinds), p=[kind[0] for kind in kinds])]
-    picture = Image.fromarray(np.clip(draw(rng, size, light), 0, 255).astype(np.uint8))
-    blurred = soft(picture, blur * rng.uniform(0.2, 1.3))
+    image = Image.fromarray(np.clip(draw(rng, size, light), 0, 255).astype(np.uint8))
+    blurred = soft(image, blur * rng.uniform(0.2, 1.3))
     return np.asarray(blurred, dtype=np.float32), near
 
 
@@ -81,16 +81,16 @@ def weeds(rng: np.random.Generator, size: int, light: np.ndarray) -> Image.Image
     return paint(mesh, size, (0, 0), size, light)
 
 
-def over(picture: np.ndarray, layer: Image.Image, blur: float) -> np.ndarray:
-    """Lay a painted layer over a picture.
+def over(image: np.ndarray, layer: Image.Image, blur: float) -> np.ndarray:
+    """Lay a painted layer over an image.
 
     Args:
-        picture: float [size, size, 3], 0 to 255.
+        image: float [size, size, 3], 0 to 255.
         layer: image of the same size in mode RGBa.
         blur: how far it is out of focus, in parts of 192 of the side.
     """
     values = np.asarray(soft(layer, blur), dtype=np.float32)
-    return picture * (1 - values[..., 3:] / 255) + values[..., :3]
+    return image * (1 - values[..., 3:] / 255) + values[..., :3]
 
 
 def soft(image: Image.Image, blur: float) -> Image.Image:
@@ -154,46 +154,46 @@ def _filler(rng: np.random.Generator, roots: np.ndarray, length: float) -> Mesh:
 
 
 def _meadow(rng: np.random.Generator, size: int, light: np.ndarray) -> np.ndarray:
-    picture = _fade(rng.choice(GREENS), size) * (0.6 + 0.7 * noise(rng, size, 5, 12))
+    image = _fade(rng.choice(GREENS), size) * (0.6 + 0.7 * noise(rng, size, 5, 12))
     start = rng.uniform(-0.2, 0.5)
     blades = _grass(rng, _scatter(rng, 90, (0, start), (1, 1.3)), rng.uniform(0.3, 0.5))
     roots = _scatter(rng, rng.integers(1, 16), (0, max(start, 0.1)), (1, 1))
     dots = _filler(rng, roots, rng.uniform(0.015, 0.05))
-    return over(picture, paint(join([blades, dots]), size, (0, 0), size, light), 0.4)
+    return over(image, paint(join([blades, dots]), size, (0, 0), size, light), 0.4)
 
 
 def _bed(rng: np.random.Generator, size: int, light: np.ndarray) -> np.ndarray:
-    picture = _fade("#2c4420 #1a2c14", size) * (0.6 + 0.8 * noise(rng, size, 6, 20))
+    image = _fade("#2c4420 #1a2c14", size) * (0.6 + 0.8 * noise(rng, size, 6, 20))
     leaves = [
         _foliage(rng, _scatter(rng, 45, (0, 0), (1, 1)), rng.uniform(0.12, 0.3))
         for _ in range(2)
     ]
-    return over(picture, paint(join(leaves), size, (0, 0), size, light), 0.3)
+    return over(image, paint(join(leaves), size, (0, 0), size, light), 0.3)
 
 
 def _soil(rng: np.random.Generator, size: int, light: np.ndarray) -> np.ndarray:
     grains = noise(rng, size, 5, 24, 60, 110)
-    picture = _fade(rng.choice(EARTHS), size) * (0.2 + 1.6 * grains)
+    image = _fade(rng.choice(EARTHS), size) * (0.2 + 1.6 * grains)
     leaves = _foliage(rng, _scatter(rng, rng.integers(1, 12), (0, 0), (1, 1)), 0.15)
-    return over(picture, paint(leaves, size, (0, 0), size, light), 0.4)
+    return over(image, paint(leaves, size, (0, 0), size, light), 0.4)
 
 
 def _sky(rng: np.random.Generator, size: int, light: np.ndarray) -> np.ndarray:
     clouds = noise(rng, size, 3, 7, 18).clip(0.45, 0.8) - 0.45
-    picture = _fade(rng.choice(SKIES), size)
-    picture += (248 - picture) * clouds * rng.uniform(0.5, 2.8)
+    image = _fade(rng.choice(SKIES), size)
+    image += (248 - image) * clouds * rng.uniform(0.5, 2.8)
     if rng.uniform() < 0.5:
         rows = np.linspace(0, 1, size)[:, None, None] - rng.uniform(0.6, 0.95)
         hedge = ((rows + 0.2 * noise(rng, size, 8, 25) - 0.1) * 30).clip(0, 1)
         trees = _fade(rng.choice(GREENS), size) * (0.3 + noise(rng, size, 12, 40))
-        picture += (trees - picture) * hedge
-    return picture
+        image += (trees - image) * hedge
+    return image
 
 
 def _bokeh(rng: np.random.Generator, size: int, light: np.ndarray) -> np.ndarray:
-    picture = _fade(rng.choice(GREENS + DARKS), size)
-    picture *= 0.4 + 0.9 * noise(rng, size, 3, 6)
-    canvas = Image.fromarray(picture.clip(0, 255).astype(np.uint8))
+    image = _fade(rng.choice(GREENS + DARKS), size)
+    image *= 0.4 + 0.9 * noise(rng, size, 3, 6)
+    canvas = Image.fromarray(image.clip(0, 255).astype(np.uint8))
     draw = ImageDraw.Draw(canvas, "RGBA")
     codes = str(rng.choice(LAMPS))
     for x, y, radius, place in rng.random((rng.integers(8, 40), 4)):
@@ -208,33 +208,33 @@ def _wall(rng: np.random.Generator, size: int, light: np.ndarray) -> np.ndarray:
     """Return plaster, bricks or a fence of planks."""
     kind = rng.choice(["plaster", "bricks", "planks"])
     codes = str(rng.choice(WOODS if kind == "planks" else WALLS))
-    picture = _fade(codes, size) * (0.75 + 0.5 * noise(rng, size, 4, 30, 90))
+    image = _fade(codes, size) * (0.75 + 0.5 * noise(rng, size, 4, 30, 90))
     if kind == "plaster":
-        return picture
+        return image
     across, tall = (0.22, 0.09) if kind == "bricks" else (rng.uniform(0.1, 0.2), 9.0)
     y, x = np.mgrid[:size, :size] / size + rng.uniform(0, 1)
     row = np.floor(y / tall)
     column = x / across + (row % 2) * 0.5
     tone = rng.normal(1, 0.13, (200, 40))[row.astype(int), column.astype(int)]
     gap = (column % 1 * across < 0.012) | (y % tall < 0.012)
-    return picture * np.where(gap, 0.5, tone)[..., None]
+    return image * np.where(gap, 0.5, tone)[..., None]
 
 
 def _room(rng: np.random.Generator, size: int, light: np.ndarray) -> np.ndarray:
     """Return a table before a wall with a window in it."""
-    picture = _fade(rng.choice(WALLS), size) * rng.uniform(0.5, 1.1)
+    image = _fade(rng.choice(WALLS), size) * rng.uniform(0.5, 1.1)
     left, top, wide = rng.uniform((-0.2, -0.2, 0.2), (0.8, 0.2, 0.5))
     y, x = np.mgrid[:size, :size][..., None] / size
     pane = (x > left) & (x < left + wide) & (y > top) & (y < top + 0.5)
-    picture = np.where(pane, 255 * ramp(PANES, rng.uniform()), picture)
+    image = np.where(pane, 255 * ramp(PANES, rng.uniform()), image)
     wood = _fade(rng.choice(WOODS), size)
     grain = Image.fromarray(rng.random((40, 4), dtype=np.float32))
     lines = np.asarray(grain.resize((size, size), Image.BICUBIC))[..., None]
-    return np.where(y > rng.uniform(0.6, 0.85), wood * (0.7 + 0.5 * lines), picture)
+    return np.where(y > rng.uniform(0.6, 0.85), wood * (0.7 + 0.5 * lines), image)
 
 
 def _scatter(rng, count, low, high) -> np.ndarray:
-    """Return points [count, 3] in a box of the picture, the lower ones in front."""
+    """Return points [count, 3] in a box of the image, the lower ones in front."""
     spots = rng.uniform(low, high, (count, 2))
     return np.concatenate([spots, 3 * spots[:, 1:]], axis=1)
 
@@ -249,6 +249,6 @@ def noise(rng: np.random.Generator, size: int, *cells: int) -> np.ndarray:
 
 
 def _fade(codes: str, size: int) -> np.ndarray:
-    """Return a picture [size, size, 3] (0..255) that runs from top to bottom."""
+    """Return an image [size, size, 3] (0..255) that runs from top to bottom."""
     rows = 255 * ramp(codes, np.linspace(0, 1, size))[:, None]
     return np.repeat(rows, size, axis=1).astype(np.float32)

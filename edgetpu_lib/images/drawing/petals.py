@@ -1,6 +1,6 @@
 """Build plants from small curved surfaces in 3-D and paint them, lit, on a layer.
 
-Takes a few numbers per petal; gives meshes and pictures of them. Axes: x right, y
+Takes a few numbers per petal; gives meshes and images of them. Axes: x right, y
 down, z toward the viewer; a blossom is about 1 in radius and opens along z until it
 is turned. Used by `flowers`, `backdrops` and `rendered`.
 """

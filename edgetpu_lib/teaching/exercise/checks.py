@@ -1,6 +1,6 @@
 """The exercise that answers back: checks of what a student made.
 
-Takes a student's objects (photos, models, functions, bytes); gives feedback with
+Takes a student's objects (images, models, functions, bytes); gives feedback with
 points. A check never raises, and never tells the solution.
 Next: `grading` runs the same checks on handed-in notebooks.
 """
@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from edgetpu_lib.base.artifacts import InputError
+from edgetpu_lib.teaching.exercise import images as exercise_photos
 from edgetpu_lib.teaching.exercise import models
-from edgetpu_lib.teaching.exercise import photos as exercise_photos
 from edgetpu_lib.teaching.exercise.feedback import Feedback, Total, judge, series
 
 # What each task is worth, in the order of the notebook.
@@ -52,37 +52,37 @@ class Budget:
     latency_ms: float
 
 
-def choose_classes(photos: Any, class_names: Sequence[str]) -> Any:
-    """Return the photos of some classes, labelled 0, 1, … in the order of the names.
+def choose_classes(images: Any, class_names: Sequence[str]) -> Any:
+    """Return the images of some classes, labelled 0, 1, … in the order of the names.
 
     Args:
-        photos: `data.Photos`.
+        images: `data.Images`.
         class_names: two or more of its classes; they are sorted first.
 
     Raises:
         InputError: a name is unknown, or there are fewer than two.
     """
     chosen = sorted(set(class_names or ()))
-    unknown = [name for name in chosen if name not in photos.class_names]
+    unknown = [name for name in chosen if name not in images.class_names]
     if unknown or len(chosen) < 2:
         raise InputError(
             f"cannot choose {series(chosen)}; name two or more of"
-            f" {series(photos.class_names)}"
+            f" {series(images.class_names)}"
         )
-    numbers = [photos.class_names.index(name) for name in chosen]
-    part = photos.take(np.flatnonzero(np.isin(photos.labels, numbers)))
+    numbers = [images.class_names.index(name) for name in chosen]
+    part = images.take(np.flatnonzero(np.isin(images.labels, numbers)))
     labels = np.searchsorted(numbers, part.labels)
     return dataclasses.replace(part, labels=labels, class_names=tuple(chosen))
 
 
-def check_classes(class_names: Any, photos: Any) -> Feedback:
+def check_classes(class_names: Any, images: Any) -> Feedback:
     """Check the choice of classes.
 
     Args:
         class_names: what the student chose.
-        photos: `data.Photos` to choose from.
+        images: `data.Images` to choose from.
     """
-    known = photos.class_names if photos is not None else ()
+    known = images.class_names if images is not None else ()
     return _told(
         "classes",
         f"a list of {exercise_photos.FEWEST_CLASSES} or more names of {series(known)}",
@@ -91,33 +91,33 @@ def check_classes(class_names: Any, photos: Any) -> Feedback:
     )
 
 
-def check_split(splits: Any, photos: Any) -> Feedback:
+def check_split(splits: Any, images: Any) -> Feedback:
     """Check that a split loses nothing and leaks nothing.
 
     Args:
-        splits: what the student made: {"train", "validation", "test"} → `data.Photos`.
-        photos: `data.Photos` that were to be split.
+        splits: what the student made: {"train", "validation", "test"} → `data.Images`.
+        images: `data.Images` that were to be split.
     """
     return _told(
         "split",
-        "every picture on one side only, copies too; every class on every side",
+        "every image on one side only, copies too; every class on every side",
         splits,
-        lambda: exercise_photos.split(splits, photos),
+        lambda: exercise_photos.split(splits, images),
     )
 
 
-def check_training(model: Any, judge_photos: Any) -> Feedback:
-    """Check that a model beats guessing on photos that it cannot have seen.
+def check_training(model: Any, judge_images: Any) -> Feedback:
+    """Check that a model beats guessing on images that it cannot have seen.
 
     Args:
         model: the student's Keras model, which gives logits.
-        judge_photos: `data.Photos` that are not the student's.
+        judge_images: `data.Images` that are not the student's.
     """
     return _told(
         "training",
-        "better than guessing beyond doubt, on photos that nobody trained on",
+        "better than guessing beyond doubt, on images that nobody trained on",
         model,
-        lambda: models.training(model, judge_photos),
+        lambda: models.training(model, judge_images),
     )
 
 
@@ -137,56 +137,56 @@ def check_preprocessing(preprocess: Any) -> Feedback:
 
 
 def check_labels(labels: Any, splits: Any) -> Feedback:
-    """Check the labels of the test photos.
+    """Check the labels of the test images.
 
     Args:
-        labels: the student's, int [test photos], indices of the model's outputs.
+        labels: the student's, int [test images], indices of the model's outputs.
         splits: the student's split.
     """
     return _told(
         "labels",
-        "for every test photo the number of the model's output for its class",
+        "for every test image the number of the model's output for its class",
         labels,
         lambda: exercise_photos.labels(labels, splits),
     )
 
 
 def check_calibration(calibration: Any, splits: Any) -> Feedback:
-    """Check which photos set the integer ranges.
+    """Check which images set the integer ranges.
 
     Args:
-        calibration: `data.Photos` that the student drew.
+        calibration: `data.Images` that the student drew.
         splits: the student's split.
     """
     return _told(
         "calibration",
-        "photos of every class, and none that measures the result",
+        "images of every class, and none that measures the result",
         calibration,
         lambda: exercise_photos.calibration(calibration, splits),
     )
 
 
-def check_file(int8_tflite: Any, judge_photos: Any) -> Feedback:
+def check_file(int8_tflite: Any, judge_images: Any) -> Feedback:
     """Check that the Edge TPU would take a file.
 
     Args:
         int8_tflite: the student's, bytes.
-        judge_photos: `data.Photos` of the classes that it should tell apart.
+        judge_images: `data.Images` of the classes that it should tell apart.
     """
     return _told(
         "file",
         "bytes of a TFLite file that runs on the Edge TPU as a whole, fed raw pixels",
         int8_tflite,
-        lambda: models.file(int8_tflite, len(judge_photos.class_names)),
+        lambda: models.file(int8_tflite, len(judge_images.class_names)),
     )
 
 
-def check_budget(int8_tflite: Any, judge_photos: Any, budget: Budget) -> Feedback:
+def check_budget(int8_tflite: Any, judge_images: Any, budget: Budget) -> Feedback:
     """Check a file against a budget; its three parts earn points one by one.
 
     Args:
         int8_tflite: the student's, bytes.
-        judge_photos: `data.Photos` that are not the student's.
+        judge_images: `data.Images` that are not the student's.
         budget: what to reach.
     """
     expected = (
@@ -199,7 +199,7 @@ def check_budget(int8_tflite: Any, judge_photos: Any, budget: Budget) -> Feedbac
         "budget",
         expected,
         int8_tflite,
-        lambda: models.budget(int8_tflite, judge_photos, budget, BUDGET_POINTS),
+        lambda: models.budget(int8_tflite, judge_images, budget, BUDGET_POINTS),
     )
 
 

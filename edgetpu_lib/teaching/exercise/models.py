@@ -15,7 +15,7 @@ from edgetpu_lib.teaching.exercise.feedback import Wrong, in_words, series
 
 
 def training(model: Any, judges: Any) -> str:
-    """Judge whether a model knows more than chance, on photos it never saw."""
+    """Judge whether a model knows more than chance, on images it never saw."""
     if not hasattr(model, "output_shape"):
         raise Wrong(in_words(model), "make it with `build.build_model`")
     classes = len(judges.class_names)
@@ -28,7 +28,7 @@ def training(model: Any, judges: Any) -> str:
         raise Wrong("weights that are NaN or infinite", "train with a smaller rate")
     found = _measure(model, judges)
     words = (
-        f"{found.top1:.0%} of {found.images} photos right, 95 % interval"
+        f"{found.top1:.0%} of {found.images} images right, 95 % interval"
         f" {found.top1_low:.0%} to {found.top1_high:.0%}"
     )
     if found.top1_low <= 1 / classes:
@@ -40,13 +40,13 @@ def training(model: Any, judges: Any) -> str:
     return words
 
 
-def _measure(model: Any, photos: Any) -> Any:
+def _measure(model: Any, images: Any) -> Any:
     from edgetpu_lib import evaluate
     from edgetpu_lib.evaluation import classifiers, metrics
 
     opened = classifiers.open_classifier(model)
-    answers = evaluate.predict(opened, photos, progress=None)
-    return metrics.measure(answers, photos.labels)
+    predictions = evaluate.predict(opened, images, progress=None)
+    return metrics.measure(predictions, images.labels)
 
 
 def preprocessing(preprocess: Any) -> str:
@@ -118,7 +118,7 @@ def budget(int8_tflite: Any, judges: Any, limits: Any, worth: Sequence[float]) -
     rows: list[tuple[bool, str]] = [
         (top1 >= limits.top1, "for accuracy: more epochs, another batch size"),
         (len(content) <= limits.size_bytes, "for bytes: a narrower network"),
-        (latency_ms <= limits.latency_ms, "for time: smaller pictures"),
+        (latency_ms <= limits.latency_ms, "for time: smaller images"),
     ]
     kept = [kept for kept, _ in rows]
     if not all(kept):

@@ -37,7 +37,7 @@ class Grade:
         digest: of the file and the key, in hex.
         status: "graded", or why it could not be.
         feedback: one a check, in the order of the key.
-        answers: task → the text that a person is to read.
+        predictions: task → the text that a person is to read.
         errors: what the notebook's own cells raised, one line each.
         seconds: it took.
     """
@@ -46,7 +46,7 @@ class Grade:
     digest: str
     status: str
     feedback: tuple[Feedback, ...]
-    answers: dict[str, str]
+    predictions: dict[str, str]
     errors: tuple[str, ...]
     seconds: float
 
@@ -131,7 +131,7 @@ def grade(
         digest=digest,
         status=status,
         feedback=tuple(_feedback(key, events, status)),
-        answers={e["task"]: e["answer"] for e in events if "answer" in e},
+        predictions={e["task"]: e["answer"] for e in events if "answer" in e},
         errors=tuple(e["error"] for e in events if "error" in e and "task" not in e),
         seconds=time.monotonic() - start,
     )

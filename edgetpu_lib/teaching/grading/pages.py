@@ -165,7 +165,7 @@ def page(grade: Grade, key: Key) -> str:
         parts.append(f'<p class="bad">Stopped: {html.escape(grade.status)}.</p>')
     parts += ["<table>", *map(_feedback_row, grade.feedback), "</table>"]
     for hand in key.by_hand:
-        text = html.escape(grade.answers.get(hand.task, "").strip())
+        text = html.escape(grade.predictions.get(hand.task, "").strip())
         parts.append(
             f"<h2>{html.escape(hand.task)}</h2><p>Up to {hand.points:g} points, given"
             f" by your teacher.</p><pre>{text or '(no answer)'}</pre>"

@@ -155,20 +155,20 @@ def test_hash_of_a_folder_knows_names_and_contents(tmp_path):
 
 def test_record_lies_beside_its_artefact(tmp_path):
     path = artifacts.write_file(tmp_path / "S_quant.tflite", b"model")
-    record = artifacts.save_record(path, class_names=("rose", "ñandú"), top1=0.5)
-    assert record == tmp_path / "S_quant.tflite.json"
-    content = json.loads(record.read_text(encoding="utf-8"))
+    metadata = artifacts.save_metadata(path, class_names=("rose", "ñandú"), top1=0.5)
+    assert metadata == tmp_path / "S_quant.tflite.json"
+    content = json.loads(metadata.read_text(encoding="utf-8"))
     assert content["class_names"] == ["rose", "ñandú"]
     assert content["top1"] == 0.5
     assert content["sha256"] == hashlib.sha256(b"model").hexdigest()
     assert content["versions"]["python"]
-    assert artifacts.read_record(path) == content
+    assert artifacts.read_metadata(path) == content
 
 
 def test_artefact_without_a_record_has_an_empty_one(tmp_path):
-    assert artifacts.read_record(tmp_path / "nothing.tflite") == {}
+    assert artifacts.read_metadata(tmp_path / "nothing.tflite") == {}
     (tmp_path / "file").touch()
-    assert artifacts.read_record(tmp_path / "file" / "below") == {}
+    assert artifacts.read_metadata(tmp_path / "file" / "below") == {}
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[]", b"3"])
@@ -176,13 +176,13 @@ def test_damaged_record_is_named(tmp_path, content):
     path = tmp_path / "model.tflite"
     (tmp_path / "model.tflite.json").write_bytes(content)
     with pytest.raises(InputError, match="model.tflite.json"):
-        artifacts.read_record(path)
+        artifacts.read_metadata(path)
 
 
 @pytest.fixture
 def artefact(tmp_path):
     path = artifacts.write_file(tmp_path / "model.tflite", b"model")
-    artifacts.save_record(path, top1=0.5)
+    artifacts.save_metadata(path, top1=0.5)
     return path
 
 
@@ -201,7 +201,7 @@ def test_verified_artefact_is_returned(artefact):
 def test_verified_folder_is_returned(tmp_path):
     folder = tmp_path / "saved_model"
     artifacts.write_file(folder / "variables" / "v", b"1")
-    artifacts.save_record(folder)
+    artifacts.save_metadata(folder)
     assert require(folder) == folder
     artifacts.write_file(folder / "variables" / "v", b"2")
     with pytest.raises(InputError, match="04_quantize"):
@@ -217,7 +217,7 @@ def test_artefact_that_cannot_be_trusted_names_its_maker(artefact, tampered):
     elif tampered == "no file":
         artefact.unlink()
     else:
-        artifacts.record_path(artefact).unlink()
+        artifacts.metadata_path(artefact).unlink()
     with pytest.raises(InputError) as caught:
         require(artefact)
     assert str(artefact) in str(caught.value)
@@ -228,7 +228,7 @@ def test_moved_artefact_is_still_verified(artefact, tmp_path):
     moved = tmp_path / "elsewhere"
     moved.mkdir()
     shutil.move(artefact, moved / artefact.name)
-    shutil.move(artifacts.record_path(artefact), moved)
+    shutil.move(artifacts.metadata_path(artefact), moved)
     assert require(moved / artefact.name).read_bytes() == b"model"
 
 

@@ -93,32 +93,34 @@ def reference(shared):
 def test_reference_classify(run_json, reference, golden, shared, tmp_path):
     labels = tmp_path / "labels_map.txt"
     labels.write_text(json.dumps({str(i): f"class {i + 1}" for i in range(10)}))
-    for index, photo in enumerate(golden["photos"][:2]):
-        answer = run_json(
+    for index, image in enumerate(golden["photos"][:2]):
+        prediction = run_json(
             "classify",
             *NETWORK,
             f"--ckpt_dir={reference}",
-            f"--example_img={shared('data/photos') / photo}",
+            f"--example_img={shared('data/photos') / image}",
             f"--labels_map_file={labels}",
             "--include_background_label",
         )
         probs = golden["ema/probs"][index]
         best = np.argsort(-probs)[:5]
-        assert [p["index"] for p in answer["predictions"]] == best.tolist()
-        found = [p["probability"] for p in answer["predictions"]]
+        assert [p["index"] for p in prediction["predictions"]] == best.tolist()
+        found = [p["probability"] for p in prediction["predictions"]]
         np.testing.assert_allclose(found, probs[best], atol=5e-5)
         names = ["background", *(f"class {i}" for i in range(1, 11))]
-        assert [p["label"] for p in answer["predictions"]] == [names[i] for i in best]
+        assert [p["label"] for p in prediction["predictions"]] == [
+            names[i] for i in best
+        ]
 
 
 def test_reference_export_of_integers(run, reference, shared, tmp_path):
-    photos = shared("data/photos")
+    images = shared("data/photos")
     output = tmp_path / "S_quant.tflite"
     code, out, err = run(
         "export",
         *NETWORK,
         f"--ckpt_dir={reference}",
-        f"--data_dir={photos}/",
+        f"--data_dir={images}/",
         f"--output_tflite={output}",
         "--num_steps=5",
     )
@@ -128,9 +130,9 @@ def test_reference_export_of_integers(run, reference, shared, tmp_path):
     contract = interpreter.input_contract(opened)
     assert contract == interpreter.TensorContract("uint8", (1, 96, 96, 3), 1 / 128, 127)
     assert interpreter.output_contract(opened).shape == (1, 11)
-    record = artifacts.read_record(output)
-    assert record["sha256"] == artifacts.sha256_of(output)
-    assert record["calibration"]["photos"] == 5
+    metadata = artifacts.read_metadata(output)
+    assert metadata["sha256"] == artifacts.sha256_of(output)
+    assert metadata["calibration"]["photos"] == 5
     assert sorted(p.name for p in tmp_path.iterdir()) == [
         "S_quant.tflite",
         "S_quant.tflite.json",
@@ -175,9 +177,9 @@ def test_reference_export_of_floats(run, fed, slim, slim_checkpoint, tmp_path):
     assert fed["kind"] == "float"
     assert fed["model"].output_shape == (None, 3)
     assert output.read_bytes() == fed["content"]
-    record = artifacts.read_record(output)
-    assert record["image_size"] == 32
-    assert record["sha256"] == artifacts.sha256_of(output)
+    metadata = artifacts.read_metadata(output)
+    assert metadata["image_size"] == 32
+    assert metadata["sha256"] == artifacts.sha256_of(output)
 
 
 # Flags.
@@ -257,26 +259,26 @@ def test_record_says_what_the_file_came_from(
         f"--output_saved_model_dir={folder}",
     )
     assert code == 0, err
-    record = artifacts.read_record(output)
-    assert record["model_name"] == "efficientnet-edgetpu-S"
-    assert (record["image_size"], record["num_classes"]) == (32, 3)
-    assert (record["width_coefficient"], record["depth_coefficient"]) == (0.1, 0.3)
-    assert record["weights_sha256"] == checkpoint.weights_digest(fed["model"])
-    assert record["calibration"] == {
+    metadata = artifacts.read_metadata(output)
+    assert metadata["model_name"] == "efficientnet-edgetpu-S"
+    assert (metadata["image_size"], metadata["num_classes"]) == (32, 3)
+    assert (metadata["width_coefficient"], metadata["depth_coefficient"]) == (0.1, 0.3)
+    assert metadata["weights_sha256"] == checkpoint.weights_digest(fed["model"])
+    assert metadata["calibration"] == {
         "data_dir": str(class_folders),
         "photos": 6,
         "sha256": data.digest_of(fed["calibration"]),
     }
-    assert record["input"] == {
+    assert metadata["input"] == {
         "dtype": "uint8",
         "shape": [1, 96, 96, 3],
         "scale": 1 / 128,
         "zero_point": 127,
     }
-    assert (record["edge_tpu_operators"], record["cpu_operators"]) == (66, 0)
-    assert "tensorflow" in record["versions"]
-    of_folder = artifacts.read_record(folder)
-    assert of_folder["weights_sha256"] == record["weights_sha256"]
+    assert (metadata["edge_tpu_operators"], metadata["cpu_operators"]) == (66, 0)
+    assert "tensorflow" in metadata["versions"]
+    of_folder = artifacts.read_metadata(folder)
+    assert of_folder["weights_sha256"] == metadata["weights_sha256"]
     assert of_folder["sha256"] == artifacts.sha256_of(folder)
 
 
@@ -291,8 +293,8 @@ def test_endpoint_is_exported(run, fed, slim, slim_checkpoint, tmp_path):
     )
     assert code == 0, err
     assert fed["model"].output_shape == (None, 1, 1, 128)
-    record = artifacts.read_record(tmp_path / "features.tflite")
-    assert record["output"] == "pooled_features"
+    metadata = artifacts.read_metadata(tmp_path / "features.tflite")
+    assert metadata["output"] == "pooled_features"
 
 
 def test_image_size_defaults_to_the_models_own(
@@ -313,8 +315,8 @@ def test_image_size_defaults_to_the_models_own(
     assert fed["model"].input_shape == (None, 300, 300, 3)
 
 
-def best_probability(answer):
-    return answer["predictions"][0]["probability"]
+def best_probability(prediction):
+    return prediction["predictions"][0]["probability"]
 
 
 def test_averages_can_be_left_out(run_json, slim, slim_checkpoint, red):
@@ -335,30 +337,33 @@ def test_tarball_is_a_checkpoint(run_json, slim, slim_checkpoint, red, tmp_path)
     tarball = tmp_path / "efficientnet-edgetpu-S.tar.gz"
     with tarfile.open(tarball, "w:gz") as tar:
         tar.add(slim_checkpoint, "efficientnet-edgetpu-S")
-    answers = [
+    predictions = [
         run_json("classify", *slim, f"--ckpt_dir={path}", f"--example_img={red}")
         for path in (slim_checkpoint, tarball)
     ]
-    assert answers[0] == answers[1]
+    assert predictions[0] == predictions[1]
 
 
 @pytest.mark.parametrize("switch", [[], ["--include_background_label=False"]])
 def test_labels_are_optional_and_top_counts(run_json, float_tflite, red, switch):
-    answer = run_json(
+    prediction = run_json(
         "classify",
         f"--model={float_tflite}",
         f"--example_img={red}",
         "--top=2",
         *switch,
     )
-    assert [p["label"] for p in answer["predictions"]] == ["2", answer_index(answer, 1)]
-    assert set(answer) == {"predictions"}
-    for prediction in answer["predictions"]:
-        assert set(prediction) == {"index", "label", "probability"}
+    assert [p["label"] for p in prediction["predictions"]] == [
+        "2",
+        answer_index(prediction, 1),
+    ]
+    assert set(prediction) == {"predictions"}
+    for row in prediction["predictions"]:
+        assert set(row) == {"index", "label", "probability"}
 
 
-def answer_index(answer, place):
-    return str(answer["predictions"][place]["index"])
+def answer_index(prediction, place):
+    return str(prediction["predictions"][place]["index"])
 
 
 @pytest.mark.parametrize(
@@ -375,15 +380,19 @@ def test_background_switch_in_every_spelling(
 ):
     labels = tmp_path / "labels.txt"
     labels.write_text("green\nred\n")
-    answer = run_json(
+    prediction = run_json(
         "classify",
         f"--model={int8_tflite}",
         f"--example_img={red}",
         f"--labels_map_file={labels}",
         *switch,
     )
-    assert answer["predictions"][0]["label"] == "red"
-    assert {p["label"] for p in answer["predictions"]} == {"background", "green", "red"}
+    assert prediction["predictions"][0]["label"] == "red"
+    assert {p["label"] for p in prediction["predictions"]} == {
+        "background",
+        "green",
+        "red",
+    }
 
 
 def test_classify_prints_for_people(run, int8_tflite, red, label_file):
@@ -401,23 +410,23 @@ def test_classify_prints_for_people(run, int8_tflite, red, label_file):
 @pytest.mark.parametrize("kind", ["float_tflite", "int8_tflite"])
 def test_evaluate_a_file(request, run_json, class_folders, kind):
     model = request.getfixturevalue(kind)
-    answer = run_json("evaluate", f"--model={model}", f"--data_dir={class_folders}")
-    assert answer["images"] == 30
-    assert answer["top1"] == answer["top5"] == 1
-    assert answer["classes"] == 3
+    prediction = run_json("evaluate", f"--model={model}", f"--data_dir={class_folders}")
+    assert prediction["images"] == 30
+    assert prediction["top1"] == prediction["top5"] == 1
+    assert prediction["classes"] == 3
 
 
 def test_evaluate_a_checkpoint(run_json, slim, slim_checkpoint, class_folders):
-    answer = run_json(
+    prediction = run_json(
         "evaluate",
         *slim,
         f"--ckpt_dir={slim_checkpoint}",
         f"--data_dir={class_folders}",
         "--split=test",
     )
-    assert answer["images"] == 6
-    assert answer["split"] == "test"
-    assert 0 <= answer["top1"] <= answer["top5"] == 1
+    assert prediction["images"] == 6
+    assert prediction["split"] == "test"
+    assert 0 <= prediction["top1"] <= prediction["top5"] == 1
 
 
 def test_evaluate_with_a_background_class(
@@ -427,13 +436,13 @@ def test_evaluate_with_a_background_class(
 
     for name in ("green", "red"):
         shutil.copytree(class_folders / name, tmp_path / "two" / name)
-    answer = run_json(
+    prediction = run_json(
         "evaluate",
         f"--model={float_tflite}",
         f"--data_dir={tmp_path / 'two'}",
         "--include_background_label",
     )
-    assert (answer["images"], answer["top1"]) == (20, 1)
+    assert (prediction["images"], prediction["top1"]) == (20, 1)
 
 
 def test_evaluate_prints_for_people(run, int8_tflite, class_folders):
@@ -441,7 +450,7 @@ def test_evaluate_prints_for_people(run, int8_tflite, class_folders):
         "evaluate", f"--model={int8_tflite}", f"--data_dir={class_folders}"
     )
     assert code == 0, err
-    assert "30 photos" in out
+    assert "30 images" in out
     assert "100.00 [88.65, 100.00]" in out
 
 
@@ -449,20 +458,20 @@ def test_evaluate_two_models_and_write_all_down(
     run_json, float_tflite, int8_tflite, class_folders, tmp_path
 ):
     folder = tmp_path / "result"
-    answer = run_json(
+    prediction = run_json(
         "evaluate",
         f"--model={float_tflite}",
         f"--against={int8_tflite}",
         f"--data_dir={class_folders}",
         f"--output={folder}",
     )
-    assert answer["top1_low"] < answer["top1"] == answer["top1_high"] == 1
-    assert answer["against"]["agreement"] == answer["against"]["p_value"] == 1
-    assert answer["confusion"] == [[10, 0, 0], [0, 10, 0], [0, 0, 10]]
-    assert [row["name"] for row in answer["per_class"]] == ["blue", "green", "red"]
-    assert answer["latency"]["p50_ms"] > 0
-    assert answer["label_shift"] == 0
-    assert json.loads((folder / "evaluation.json").read_text()) == answer
+    assert prediction["top1_low"] < prediction["top1"] == prediction["top1_high"] == 1
+    assert prediction["against"]["agreement"] == prediction["against"]["p_value"] == 1
+    assert prediction["confusion"] == [[10, 0, 0], [0, 10, 0], [0, 0, 10]]
+    assert [row["name"] for row in prediction["per_class"]] == ["blue", "green", "red"]
+    assert prediction["latency"]["p50_ms"] > 0
+    assert prediction["label_shift"] == 0
+    assert json.loads((folder / "evaluation.json").read_text()) == prediction
     text = (folder / "evaluation.md").read_text()
     assert "| top-1, % [95 % interval]" in text
     assert {path.stem for path in folder.glob("*.png")} == {
@@ -471,16 +480,20 @@ def test_evaluate_two_models_and_write_all_down(
 
 
 def test_evaluate_as_the_reference_does(run_json, run, shared):
-    photos = shared("data/photos")
+    images = shared("data/photos")
     arguments = [
         "evaluate",
         f"--model={shared('models/mobilenet_v2_1.0_224_quant.tflite')}",
-        f"--imagenet_eval_glob={photos}/*.JPEG",
-        f"--imagenet_eval_label={photos / 'ground_truth.txt'}",
+        f"--imagenet_eval_glob={images}/*.JPEG",
+        f"--imagenet_eval_label={images / 'ground_truth.txt'}",
     ]
-    answer = run_json(*arguments, "--num_images=100")
-    assert (answer["top1"], answer["top5"], answer["images"]) == (0.87, 0.99, 100)
-    assert answer["include_background_label"] is True
+    prediction = run_json(*arguments, "--num_images=100")
+    assert (prediction["top1"], prediction["top5"], prediction["images"]) == (
+        0.87,
+        0.99,
+        100,
+    )
+    assert prediction["include_background_label"] is True
     assert run_json(*arguments, "--num_images=7")["images"] == 7
     shifted = run_json(
         *arguments, "--num_images=-1", "--include_background_label=False"
@@ -544,7 +557,7 @@ def test_report_measures_float_and_int8_of_every_checkpoint(
     assert row["published"] == {}, "three classes are not ImageNet's thousand"
     assert 0 <= row["comparison"]["agreement"] <= 1
     made = Path(row["int8_file"])
-    assert artifacts.read_record(made)["calibration"]["photos"] == 6
+    assert artifacts.read_metadata(made)["calibration"]["photos"] == 6
     first = made.stat().st_mtime_ns
     code, out, err = run(*arguments)
     assert code == 0, err
@@ -580,14 +593,14 @@ def tuned(tmp_path_factory, draw_folders):
 
 
 def test_tuned_model_has_a_record(tuned):
-    record = artifacts.read_record(tuned / "model.keras")
-    assert record["class_names"] == ["blue", "green", "red"]
-    assert record["image_size"] == 32
-    assert record["seed"] == 4
-    assert 1 <= len(record["history"]) <= 3
-    assert record["test"]["images"] == 9
-    assert record["pretrained"] is None
-    assert record["sha256"] == artifacts.sha256_of(tuned / "model.keras")
+    metadata = artifacts.read_metadata(tuned / "model.keras")
+    assert metadata["class_names"] == ["blue", "green", "red"]
+    assert metadata["image_size"] == 32
+    assert metadata["seed"] == 4
+    assert 1 <= len(metadata["history"]) <= 3
+    assert metadata["test"]["images"] == 9
+    assert metadata["pretrained"] is None
+    assert metadata["sha256"] == artifacts.sha256_of(tuned / "model.keras")
 
 
 def test_nothing_half_written_is_left(tuned):
@@ -603,10 +616,12 @@ def test_nothing_half_written_is_left(tuned):
 @pytest.mark.parametrize("name", ["model.keras", "model_quant.tflite"])
 def test_tuned_model_is_evaluated_on_its_test_photos(tuned, run_json, name):
     data_dir = f"--data_dir={tuned / 'colours'}"
-    answer = run_json("evaluate", f"--model={tuned / name}", data_dir)
-    assert (answer["split"], answer["images"]) == ("test", 9)
+    prediction = run_json("evaluate", f"--model={tuned / name}", data_dir)
+    assert (prediction["split"], prediction["images"]) == ("test", 9)
     if name == "model.keras":
-        assert answer["top1"] == artifacts.read_record(tuned / name)["test"]["top1"]
+        assert (
+            prediction["top1"] == artifacts.read_metadata(tuned / name)["test"]["top1"]
+        )
     everything = run_json(
         "evaluate", f"--model={tuned / name}", data_dir, "--split=all"
     )
@@ -615,8 +630,10 @@ def test_tuned_model_is_evaluated_on_its_test_photos(tuned, run_json, name):
 
 def test_test_split_is_found_from_another_folder(tuned, run_json, monkeypatch):
     monkeypatch.chdir(tuned)
-    answer = run_json("evaluate", "--model=model_quant.tflite", "--data_dir=colours")
-    assert answer["split"] == "test"
+    prediction = run_json(
+        "evaluate", "--model=model_quant.tflite", "--data_dir=colours"
+    )
+    assert prediction["split"] == "test"
 
 
 def test_relative_training_folder_is_recorded_for_good(
@@ -640,17 +657,19 @@ def test_relative_training_folder_is_recorded_for_good(
 
 
 def test_test_photos_set_no_ranges(tuned):
-    record = artifacts.read_record(tuned / "model_quant.tflite")
-    # 45 photos: 9 are for the test, 6 for validation.
-    assert record["calibration"]["photos"] == 30
+    metadata = artifacts.read_metadata(tuned / "model_quant.tflite")
+    # 45 images: 9 are for the test, 6 for validation.
+    assert metadata["calibration"]["photos"] == 30
 
 
 @pytest.mark.parametrize("name", ["model.keras", "model_quant.tflite"])
 def test_tuned_model_classifies_by_name(tuned, run_json, name):
-    photo = tuned / "colours" / "red" / "01.png"
-    answer = run_json("classify", f"--model={tuned / name}", f"--example_img={photo}")
-    assert {p["label"] for p in answer["predictions"]} == {"blue", "green", "red"}
-    assert sum(p["probability"] for p in answer["predictions"]) == pytest.approx(
+    image = tuned / "colours" / "red" / "01.png"
+    prediction = run_json(
+        "classify", f"--model={tuned / name}", f"--example_img={image}"
+    )
+    assert {p["label"] for p in prediction["predictions"]} == {"blue", "green", "red"}
+    assert sum(p["probability"] for p in prediction["predictions"]) == pytest.approx(
         1, abs=0.01
     )
 
@@ -684,17 +703,17 @@ def test_fine_tuning_starts_from_a_checkpoint(
     import tensorflow as tf
 
     output = tmp_path / "model.keras"
-    answer = run_json(
+    prediction = run_json(
         *("fine-tune", f"--data_dir={class_folders}", f"--ckpt_dir={reference}"),
         *("--width_coefficient=0.1", "--image_size=32", "--epochs=1"),
         *("--batch_size=7", f"--output={output}"),
     )
-    assert answer["model"] == str(output)
-    assert answer["test"]["images"] == 6
-    assert answer["test"]["classes"] == 3
-    record = artifacts.read_record(output)
-    assert record["pretrained"] == str(reference)
-    assert len({epoch["phase"] for epoch in record["history"]}) == 2
+    assert prediction["model"] == str(output)
+    assert prediction["test"]["images"] == 6
+    assert prediction["test"]["classes"] == 3
+    metadata = artifacts.read_metadata(output)
+    assert metadata["pretrained"] == str(reference)
+    assert len({epoch["phase"] for epoch in metadata["history"]}) == 2
     stem = checkpoint.load_model(output).get_layer("stem_conv").kernel
     kernel = "efficientnet-edgetpu-S/stem/conv2d/kernel/ExponentialMovingAverage"
     averages = tf.train.load_checkpoint(str(reference))
@@ -777,7 +796,7 @@ FINE_TUNE = ["fine-tune", "--output=TMP/out.keras", "--image_size=32", "--epochs
         ([*CLASSIFY, "--model=TMP/broken.tflite"], "broken.tflite"),
         ([*CLASSIFY, "--model=TMP/cut.tflite"], "cut.tflite"),
         ([*CLASSIFY, "--model=TMP/recorded.tflite"], "recorded.tflite"),
-        # the photo
+        # the image
         (["classify", "--model=MODEL", "--example_img=TMP/nowhere.jpg"], "nowhere.jpg"),
         (["classify", "--model=MODEL", "--example_img=TMP"], "TMP"),
         (["classify", "--model=MODEL", "--example_img=TMP/empty.jpg"], "empty.jpg"),
@@ -909,10 +928,10 @@ def bad_files(tmp_path, slim_checkpoint, float_tflite, draw_folders):
     ):
         (folder / label).mkdir(parents=True)
         for index in range(count):
-            picture = Image.fromarray(rng.integers(0, 256, (9, 9, 3), np.uint8))
-            picture.save(folder / label / f"{index}.png")
+            image = Image.fromarray(rng.integers(0, 256, (9, 9, 3), np.uint8))
+            image.save(folder / label / f"{index}.png")
     draw_folders(folder / "damaged", 4)
-    (folder / "damaged" / "red" / "broken.png").write_bytes(b"no picture")
+    (folder / "damaged" / "red" / "broken.png").write_bytes(b"no image")
     return folder
 
 
@@ -927,7 +946,7 @@ def test_models_that_cannot_be_used_are_named(run, shared, red, name):
 
 @pytest.fixture
 def fine_tune_slim(draw_folders, tmp_path):
-    """Return a folder of photos and the arguments that fine-tune on it."""
+    """Return a folder of images and the arguments that fine-tune on it."""
     folder = draw_folders(tmp_path / "colours", 6)
     return folder, [
         *("fine-tune", f"--data_dir={folder}", "--width_coefficient=0.1"),
@@ -967,12 +986,12 @@ def test_damaged_photo_is_left_out_and_told(
 ):
     folder, arguments = fine_tune_slim
     cut = cut_photo(folder, side)
-    answer = run_json(*arguments, "--on_error=skip")
+    prediction = run_json(*arguments, "--on_error=skip")
     assert trained
-    (line,) = answer["skipped"]
+    (line,) = prediction["skipped"]
     assert str(cut) in line
-    assert artifacts.read_record(tmp_path / "model.keras")["skipped"] == [line]
-    assert answer["test"]["images"] == (2 if side == "test" else 3)
+    assert artifacts.read_metadata(tmp_path / "model.keras")["skipped"] == [line]
+    assert prediction["test"]["images"] == (2 if side == "test" else 3)
     code, out, _ = run(*arguments, "--on_error=skip")
     assert code == 0
     assert f"skipped: {line}" in out.splitlines()
@@ -988,9 +1007,11 @@ def test_damaged_record_is_named_or_left_out_and_told(
     place = f"{path} record 0 (byte 0)"
     arguments = [*fine_tune_slim[1], f"--data_dir={shards}"]
     assert place in one_error(run, *arguments)
-    answer = run_json(*arguments, "--on_error=skip")
-    assert [line for line in answer["skipped"] if place in line] == answer["skipped"]
-    assert len(answer["skipped"]) == 1
+    prediction = run_json(*arguments, "--on_error=skip")
+    assert [line for line in prediction["skipped"] if place in line] == prediction[
+        "skipped"
+    ]
+    assert len(prediction["skipped"]) == 1
 
 
 def test_nothing_damaged_is_nothing_skipped(run_json, fine_tune_slim, trained):
@@ -1094,16 +1115,16 @@ def test_help_lists_the_commands(run):
 
 
 def test_check_of_a_ready_model(run, run_json, int8_tflite):
-    answer = run_json("check", int8_tflite)
-    assert answer["ready"] is True
-    assert answer["cpu_operators"] == 0
-    assert answer["findings"] == []
-    contract = answer["input"]
+    prediction = run_json("check", int8_tflite)
+    assert prediction["ready"] is True
+    assert prediction["cpu_operators"] == 0
+    assert prediction["findings"] == []
+    contract = prediction["input"]
     assert (contract["dtype"], contract["scale"]) == ("uint8", 1 / 128)
     assert contract["zero_point"] == 127
     code, out, err = run("check", int8_tflite)
     assert (code, err) == (0, "")
-    operators = answer["edge_tpu_operators"]
+    operators = prediction["edge_tpu_operators"]
     assert f"Number of operations that will run on Edge TPU: {operators}\n" in out
     assert "raw RGB bytes" in out
 
@@ -1111,10 +1132,10 @@ def test_check_of_a_ready_model(run, run_json, int8_tflite):
 def test_check_of_a_float_model(run, float_tflite):
     code, out, err = run("check", float_tflite, "--json")
     assert (code, err) == (1, "")
-    answer = json.loads(out)
-    assert answer["ready"] is False
-    assert answer["edge_tpu_operators"] == 0
-    (finding,) = answer["findings"]
+    prediction = json.loads(out)
+    assert prediction["ready"] is False
+    assert prediction["edge_tpu_operators"] == 0
+    (finding,) = prediction["findings"]
     assert finding["code"] == "float-model"
     assert finding.keys() >= {"operator", "tensor", "reason", "remedy"}
     code, out, err = run("check", float_tflite)
@@ -1217,7 +1238,7 @@ def test_error_in_its_own_process_is_one_line(float_tflite, tmp_path):
 
 
 def _smaller():
-    """Return the header chunk of the huge picture and that of a smaller one."""
+    """Return the header chunk of the huge image and that of a smaller one."""
 
     def chunk(side):
         body = b"IHDR" + struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)

@@ -35,7 +35,7 @@ def command(class_folders, tmp_path):
 
 def test_table_figure_and_winner_are_written(quick, command, tmp_path, capfd):
     assert main([*command, "--json"]) == 0
-    answer = json.loads(capfd.readouterr().out)
+    prediction = json.loads(capfd.readouterr().out)
     folder = tmp_path / "found"
     assert sorted(path.name for path in folder.iterdir()) == [
         "candidates.csv",
@@ -48,7 +48,7 @@ def test_table_figure_and_winner_are_written(quick, command, tmp_path, capfd):
     assert sorted(int(row["number"]) for row in rows) == list(range(1, 10))
     rewards = [float(row["reward"]) for row in rows]
     assert rewards == sorted(rewards, reverse=True)
-    best = max(answer["candidates"], key=lambda row: row["reward"])
+    best = max(prediction["candidates"], key=lambda row: row["reward"])
     winner = specs.read_spec(folder / "winner.json")
     assert [vars(stage) for stage in winner.stages] == best["stages"]
     assert space.describe(winner.stages) == rows[0]["network"]

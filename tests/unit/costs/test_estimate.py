@@ -401,17 +401,17 @@ OPERATOR_SCHEMA = {
 @pytest.mark.parametrize("device", DEVICES)
 def test_command_answers_in_json(capfd, device):
     assert main(["estimate", str(QUICKSTART), f"--device={device}", "--json"]) == 0
-    answer = json.loads(capfd.readouterr().out)
-    assert set(answer) == SCHEMA
+    prediction = json.loads(capfd.readouterr().out)
+    assert set(prediction) == SCHEMA
     found = estimate.estimate_tflite(QUICKSTART, device=device)
-    assert answer["latency_ms"] == pytest.approx(found.latency_ms)
-    assert sum(answer["shares_ms"].values()) == pytest.approx(found.latency_ms)
-    assert len(answer["operators"]) == len(found.operators)
-    assert all(set(operator) == OPERATOR_SCHEMA for operator in answer["operators"])
-    assert answer["device"] == device
+    assert prediction["latency_ms"] == pytest.approx(found.latency_ms)
+    assert sum(prediction["shares_ms"].values()) == pytest.approx(found.latency_ms)
+    assert len(prediction["operators"]) == len(found.operators)
+    assert all(set(operator) == OPERATOR_SCHEMA for operator in prediction["operators"])
+    assert prediction["device"] == device
     known = DEVICES[device].accuracy
-    assert answer["accuracy"] == (known and dataclasses.asdict(known))
-    assert "estimate" in answer["caveat"]
+    assert prediction["accuracy"] == (known and dataclasses.asdict(known))
+    assert "estimate" in prediction["caveat"]
 
 
 def test_command_tells_people_what_takes_time(capfd, monkeypatch):

@@ -75,7 +75,7 @@ def test_receptive_field_by_asking_the_network():
 def test_memory_holds_what_is_needed_at_a_time(int8_tflite):
     rows = layers.memory_profile(int8_tflite)
     assert [row.index for row in rows] == list(range(len(rows)))
-    # The picture's bytes, and as many signed ones.
+    # The image's bytes, and as many signed ones.
     assert (rows[0].kind, rows[0].live_bytes) == ("QUANTIZE", 2 * 32 * 32 * 3)
     # Where a skip waits, three maps live: what is kept, what comes, what goes.
     adds = [row for row in rows if row.kind == "ADD"]

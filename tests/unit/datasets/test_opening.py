@@ -13,19 +13,19 @@ from edgetpu_lib.base.artifacts import InputError
 from edgetpu_lib.datasets import opening
 
 
-def contents(photos):
-    return [hashlib.sha256(path.read_bytes()).hexdigest() for path in photos.paths]
+def contents(images):
+    return [hashlib.sha256(path.read_bytes()).hexdigest() for path in images.paths]
 
 
-def labelled(photos):
-    names = [photos.class_names[label] for label in photos.labels]
-    return dict(zip(contents(photos), names, strict=True))
+def labelled(images):
+    names = [images.class_names[label] for label in images.labels]
+    return dict(zip(contents(images), names, strict=True))
 
 
-def test_shards_hold_what_the_folders_held(shards, photos):
+def test_shards_hold_what_the_folders_held(shards, images):
     splits = opening.open_splits(shards)
     assert splits.keys() == {"train", "test"}
-    assert labelled(splits["train"]) | labelled(splits["test"]) == labelled(photos)
+    assert labelled(splits["train"]) | labelled(splits["test"]) == labelled(images)
     assert splits["train"].class_names == ("blue", "green", "red")
 
 
@@ -93,54 +93,54 @@ def test_damaged_record_stops_by_name(damaged):
 
 def test_damaged_records_are_skipped_and_told(damaged):
     shards, places, lost = damaged
-    photos = opening.open_splits(shards, on_error="skip")["train"]
-    assert {str(path) for path in photos.paths} == set(map(str, places)) - lost
-    assert len(photos.skipped) == 2
-    assert str(places[1]) in photos.skipped[0]
-    assert str(places[11]) in photos.skipped[1]
-    assert photos.take(np.array([0])).skipped == photos.skipped
+    images = opening.open_splits(shards, on_error="skip")["train"]
+    assert {str(path) for path in images.paths} == set(map(str, places)) - lost
+    assert len(images.skipped) == 2
+    assert str(places[1]) in images.skipped[0]
+    assert str(places[11]) in images.skipped[1]
+    assert images.take(np.array([0])).skipped == images.skipped
 
 
 @pytest.fixture
 def cut(class_folders, tmp_path):
-    """Return a copy of the photos' folder in which one JPEG is cut."""
+    """Return a copy of the images' folder in which one JPEG is cut."""
     folder = shutil.copytree(class_folders, tmp_path / "photos")
     path = folder / "red" / "04.jpg"
     path.write_bytes(path.read_bytes()[:700])
-    return data.list_photos(folder), path
+    return data.list_images(folder), path
 
 
 def test_cut_photo_stops_by_name(cut):
-    photos, path = cut
+    images, path = cut
     with pytest.raises(InputError, match=str(path)):
-        opening.check_photos(photos)
+        opening.verify_images(images)
 
 
 def test_photo_cut_below_the_evaluated_square_is_found(cut):
-    photos, path = cut
+    images, path = cut
     noise = np.random.default_rng(0).integers(0, 256, (150, 200, 3), np.uint8)
     Image.fromarray(noise).save(path)
     path.write_bytes(path.read_bytes()[:-500])
-    data.load_picture(path, 32)
+    data.load_image(path, 32)
     with pytest.raises(InputError, match=str(path)):
-        opening.check_photos(photos)
+        opening.verify_images(images)
 
 
 def test_cut_photo_is_skipped_and_told(cut):
-    photos, path = cut
-    photos = dataclasses.replace(photos, skipped=("one before",))
-    found = opening.check_photos(photos, on_error="skip")
-    assert set(photos.paths) - set(found.paths) == {path}
-    assert labelled(found).items() <= labelled(photos).items()
+    images, path = cut
+    images = dataclasses.replace(images, skipped=("one before",))
+    found = opening.verify_images(images, on_error="skip")
+    assert set(images.paths) - set(found.paths) == {path}
+    assert labelled(found).items() <= labelled(images).items()
     before, line = found.skipped
     assert before == "one before" and str(path) in line
 
 
 def test_nothing_readable_is_refused(cut):
-    photos, path = cut
-    only = photos.take(np.array([photos.paths.index(path)]))
-    with pytest.raises(InputError, match=f"none of the 1 photos.*{path}"):
-        opening.check_photos(only, on_error="skip")
+    images, path = cut
+    only = images.take(np.array([images.paths.index(path)]))
+    with pytest.raises(InputError, match=f"none of the 1 images.*{path}"):
+        opening.verify_images(only, on_error="skip")
 
 
 def test_choice_at_errors_is_checked(shards):
@@ -148,10 +148,10 @@ def test_choice_at_errors_is_checked(shards):
         opening.open_splits(shards, on_error="ignore")
 
 
-def test_class_folders_and_drawn_flowers_are_split(class_folders, photos):
+def test_class_folders_and_drawn_flowers_are_split(class_folders, images):
     splits = opening.open_splits(class_folders)
     assert splits.keys() == {"train", "validation", "test"}
-    assert sum(map(len, splits.values())) == len(photos)
+    assert sum(map(len, splits.values())) == len(images)
 
 
 def test_drawn_flowers_open_by_name(tmp_path, monkeypatch):
@@ -166,7 +166,7 @@ def test_unknown_names_are_told_what_is_understood(name):
         opening.open_splits(name)
 
 
-def test_validation_is_drawn_from_training(shards, photos):
+def test_validation_is_drawn_from_training(shards, images):
     given = opening.open_splits(shards)
     splits = opening.with_validation(given)
     assert contents(splits["test"]) == contents(given["test"])
@@ -197,8 +197,8 @@ def test_cifar10_is_whole(shared):
 
 
 @pytest.fixture(scope="module")
-def builder(tmp_path_factory, photos):
-    """Prepare a set of the coloured pictures, with a test split."""
+def builder(tmp_path_factory, images):
+    """Prepare a set of the coloured images, with a test split."""
     tfds = pytest.importorskip("tensorflow_datasets")
 
     folder = tmp_path_factory.mktemp("tfds")
@@ -211,7 +211,7 @@ def builder(tmp_path_factory, photos):
         def _info(self):
             features = {
                 "image": tfds.features.Image(encoding_format="jpeg"),
-                "label": tfds.features.ClassLabel(names=photos.class_names),
+                "label": tfds.features.ClassLabel(names=images.class_names),
             }
             return self.dataset_info_from_configs(
                 features=tfds.features.FeaturesDict(features)
@@ -221,9 +221,9 @@ def builder(tmp_path_factory, photos):
             return {"train": self._generate(0), "test": self._generate(1)}
 
         def _generate_examples(self, side):
-            pictures = [n for n, p in enumerate(photos.paths) if p.suffix == ".jpg"]
-            for index in pictures[side::2]:
-                image, label = photos.paths[index], int(photos.labels[index])
+            arrays = [n for n, p in enumerate(images.paths) if p.suffix == ".jpg"]
+            for index in arrays[side::2]:
+                image, label = images.paths[index], int(images.labels[index])
                 yield index, {"image": str(image), "label": label}
 
         def _generate(self, side):
@@ -232,16 +232,16 @@ def builder(tmp_path_factory, photos):
     return Builder(data_dir=str(folder))
 
 
-def test_set_of_tensorflow_datasets_opens_by_name(builder, photos, monkeypatch):
+def test_set_of_tensorflow_datasets_opens_by_name(builder, images, monkeypatch):
     import tensorflow_datasets as tfds
 
     monkeypatch.setattr(tfds, "builder", lambda name: builder)
     splits = opening.open_tfds("three_colours")
-    known = labelled(photos)
+    known = labelled(images)
     for side in splits.values():
         for digest, name in labelled(side).items():
             assert known[digest] == name
-    assert splits["train"].class_names == photos.class_names
+    assert splits["train"].class_names == images.class_names
 
 
 def test_unknown_set_is_told(monkeypatch):
@@ -284,20 +284,20 @@ def test_sides_of_known_sets(name, splits, expected):
 
 @pytest.fixture
 def validation(tmp_path):
-    """Return a glob of four photos and a file of their labels, names out of order."""
+    """Return a glob of four images and a file of their labels, names out of order."""
     for number, name in enumerate(("c", "a", "d", "b")):
         Image.new("RGB", (9, 9), (number, 0, 0)).save(tmp_path / f"{name}.JPEG")
-    (tmp_path / "notes.txt").write_text("no photo")
+    (tmp_path / "notes.txt").write_text("no image")
     labels = tmp_path / "truth.txt"
     labels.write_text("7\n0\n999\n3\n")
     return f"{tmp_path}/*.JPEG", labels
 
 
 def test_ground_truth_goes_by_the_order_of_names(validation):
-    photos = opening.open_ground_truth(*validation)
-    assert [path.name for path in photos.paths] == [f"{n}.JPEG" for n in "abcd"]
-    assert photos.labels.tolist() == [7, 0, 999, 3]
-    assert len(photos.class_names) == 1000
+    images = opening.open_ground_truth(*validation)
+    assert [path.name for path in images.paths] == [f"{n}.JPEG" for n in "abcd"]
+    assert images.labels.tolist() == [7, 0, 999, 3]
+    assert len(images.class_names) == 1000
     some = opening.open_ground_truth(*validation, num_images=2)
     assert (len(some), some.labels.tolist()) == (2, [7, 0])
 
@@ -315,7 +315,7 @@ def test_ground_truth_that_does_not_fit_is_refused(validation, labels, named):
 
 def test_ground_truth_of_no_photo_or_too_few_names_is_refused(validation, tmp_path):
     pattern, path = validation
-    with pytest.raises(InputError, match="no photo"):
+    with pytest.raises(InputError, match="no image"):
         opening.open_ground_truth(f"{tmp_path}/*.png", path)
     with pytest.raises(InputError, match="999"):
         opening.open_ground_truth(pattern, path, class_names=["a"] * 20)

@@ -34,9 +34,9 @@ def write(path, payloads):
 
 @pytest.fixture
 def shard(tmp_path):
-    """Return a shard of five pictures, longer and longer."""
-    pictures = [example(b"x" * 10 * (n + 1), n) for n in range(5)]
-    return write(tmp_path / "train-00000-of-00001", pictures)
+    """Return a shard of five images, longer and longer."""
+    images = [example(b"x" * 10 * (n + 1), n) for n in range(5)]
+    return write(tmp_path / "train-00000-of-00001", images)
 
 
 def scan(path):
@@ -55,7 +55,7 @@ def test_record_is_a_picture_like_a_file(shared):
     place, label = next(
         tfrecord.scan_shard(folder / "validation-00000-of-00001", label_key=LABEL)
     )
-    image = pixels.open_picture(place)[1]
+    image = pixels.open_image(place)[1]
     assert image.size == (32, 32)
     assert 1 <= label <= 10
 

@@ -87,14 +87,14 @@ def answering(labels, classes=4):
 @pytest.mark.parametrize("shift", [-1, 0, 1])
 def test_shift_of_labels_is_found(shift):
     labels = np.random.default_rng(0).integers(1, 3, 40)
-    answers = metrics.best_answers(answering(labels + shift))
-    found, by = causes.of_labels(answers, labels)
+    predictions = metrics.best_predictions(answering(labels + shift))
+    found, by = causes.of_labels(predictions, labels)
     assert by == shift
     assert [each.code for each in found] == (["labels-shifted"] if shift else [])
 
 
 def seen(right, better, labels):
-    """Return a model that is right on so many photos, and on more the other way."""
+    """Return a model that is right on so many images, and on more the other way."""
 
     def scores(count):
         wrong = (labels + 1) % 4

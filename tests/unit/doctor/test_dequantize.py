@@ -22,12 +22,12 @@ def test_twin_holds_the_integer_files_weights_as_floats(int8_tflite):
 
 
 def test_twin_follows_the_float_model_closer_than_the_integers(
-    float_tflite, int8_tflite, photos
+    float_tflite, int8_tflite, images
 ):
-    content, pictures = float_tflite.read_bytes(), broken.rightly(photos)[:8]
+    content, arrays = float_tflite.read_bytes(), broken.rightly(images)[:8]
     int8 = int8_tflite.read_bytes()
     integers, twin = (
-        layer_errors.compare_layers(content, other, pictures)
+        layer_errors.compare_layers(content, other, arrays)
         for other in (int8, dequantize.to_float(int8))
     )
     gains = [
@@ -41,10 +41,10 @@ def test_twin_follows_the_float_model_closer_than_the_integers(
 def test_twin_of_a_file_from_elsewhere_runs(shared):
     path = shared("models/tf2_mobilenet_v2_1.0_224_ptq.tflite")
     twin = dequantize.to_float(path.read_bytes())
-    picture = np.random.default_rng(0).integers(0, 256, (224, 224, 3), np.uint8)
+    image = np.random.default_rng(0).integers(0, 256, (224, 224, 3), np.uint8)
     scores = [
-        interpreter.run(interpreter.open_interpreter(content), picture)
+        interpreter.run(interpreter.open_interpreter(content), image)
         for content in (path, twin)
     ]
     assert scores[0].argmax() == scores[1].argmax()
-    assert calibrate.measure_ranges(twin, [picture]).pictures == 1
+    assert calibrate.measure_ranges(twin, [image]).images == 1

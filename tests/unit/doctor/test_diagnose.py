@@ -21,23 +21,23 @@ def float_content(float_tflite):
 
 
 @pytest.fixture(scope="module")
-def pictures(photos):
-    return broken.rightly(photos)
+def arrays(images):
+    return broken.rightly(images)
 
 
 @pytest.fixture(scope="module")
 def others(tmp_path_factory, draw_folders):
-    """Return other photos of the same kind."""
+    """Return other images of the same kind."""
     folder = tmp_path_factory.mktemp("others") / "colours"
-    return data.list_photos(draw_folders(folder, 20, seed=7))
+    return data.list_images(draw_folders(folder, 20, seed=7))
 
 
 @pytest.fixture(scope="module")
-def judge(float_content, photos):
+def judge(float_content, images):
     """Return a function: an integer file to its diagnosis."""
 
-    def run(int8, float_model=float_content, photos=photos, **options):
-        return diagnose.diagnose(float_model, int8, photos, progress=False, **options)
+    def run(int8, float_model=float_content, images=images, **options):
+        return diagnose.diagnose(float_model, int8, images, progress=False, **options)
 
     return run
 
@@ -46,23 +46,23 @@ def codes(diagnosis):
     return [cause.code for cause in diagnosis.causes]
 
 
-# What calibration saw instead of the photos prepared rightly.
+# What calibration saw instead of the images prepared rightly.
 CALIBRATIONS = {
-    "calibration-noise": lambda photos: broken.noise(),
-    "calibration-single": lambda photos: broken.rightly(photos)[4:5],
-    "calibration-outlier": lambda photos: [
-        *broken.rightly(photos),
+    "calibration-noise": lambda images: broken.noise(),
+    "calibration-single": lambda images: broken.rightly(images)[4:5],
+    "calibration-outlier": lambda images: [
+        *broken.rightly(images),
         broken.checkerboard(),
     ],
-    "preprocessing-div255": lambda photos: broken.as_unit(broken.rightly(photos)),
-    "preprocessing-bgr": lambda photos: [p[..., ::-1] for p in broken.rightly(photos)],
+    "preprocessing-div255": lambda images: broken.as_unit(broken.rightly(images)),
+    "preprocessing-bgr": lambda images: [p[..., ::-1] for p in broken.rightly(images)],
     "preprocessing-no-crop": broken.squeezed,
 }
 
 
 @pytest.mark.parametrize("code", CALIBRATIONS)
-def test_fault_of_calibration_is_named_first(judge, float_content, photos, code):
-    int8 = broken.quantize(float_content, CALIBRATIONS[code](photos))
+def test_fault_of_calibration_is_named_first(judge, float_content, images, code):
+    int8 = broken.quantize(float_content, CALIBRATIONS[code](images))
     diagnosis = judge(int8)
     assert codes(diagnosis)[0] == code
     assert not diagnosis.healthy
@@ -73,35 +73,35 @@ def test_fault_of_calibration_is_named_first(judge, float_content, photos, code)
     )
 
 
-def test_pixels_divided_twice_are_named(judge, float_content, pictures):
-    divided = [picture / np.float32(255) for picture in pictures]
+def test_pixels_divided_twice_are_named(judge, float_content, arrays):
+    divided = [image / np.float32(255) for image in arrays]
     diagnosis = judge(broken.quantize(float_content, divided))
     assert codes(diagnosis)[0] == "preprocessing-div255"
 
 
-def test_largest_square_without_the_crop_is_named(judge, float_content, photos):
-    int8 = broken.quantize(float_content, broken.whole_square(photos))
+def test_largest_square_without_the_crop_is_named(judge, float_content, images):
+    int8 = broken.quantize(float_content, broken.whole_square(images))
     assert codes(judge(int8))[0] == "preprocessing-no-crop"
 
 
 def test_values_far_beyond_those_of_photos_are_an_outlier(
-    judge, float_content, photos, others
+    judge, float_content, images, others
 ):
     """Another converter takes what it is given."""
-    pictures = broken.rightly(others)
-    pictures.append(np.float32(pictures[0]) * 128)
-    diagnosis = judge(broken.quantize(float_content, pictures))
+    arrays = broken.rightly(others)
+    arrays.append(np.float32(arrays[0]) * 128)
+    diagnosis = judge(broken.quantize(float_content, arrays))
     assert codes(diagnosis)[0] == "calibration-outlier"
     assert "times as wide" in diagnosis.causes[0].evidence
 
 
-def test_single_photo_is_named_by_its_file(judge, float_content, photos, pictures):
-    diagnosis = judge(broken.quantize(float_content, pictures[11:12]))
-    assert str(photos.paths[11]) in diagnosis.causes[0].evidence
+def test_single_photo_is_named_by_its_file(judge, float_content, images, arrays):
+    diagnosis = judge(broken.quantize(float_content, arrays[11:12]))
+    assert str(images.paths[11]) in diagnosis.causes[0].evidence
 
 
 def test_input_that_says_zero_to_one_is_named(judge, classifier, others):
-    """TensorFlow's converter takes the input's range from the pictures, too."""
+    """TensorFlow's converter takes the input's range from the images, too."""
     fed = [pixels.to_uint8(p) / np.float32(255) for p in broken.rightly(others)]
     int8 = broken.converted_by_tensorflow(classifier, fed)
     assert codes(judge(int8))[0] == "preprocessing-div255"
@@ -114,82 +114,80 @@ def test_noise_of_zero_to_one_is_noise_first(judge, classifier):
     assert codes(judge(int8))[0] == "calibration-noise"
 
 
-def test_another_epsilon_is_named(judge, new_model, photos, pictures):
-    model = broken.settled(new_model(), photos)
+def test_another_epsilon_is_named(judge, new_model, images, arrays):
+    model = broken.settled(new_model(), images)
     other = broken.with_batch_norms(model, epsilon=1e-2)
-    int8 = broken.quantize(broken.to_float(other), pictures)
+    int8 = broken.quantize(broken.to_float(other), arrays)
     diagnosis = judge(int8, float_model=broken.to_float(model))
     assert codes(diagnosis)[0] == "batch-norm-epsilon"
 
 
-def test_another_padding_is_named(judge, classifier, new_model, pictures):
+def test_another_padding_is_named(judge, classifier, new_model, arrays):
     with broken.padded_on_both_sides():
         other = new_model()
     other.set_weights(classifier.get_weights())
-    int8 = broken.quantize(broken.to_float(other), pictures)
+    int8 = broken.quantize(broken.to_float(other), arrays)
     diagnosis = judge(int8)
     assert codes(diagnosis)[0] == "padding"
     assert "stem_relu" in diagnosis.causes[0].evidence
 
 
-def test_other_weights_are_named(judge, classifier, new_model, pictures):
+def test_other_weights_are_named(judge, classifier, new_model, arrays):
     """As raw weights are to averaged ones."""
     rng = np.random.default_rng(0)
     other = new_model()
     other.set_weights(
         [w + 0.1 * w.std() * rng.normal(size=w.shape) for w in classifier.get_weights()]
     )
-    diagnosis = judge(broken.quantize(broken.to_float(other), pictures))
+    diagnosis = judge(broken.quantize(broken.to_float(other), arrays))
     assert codes(diagnosis)[0] == "other-weights"
 
 
-def test_classifier_per_channel_is_predicted_to_fail(judge, float_content, pictures):
-    int8 = broken.per_channel(float_content, pictures)
+def test_classifier_per_channel_is_predicted_to_fail(judge, float_content, arrays):
+    int8 = broken.per_channel(float_content, arrays)
     diagnosis = judge(int8)
     assert codes(diagnosis) == ["per-channel-classifier"]
     assert diagnosis.agreement == 1
 
 
-def test_grave_cause_comes_before_a_failure_on_the_device(
-    judge, float_content, pictures
-):
-    int8 = broken.per_channel(float_content, pictures[4:5])
+def test_grave_cause_comes_before_a_failure_on_the_device(judge, float_content, arrays):
+    int8 = broken.per_channel(float_content, arrays[4:5])
     assert codes(judge(int8)) == ["calibration-single", "per-channel-classifier"]
 
 
-@pytest.mark.parametrize(("background", "shift"), [(0, 0), (1, 1)])
+@pytest.mark.parametrize(("label_offset", "shift"), [(0, 0), (1, 1)])
 def test_shifted_labels_are_named(
-    judge, new_model, photos, pictures, background, shift
+    judge, new_model, images, arrays, label_offset, shift
 ):
     """Four outputs, the first or the last for nothing."""
-    images = pixels.normalize(np.stack(pictures))
+    inputs = pixels.normalize(np.stack(arrays))
     model = broken.fit_classifier(
-        new_model(num_classes=4), images, photos.labels + 1 - shift
+        new_model(num_classes=4), inputs, images.labels + 1 - shift
     )
     content = broken.to_float(model)
-    int8 = broken.quantize(content, pictures)
-    diagnosis = judge(int8, float_model=content, background=background)
+    int8 = broken.quantize(content, arrays)
+    diagnosis = judge(int8, float_model=content, label_offset=label_offset)
     assert codes(diagnosis) == ["labels-shifted"]
-    right = judge(int8, float_model=content, background=1 - background)
+    right = judge(int8, float_model=content, label_offset=1 - label_offset)
     assert right.healthy
     assert right.float_top1 > diagnosis.float_top1 + 0.5
 
 
 # What the float model was trained on, if not on pixels prepared rightly.
 TRAININGS = {
-    "preprocessing-bgr": lambda pictures: pictures[..., ::-1],
-    "preprocessing-div255": lambda pictures: np.stack(broken.as_unit(pictures)),
+    "preprocessing-bgr": lambda arrays: arrays[..., ::-1],
+    "preprocessing-div255": lambda arrays: np.stack(broken.as_unit(arrays)),
 }
 
 
 @pytest.mark.parametrize("code", TRAININGS)
 def test_float_model_of_another_preprocessing_is_named(
-    judge, new_model, photos, pictures, code
+    judge, new_model, images, arrays, code
 ):
-    images = pixels.normalize(TRAININGS[code](np.stack(pictures)))
-    model = broken.fit_classifier(new_model(), images, photos.labels)
+    inputs = pixels.normalize(TRAININGS[code](np.stack(arrays)))
+    model = broken.fit_classifier(new_model(), inputs, images.labels)
     content = broken.to_float(model)
-    diagnosis = judge(broken.quantize(content, pictures), float_model=content)
+    diagnosis = judge(broken.quantize(content, arrays), float_model=content)
     assert codes(diagnosis)[0] == code
     assert "the float model itself" in diagnosis.causes[0].evidence
 
@@ -201,82 +199,82 @@ def test_float_model_that_needs_the_border_is_named(tmp_path, judge, new_model):
     for name, colour in colours.items():
         (tmp_path / name).mkdir()
         for index in range(12):
-            picture = rng.normal(120, 12, (64, 64, 3))
+            image = rng.normal(120, 12, (64, 64, 3))
             framed = np.pad(
-                picture[4:-4, 4:-4], ((4, 4), (4, 4), (0, 0)), constant_values=-1
+                image[4:-4, 4:-4], ((4, 4), (4, 4), (0, 0)), constant_values=-1
             )
-            picture = np.where(framed < 0, np.array(colour), framed)
-            image = Image.fromarray(picture.clip(0, 255).astype(np.uint8))
-            image.save(tmp_path / name / f"{index}.png")
-    photos = data.list_photos(tmp_path)
-    images = pixels.normalize(np.stack(broken.whole_square(photos)))
-    model = broken.fit_classifier(new_model(), images, photos.labels)
+            image = np.where(framed < 0, np.array(colour), framed)
+            array = Image.fromarray(image.clip(0, 255).astype(np.uint8))
+            array.save(tmp_path / name / f"{index}.png")
+    images = data.list_images(tmp_path)
+    arrays = pixels.normalize(np.stack(broken.whole_square(images)))
+    model = broken.fit_classifier(new_model(), arrays, images.labels)
     content = broken.to_float(model)
-    int8 = broken.quantize(content, broken.rightly(photos))
-    diagnosis = judge(int8, float_model=content, photos=photos)
+    int8 = broken.quantize(content, broken.rightly(images))
+    diagnosis = judge(int8, float_model=content, images=images)
     assert codes(diagnosis)[0] == "preprocessing-no-crop"
 
 
 @pytest.mark.parametrize("count", [15, 30, 60])
 def test_other_photos_rightly_prepared_are_healthy(judge, float_content, others, count):
-    drawn = data.calibration_photos(others, count, seed=count)
+    drawn = data.calibration_images(others, count, seed=count)
     diagnosis = judge(broken.quantize(float_content, broken.rightly(drawn)))
     assert diagnosis.healthy, diagnosis.causes
 
 
-def test_the_same_photos_are_healthy(judge, int8_tflite, float_content, photos):
+def test_the_same_photos_are_healthy(judge, int8_tflite, float_content, images):
     diagnosis = judge(int8_tflite)
     assert diagnosis.healthy, diagnosis.causes
     assert diagnosis.causes == ()
     assert diagnosis.agreement == diagnosis.sweep[-1].agreement
-    assert diagnosis.photos == len(photos) == diagnosis.sweep[-1].photos
+    assert diagnosis.images == len(images) == diagnosis.sweep[-1].images
     assert diagnosis.float_top1 == diagnosis.int8_top1 == 1
 
 
-def test_tensorflows_own_converter_is_healthy(judge, classifier, pictures):
-    fed = [pixels.normalize(picture) for picture in pictures]
+def test_tensorflows_own_converter_is_healthy(judge, classifier, arrays):
+    fed = [pixels.normalize(image) for image in arrays]
     diagnosis = judge(broken.converted_by_tensorflow(classifier, fed))
     assert diagnosis.healthy, diagnosis.causes
 
 
 def test_mere_pictures_are_judged_without_labels(
-    judge, tmp_path, float_content, photos, pictures
+    judge, tmp_path, float_content, images, arrays
 ):
-    for index, path in enumerate(photos.paths):
+    for index, path in enumerate(images.paths):
         (tmp_path / f"{index}{path.suffix}").write_bytes(path.read_bytes())
-    mere = data.list_pictures(tmp_path)
-    diagnosis = judge(broken.quantize(float_content, pictures), photos=mere)
+    mere = data.list_unlabelled(tmp_path)
+    diagnosis = judge(broken.quantize(float_content, arrays), images=mere)
     assert diagnosis.healthy
     assert diagnosis.float_top1 is diagnosis.int8_top1 is None
     assert "labels are not judged" in diagnosis.notes[0]
 
 
 def test_the_record_says_how_many_photos(
-    judge, tmp_path, float_content, photos, pictures
+    judge, tmp_path, float_content, images, arrays
 ):
-    """Ranges a third wider are what 2,000 photos may do, and not what 31 do."""
+    """Ranges a third wider are what 2,000 images may do, and not what 31 do."""
     path = tmp_path / "mine.tflite"
-    wide = [127 + (np.float32(picture) - 127) * 1.0 for picture in pictures]
-    wide.append(127 + (np.float32(pictures[0]) - 127) * 3)
+    wide = [127 + (np.float32(image) - 127) * 1.0 for image in arrays]
+    wide.append(127 + (np.float32(arrays[0]) - 127) * 3)
     path.write_bytes(broken.quantize(float_content, wide))
-    artifacts.save_record(path, calibration={"photos": len(wide)})
+    artifacts.save_metadata(path, calibration={"photos": len(wide)})
     assert codes(judge(path))[:1] == ["calibration-outlier"]
 
 
-def test_keras_model_and_its_file_are_taken(judge, classifier, int8_tflite, photos):
-    few = photos.sample(9)
-    diagnosis = judge(int8_tflite, float_model=classifier, photos=few)
+def test_keras_model_and_its_file_are_taken(judge, classifier, int8_tflite, images):
+    few = images.sample(9)
+    diagnosis = judge(int8_tflite, float_model=classifier, images=few)
     assert diagnosis.agreement == 1
 
 
 def test_ranges_of_photos_of_another_kind_are_named(
-    judge, tmp_path, float_content, pictures
+    judge, tmp_path, float_content, arrays
 ):
     """So much darker that bright values are clipped; the record tells the number."""
     path = tmp_path / "dark.tflite"
-    dark = [127 + (np.float32(picture) - 127) / 4 for picture in pictures]
+    dark = [127 + (np.float32(image) - 127) / 4 for image in arrays]
     path.write_bytes(broken.quantize(float_content, dark))
-    artifacts.save_record(path, calibration={"photos": len(dark)})
+    artifacts.save_metadata(path, calibration={"photos": len(dark)})
     diagnosis = judge(path)
     assert codes(diagnosis) == ["ranges"]
     assert "clips" in diagnosis.causes[0].evidence
@@ -319,12 +317,12 @@ def test_command_names_the_first_cause(run, flags, tmp_path, float_content):
     assert out.splitlines()[0] == "Most likely: calibration-noise"
     assert "remedy: " in out
     code, out, _ = run(*flags, f"--int8={path}", "--num_images=12", "--json")
-    answer = json.loads(out)
+    prediction = json.loads(out)
     assert code == 1
-    assert answer["causes"][0]["code"] == "calibration-noise"
-    assert answer["photos"] == 12
+    assert prediction["causes"][0]["code"] == "calibration-noise"
+    assert prediction["photos"] == 12
     fields = {field.name for field in dataclasses.fields(diagnose.Diagnosis)}
-    assert fields < set(answer)
+    assert fields < set(prediction)
 
 
 def test_command_refuses_bad_input_with_one_line(run, flags, tmp_path):
@@ -335,10 +333,10 @@ def test_command_refuses_bad_input_with_one_line(run, flags, tmp_path):
     assert "none.tflite" in err
 
 
-def test_ranges_of_any_pictures_are_those_of_calibration(float_content, pictures):
+def test_ranges_of_any_pictures_are_those_of_calibration(float_content, arrays):
     """The helper of these tests quantizes as the library does."""
     from edgetpu_lib import convert
 
-    ranges = calibrate.measure_ranges(float_content, pictures)
+    ranges = calibrate.measure_ranges(float_content, arrays)
     expected = convert.quantize(float_content, ranges)
-    assert broken.quantize(float_content, pictures) == expected
+    assert broken.quantize(float_content, arrays) == expected

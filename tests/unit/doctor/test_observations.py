@@ -1,4 +1,4 @@
-"""Photos are shown rightly and wrongly, and what they do is what calibration sees."""
+"""Images are shown rightly and wrongly, and what they do is what calibration sees."""
 
 import broken
 import numpy as np
@@ -16,24 +16,24 @@ def network(float_tflite):
 
 
 @pytest.fixture(scope="module")
-def seen(network, photos):
-    return observations.observe_photos(network, photos, progress=None)
+def seen(network, images):
+    return observations.observe_images(network, images, progress=None)
 
 
 WAYS = {
     observations.RIGHT: broken.rightly,
-    observations.BGR: lambda photos: [p[..., ::-1] for p in broken.rightly(photos)],
+    observations.BGR: lambda images: [p[..., ::-1] for p in broken.rightly(images)],
     observations.SQUARE: broken.whole_square,
-    observations.UNIT: lambda photos: broken.as_unit(broken.rightly(photos)),
+    observations.UNIT: lambda images: broken.as_unit(broken.rightly(images)),
 }
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_ranges_are_those_of_calibration(network, seen, photos, way):
-    pictures = WAYS[way](photos)
-    expected = calibrate.measure_ranges(network.content, pictures)
-    found = seen[way].ranges(network, len(photos))
-    assert found.pictures == len(photos)
+def test_ranges_are_those_of_calibration(network, seen, images, way):
+    arrays = WAYS[way](images)
+    expected = calibrate.measure_ranges(network.content, arrays)
+    found = seen[way].ranges(network, len(images))
+    assert found.images == len(images)
     assert set(found.tensors) == set(expected.tensors)
     for index, each in expected.tensors.items():
         mine = found.tensors[index]
@@ -41,30 +41,30 @@ def test_ranges_are_those_of_calibration(network, seen, photos, way):
         assert (mine.low, mine.high) == pytest.approx((each.low, each.high), rel=1e-6)
 
 
-def test_some_photos_set_some_ranges(network, seen, photos):
-    pictures = broken.rightly(photos)[:5]
-    expected = calibrate.measure_ranges(network.content, pictures)
+def test_some_photos_set_some_ranges(network, seen, images):
+    arrays = broken.rightly(images)[:5]
+    expected = calibrate.measure_ranges(network.content, arrays)
     found = seen[observations.RIGHT].ranges(network, 5)
     for index, each in expected.tensors.items():
         assert found.tensors[index].high == pytest.approx(each.high, rel=1e-6)
 
 
-def test_scores_are_the_models_answers(network, seen, photos, classifier):
-    images = pixels.normalize(data.load_pixels(photos, 32))
-    logits = np.asarray(classifier.predict(images, verbose=0), np.float64)
+def test_scores_are_the_models_answers(network, seen, images, classifier):
+    arrays = pixels.normalize(data.load_pixels(images, 32))
+    logits = np.asarray(classifier.predict(arrays, verbose=0), np.float64)
     expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     scores = seen[observations.RIGHT].scores
     np.testing.assert_allclose(scores, expected, atol=1e-4)
 
 
-def test_all_ways_see_every_photo(seen, photos):
+def test_all_ways_see_every_photo(seen, images):
     assert len(seen) == 6
-    assert all(len(each) == len(photos) for each in seen.values())
+    assert all(len(each) == len(images) for each in seen.values())
 
 
-def test_parts_are_joined(network, seen, photos):
+def test_parts_are_joined(network, seen, images):
     parts = [
-        observations.observe_photos(network, photos.take(rows), progress=None)
+        observations.observe_images(network, images.take(rows), progress=None)
         for rows in (np.arange(12), np.arange(12, 30))
     ]
     joined = parts[0][observations.BGR].joined(parts[1][observations.BGR])
@@ -80,9 +80,9 @@ def test_noise_is_the_same_every_time(network):
             np.testing.assert_array_equal(each.highs, theirs[kind].highs)
 
 
-def test_jpeg_cut_short_is_named(tmp_path, network, photos):
+def test_jpeg_cut_short_is_named(tmp_path, network, images):
     cut = tmp_path / "cut.jpg"
-    whole = next(p for p in photos.paths if p.suffix == ".jpg").read_bytes()
+    whole = next(p for p in images.paths if p.suffix == ".jpg").read_bytes()
     cut.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(InputError, match="cut.jpg"):
         observations._squeeze(cut, 32)

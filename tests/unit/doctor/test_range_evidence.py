@@ -18,8 +18,8 @@ def file(network, int8_tflite):
 
 
 @pytest.fixture(scope="module")
-def right(network, photos):
-    seen = observations.observe_photos(network, photos, progress=None)
+def right(network, images):
+    seen = observations.observe_images(network, images, progress=None)
     return seen[observations.RIGHT]
 
 

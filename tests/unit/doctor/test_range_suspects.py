@@ -14,14 +14,14 @@ def network(float_tflite):
 
 
 @pytest.fixture(scope="module")
-def suspect(network, photos):
-    """Return a function: calibration pictures to the codes of suspicions, and proof."""
-    seen = observations.observe_photos(network, photos, progress=None)
+def suspect(network, images):
+    """Return a function: calibration images to the codes of suspicions, and proof."""
+    seen = observations.observe_images(network, images, progress=None)
     others = observations.observe_noise(network, progress=None)
-    names = [path.name for path in photos.paths]
+    names = [path.name for path in images.paths]
 
-    def run(pictures, *, at_hand=None, calibrated_on=None):
-        int8 = broken.quantize(network.content, pictures)
+    def run(arrays, *, at_hand=None, calibrated_on=None):
+        int8 = broken.quantize(network.content, arrays)
         file = range_evidence.file_ranges(network, int8)
         shown = {
             way: observations.Observations(
@@ -39,23 +39,23 @@ def suspect(network, photos):
 @pytest.fixture(scope="module")
 def others(tmp_path_factory, draw_folders):
     folder = tmp_path_factory.mktemp("others") / "colours"
-    return data.list_photos(draw_folders(folder, 40, seed=11))
+    return data.list_images(draw_folders(folder, 40, seed=11))
 
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("count", [12, 40, 120])
 def test_other_photos_rightly_prepared_raise_no_suspicion(suspect, others, seed, count):
-    drawn = data.calibration_photos(others, count, seed=seed)
+    drawn = data.calibration_images(others, count, seed=seed)
     assert suspect(broken.rightly(drawn)) == ([], False)
 
 
-def test_a_few_photos_at_hand_prove_the_preparation(suspect, photos, others):
-    """Six of forty calibration photos are among those at hand."""
-    drawn = data.calibration_photos(others, 34)
-    mixed = broken.rightly(drawn) + broken.rightly(photos.take(np.arange(0, 30, 5)))
+def test_a_few_photos_at_hand_prove_the_preparation(suspect, images, others):
+    """Six of forty calibration images are among those at hand."""
+    drawn = data.calibration_images(others, 34)
+    mixed = broken.rightly(drawn) + broken.rightly(images.take(np.arange(0, 30, 5)))
     codes, _ = suspect(mixed)
     assert codes == []
-    codes, proven = suspect([picture[..., ::-1] for picture in mixed])
+    codes, proven = suspect([image[..., ::-1] for image in mixed])
     assert codes == (["preprocessing-bgr"] if proven else [])
 
 
@@ -65,13 +65,13 @@ def test_noise_is_noise_whatever_its_seed(suspect, seed):
 
 
 def test_photos_at_hand_need_not_have_been_among_the_calibration(suspect, others):
-    """Of pixels divided by 255 nothing is left that a photo could be known by."""
+    """Of pixels divided by 255 nothing is left that an image could be known by."""
     divided = [p / np.float32(255) for p in broken.rightly(others)[:50]]
     assert suspect(divided) == (["preprocessing-div255"], False)
 
 
-def test_a_black_picture_is_not_taken_for_divided_pixels(suspect, photos):
-    black = [*broken.rightly(photos), np.zeros((32, 32, 3), np.uint8)]
+def test_a_black_picture_is_not_taken_for_divided_pixels(suspect, images):
+    black = [*broken.rightly(images), np.zeros((32, 32, 3), np.uint8)]
     assert suspect(black)[0] == ["calibration-outlier"]
 
 
@@ -89,5 +89,5 @@ def test_few_photos_at_hand_are_enough_to_be_careful(suspect, others, at_hand):
 
 @pytest.mark.parametrize(("count", "codes"), [(1, ["calibration-single"]), (60, [])])
 def test_the_record_knows_the_number_of_photos(suspect, others, count, codes):
-    pictures = broken.rightly(others)[:count]
-    assert suspect(pictures, calibrated_on=count) == (codes, False)
+    images = broken.rightly(others)[:count]
+    assert suspect(images, calibrated_on=count) == (codes, False)

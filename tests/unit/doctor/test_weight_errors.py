@@ -9,8 +9,8 @@ from edgetpu_lib.doctor import weight_errors
 
 
 @pytest.fixture(scope="module")
-def pictures(photos):
-    return broken.rightly(photos)[:6]
+def arrays(images):
+    return broken.rightly(images)[:6]
 
 
 @pytest.fixture(scope="module")
@@ -56,10 +56,10 @@ def test_padding_is_the_same_in_both_files(contents):
     assert weight_errors.compare_padding(*contents) == ()
 
 
-def test_padding_on_both_sides_is_found(new_model, contents, pictures):
+def test_padding_on_both_sides_is_found(new_model, contents, arrays):
     with broken.padded_on_both_sides():
         other = new_model()
-    int8 = broken.quantize(broken.to_float(other), pictures)
+    int8 = broken.quantize(broken.to_float(other), arrays)
     found = weight_errors.compare_padding(contents[0], int8)
     assert found[0].name == "stem_relu"
     # 32 pixels, a kernel of three, a stride of two.

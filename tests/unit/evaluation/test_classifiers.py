@@ -1,4 +1,4 @@
-"""Models of every kind are one thing: pictures in, scores out."""
+"""Models of every kind are one thing: images in, scores out."""
 
 import keras
 import numpy as np
@@ -13,13 +13,13 @@ from edgetpu_lib.tflite import interpreter
 
 
 @pytest.fixture(scope="module")
-def pictures(photos):
-    return np.stack(list(data.iterate_pixels(photos.take(np.arange(0, 30, 5)), 32)))
+def arrays(images):
+    return np.stack(list(data.iterate_pixels(images.take(np.arange(0, 30, 5)), 32)))
 
 
 @pytest.fixture(scope="module")
-def logits(classifier, pictures):
-    return classifier.predict(pixels.normalize(pictures), verbose=0)
+def logits(classifier, arrays):
+    return classifier.predict(pixels.normalize(arrays), verbose=0)
 
 
 @pytest.fixture(scope="module")
@@ -28,29 +28,29 @@ def saved_model(classifier, tmp_path_factory):
     return convert.save_saved_model(convert.with_softmax(classifier), folder)
 
 
-def answer(opened, pictures):
+def predict(opened, arrays):
     """Answer one or all at a time, as the classifier says."""
     step = opened.batch_size
-    parts = [pictures[i : i + step] for i in range(0, len(pictures), step)]
-    return np.concatenate([opened.answer(part) for part in parts])
+    parts = [arrays[i : i + step] for i in range(0, len(arrays), step)]
+    return np.concatenate([opened.predict(part) for part in parts])
 
 
-def test_keras_model_and_file(classifier, pictures, logits, tmp_path):
+def test_keras_model_and_file(classifier, arrays, logits, tmp_path):
     path = checkpoint.save_model(classifier, tmp_path / "model.keras")
     for model in (classifier, path):
         opened = classifiers.open_classifier(model)
         assert (opened.image_size, opened.classes) == (32, 3)
-        np.testing.assert_allclose(answer(opened, pictures), logits, atol=1e-4)
+        np.testing.assert_allclose(predict(opened, arrays), logits, atol=1e-4)
 
 
-def test_saved_model(saved_model, pictures, logits):
+def test_saved_model(saved_model, arrays, logits):
     opened = classifiers.open_classifier(saved_model)
     assert (opened.classes, opened.batch_size) == (3, classifiers.BATCH_SIZE)
     expected = np.asarray(keras.ops.softmax(logits))
-    np.testing.assert_allclose(answer(opened, pictures), expected, atol=1e-5)
+    np.testing.assert_allclose(predict(opened, arrays), expected, atol=1e-5)
 
 
-def test_saved_model_of_any_size_and_of_bytes(tmp_path, pictures):
+def test_saved_model_of_any_size_and_of_bytes(tmp_path, arrays):
     module = tf.Module()
 
     @tf.function(input_signature=[tf.TensorSpec((1, None, None, 3), tf.uint8)])
@@ -61,33 +61,33 @@ def test_saved_model_of_any_size_and_of_bytes(tmp_path, pictures):
     with pytest.raises(InputError, match="image_size"):
         classifiers.open_classifier(tmp_path / "any")
     opened = classifiers.open_classifier(tmp_path / "any", image_size=32)
-    expected = pixels.to_uint8(pictures).mean(axis=(1, 2))
-    np.testing.assert_allclose(answer(opened, pictures), expected, rtol=1e-5)
+    expected = pixels.to_uint8(arrays).mean(axis=(1, 2))
+    np.testing.assert_allclose(predict(opened, arrays), expected, rtol=1e-5)
 
 
-def test_tflite_files(float_tflite, int8_tflite, pictures, logits):
+def test_tflite_files(float_tflite, int8_tflite, arrays, logits):
     expected = np.asarray(keras.ops.softmax(logits))
     floats = classifiers.open_classifier(float_tflite, workers=2)
     assert floats.batch_size == 1
-    np.testing.assert_allclose(answer(floats, pictures), expected, atol=1e-5)
+    np.testing.assert_allclose(predict(floats, arrays), expected, atol=1e-5)
     integers = classifiers.open_classifier(int8_tflite.read_bytes(), workers=1)
-    assert np.abs(answer(integers, pictures) - expected).max() < 0.15
+    assert np.abs(predict(integers, arrays) - expected).max() < 0.15
 
 
 def test_integer_file_is_fed_rounded_and_clipped_pixels(
-    int8_tflite, pictures, monkeypatch
+    int8_tflite, arrays, monkeypatch
 ):
     fed = []
     run = interpreter.run
 
-    def watch(opened, picture, **wanted):
-        fed.append(picture)
-        return run(opened, picture, **wanted)
+    def watch(opened, image, **wanted):
+        fed.append(image)
+        return run(opened, image, **wanted)
 
     monkeypatch.setattr(interpreter, "run", watch)
     opened = classifiers.open_classifier(int8_tflite)
-    overshooting = pictures[:1] * 1.5 - 40
-    opened.answer(overshooting)
+    overshooting = arrays[:1] * 1.5 - 40
+    opened.predict(overshooting)
     assert fed[0].dtype == np.uint8
     assert np.abs(fed[0] - overshooting[0].clip(0, 255)).max() <= 0.5
 
@@ -95,16 +95,16 @@ def test_integer_file_is_fed_rounded_and_clipped_pixels(
 @pytest.mark.parametrize(
     ("mean", "stddev"), [(0, 255), (127.5, 127.5), ([124, 116, 104], [58, 57, 57])]
 )
-def test_a_model_from_elsewhere_gets_its_own_pixels(pictures, mean, stddev):
+def test_a_model_from_elsewhere_gets_its_own_pixels(arrays, mean, stddev):
     """The model gives out the pixels' means, so that they show what it was fed."""
     image = keras.Input((32, 32, 3))
     model = keras.Model(image, keras.layers.GlobalAveragePooling2D()(image))
     opened = classifiers.open_classifier(model, mean=mean, stddev=stddev)
-    expected = ((pictures - np.array(mean)) / np.array(stddev)).mean(axis=(1, 2))
-    np.testing.assert_allclose(answer(opened, pictures), expected, atol=1e-4)
+    expected = ((arrays - np.array(mean)) / np.array(stddev)).mean(axis=(1, 2))
+    np.testing.assert_allclose(predict(opened, arrays), expected, atol=1e-4)
     content = convert.to_float_tflite(model)
     opened = classifiers.open_classifier(content, mean=mean, stddev=stddev)
-    np.testing.assert_allclose(answer(opened, pictures), expected, atol=1e-4)
+    np.testing.assert_allclose(predict(opened, arrays), expected, atol=1e-4)
 
 
 def test_all_that_decides_an_answer_is_in_the_digest(float_tflite, int8_tflite):
@@ -155,7 +155,7 @@ class OneDevice:
         return self.opened[-1]
 
 
-def test_compiled_file_runs_on_the_one_device(shared, monkeypatch, photos):
+def test_compiled_file_runs_on_the_one_device(shared, monkeypatch, images):
     folder = shared("models")
     original = (folder / "mobilenet_v1_0.25_128_quant.tflite").read_bytes()
     device = OneDevice(original)
@@ -165,5 +165,5 @@ def test_compiled_file_runs_on_the_one_device(shared, monkeypatch, photos):
     compiled = folder / "mobilenet_v1_0.25_128_quant_edgetpu.tflite"
     opened = classifiers.open_classifier(compiled, workers=4)
     assert len(device.opened) == 1
-    picture = data.load_picture(photos.paths[0], 128)[None]
-    assert opened.answer(picture).shape == (1, 1001)
+    image = data.load_image(images.paths[0], 128)[None]
+    assert opened.predict(image).shape == (1, 1001)

@@ -11,7 +11,7 @@ from edgetpu_lib.evaluation import journal as answer_journal
 
 @pytest.fixture
 def some(draw_folders, tmp_path):
-    return data.list_photos(draw_folders(tmp_path / "colours", 3))
+    return data.list_images(draw_folders(tmp_path / "colours", 3))
 
 
 def answered(rows):

@@ -9,7 +9,7 @@ from edgetpu_lib.evaluation import metrics
 
 @pytest.fixture(scope="module")
 def seven():
-    """Return answers of 200 photos to seven classes, and labels; half are right."""
+    """Return answers of 200 images to seven classes, and labels; half are right."""
     rng = np.random.default_rng(5)
     scores = rng.random((200, 7)).round(1)  # With ties.
     labels = rng.integers(0, 7, 200)
@@ -27,13 +27,13 @@ def test_all_numbers_equal_a_plain_loop(seven):
         top1 += ranked[0] == label
         top5 += label in ranked[:5]
         matrix[label][ranked[0]] += 1
-    answers = metrics.best_answers(scores)
-    found = metrics.measure(answers, labels)
+    predictions = metrics.best_predictions(scores)
+    found = metrics.measure(predictions, labels)
     assert (found.images, found.classes) == (200, 7)
     assert found.top1 == top1 / 200
     assert found.top5 == top5 / 200
-    assert metrics.confusion(answers, labels).tolist() == matrix
-    rows = metrics.per_class(answers, labels, "abcdefg")
+    assert metrics.confusion(predictions, labels).tolist() == matrix
+    rows = metrics.per_class(predictions, labels, "abcdefg")
     for index, row in enumerate(rows):
         assert (row.name, row.images) == ("abcdefg"[index], sum(matrix[index]))
         assert row.top1 == matrix[index][index] / sum(matrix[index])
@@ -41,36 +41,36 @@ def test_all_numbers_equal_a_plain_loop(seven):
 
 
 def test_ties_go_to_the_lower_index():
-    answers = metrics.best_answers(np.full((2, 6), 0.5))
-    found = metrics.measure(answers, np.array([0, 5]))
+    predictions = metrics.best_predictions(np.full((2, 6), 0.5))
+    found = metrics.measure(predictions, np.array([0, 5]))
     assert (found.top1, found.top5) == (0.5, 0.5)
 
 
 def test_five_classes_are_always_in_the_top_five():
     scores = np.random.default_rng(0).random((20, 5))
     labels = np.random.default_rng(1).integers(0, 5, 20)
-    assert metrics.measure(metrics.best_answers(scores), labels).top5 == 1
+    assert metrics.measure(metrics.best_predictions(scores), labels).top5 == 1
 
 
 @pytest.mark.parametrize(
-    ("answers", "labels", "named"),
+    ("predictions", "labels", "named"),
     [(3, [0, 1], "3"), (0, [], "0"), (2, [0, 4], "4"), (2, [-1, 0], "-1")],
 )
-def test_labels_that_do_not_fit_are_refused(answers, labels, named):
-    given = metrics.best_answers(np.zeros((answers, 4)))
+def test_labels_that_do_not_fit_are_refused(predictions, labels, named):
+    given = metrics.best_predictions(np.zeros((predictions, 4)))
     with pytest.raises(InputError, match=named):
         metrics.measure(given, np.array(labels, np.int64))
 
 
 def test_logits_become_probabilities_and_probabilities_stay():
     logits = np.array([[2.0, -1.0, 0.5]])
-    answers = metrics.best_answers(logits)
+    predictions = metrics.best_predictions(logits)
     powers = np.exp(logits[0])
-    assert answers.indices.tolist() == [[0, 2, 1]]
+    assert predictions.indices.tolist() == [[0, 2, 1]]
     expected = (powers / powers.sum())[[0, 2, 1]]
-    np.testing.assert_allclose(answers.probabilities[0], expected, rtol=1e-6)
+    np.testing.assert_allclose(predictions.probabilities[0], expected, rtol=1e-6)
     # Quantized probabilities do not sum to one.
-    rounded = metrics.best_answers(np.array([[0.5, 0.25, 0.0]]))
+    rounded = metrics.best_predictions(np.array([[0.5, 0.25, 0.0]]))
     assert rounded.probabilities.tolist() == [[0.5, 0.25, 0.0]]
 
 
@@ -96,8 +96,8 @@ def test_the_interval_covers_the_truth_at_its_nominal_rate(truth):
 
 
 def test_agreement_is_the_share_of_equal_answers():
-    mine = metrics.best_answers(np.eye(4))
-    others = metrics.best_answers(np.eye(4)[[0, 1, 2, 0]] * 0.3)
+    mine = metrics.best_predictions(np.eye(4))
+    others = metrics.best_predictions(np.eye(4)[[0, 1, 2, 0]] * 0.3)
     assert metrics.agreement(mine, others) == 0.75
     assert metrics.agreement(mine, mine) == 1
 
@@ -106,13 +106,15 @@ def test_agreement_is_the_share_of_equal_answers():
 def test_agreement_of_unlike_answers_is_refused(shape):
     mine, others = np.eye(4), np.zeros(shape)
     with pytest.raises(InputError, match=str(max(shape))):
-        metrics.agreement(metrics.best_answers(mine), metrics.best_answers(others))
+        metrics.agreement(
+            metrics.best_predictions(mine), metrics.best_predictions(others)
+        )
 
 
 def test_comparison_counts_what_one_model_alone_has_right():
     labels = np.zeros(20, np.int64)
-    mine = metrics.best_answers(np.eye(3)[[0] * 17 + [1] * 3])
-    others = metrics.best_answers(np.eye(3)[[0] * 8 + [2] * 9 + [0, 1, 2]])
+    mine = metrics.best_predictions(np.eye(3)[[0] * 17 + [1] * 3])
+    others = metrics.best_predictions(np.eye(3)[[0] * 8 + [2] * 9 + [0, 1, 2]])
     found = metrics.compare(mine, others, labels)
     assert (found.only_first, found.only_second) == (9, 1)
     assert found.agreement == 9 / 20
@@ -135,28 +137,28 @@ def test_shifted_labels_are_noticed(shift):
     rng = np.random.default_rng(2)
     truth = rng.integers(1, 9, 60)
     given = np.where(rng.random(60) < 0.7, truth, rng.integers(0, 10, 60))
-    answers = metrics.best_answers(np.eye(10)[given])
-    assert metrics.label_shift(answers, truth) == 0
-    assert metrics.label_shift(answers, truth - shift) == shift
+    predictions = metrics.best_predictions(np.eye(10)[given])
+    assert metrics.label_shift(predictions, truth) == 0
+    assert metrics.label_shift(predictions, truth - shift) == shift
 
 
 def test_a_model_that_guesses_has_no_shifted_labels():
     rng = np.random.default_rng(3)
     for _ in range(50):
-        answers = metrics.best_answers(rng.random((100, 10)))
-        assert metrics.label_shift(answers, rng.integers(0, 10, 100)) == 0
+        predictions = metrics.best_predictions(rng.random((100, 10)))
+        assert metrics.label_shift(predictions, rng.integers(0, 10, 100)) == 0
 
 
 def test_the_most_confident_mistakes_come_first():
     scores = np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8], [0.7, 0.3]])
     found = metrics.confident_mistakes(
-        metrics.best_answers(scores), np.array([1, 1, 1, 1]), 2
+        metrics.best_predictions(scores), np.array([1, 1, 1, 1]), 2
     )
     assert found.tolist() == [0, 3]
 
 
 def test_a_class_without_photos_has_no_share():
-    answers = metrics.best_answers(np.eye(3)[[0, 0]])
-    rows = metrics.per_class(answers, np.array([0, 0]), "abc")
+    predictions = metrics.best_predictions(np.eye(3)[[0, 0]])
+    rows = metrics.per_class(predictions, np.array([0, 0]), "abc")
     assert [row.images for row in rows] == [2, 0, 0]
     assert rows[1].top1 is None

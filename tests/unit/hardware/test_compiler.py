@@ -12,7 +12,7 @@ import time
 import pytest
 
 from edgetpu_lib import calibrate
-from edgetpu_lib.base.artifacts import InputError, data_file, read_record
+from edgetpu_lib.base.artifacts import InputError, data_file, read_metadata
 from edgetpu_lib.commands import main as cli
 from edgetpu_lib.hardware import compiler
 
@@ -280,18 +280,20 @@ def test_compiled_file_appears_with_its_record(install, model, tmp_path, capsys)
     }
     assert asked()[asked().index("--min_runtime_version") + 1] == "13"
     assert "--search_delegate" not in asked()
-    record = read_record(output / "S_edgetpu.tflite")
-    assert record["compiled"]["version"] == "16.0.384591198"
+    metadata = read_metadata(output / "S_edgetpu.tflite")
+    assert metadata["compiled"]["version"] == "16.0.384591198"
     assert str(output / "S_edgetpu.tflite") in capsys.readouterr().out
 
 
 def test_answer_in_json(install, model, capsys):
     asked = install()
     assert cli.main(["compile", "--search-delegate", str(model), "--json"]) == 0
-    answer = json.loads(capsys.readouterr().out)
-    assert answer["predicted"]["ready"] is True
-    assert answer["compiled"]["models"][0]["streamed_bytes"] == 0
-    assert answer["compiled"]["outputs"] == [str(model.with_name("S_edgetpu.tflite"))]
+    prediction = json.loads(capsys.readouterr().out)
+    assert prediction["predicted"]["ready"] is True
+    assert prediction["compiled"]["models"][0]["streamed_bytes"] == 0
+    assert prediction["compiled"]["outputs"] == [
+        str(model.with_name("S_edgetpu.tflite"))
+    ]
     assert "--search_delegate" in asked()
 
 
@@ -361,9 +363,9 @@ def test_without_the_compiler_json_holds_the_prediction(
     nothing_installed, model, capsys
 ):
     assert cli.main(["compile", str(model), "--json"]) == 2
-    answer = json.loads(capsys.readouterr().out)
-    assert answer["predicted"]["edge_tpu_operators"] == 66
-    assert answer["compiled"] is None
+    prediction = json.loads(capsys.readouterr().out)
+    assert prediction["predicted"]["edge_tpu_operators"] == 66
+    assert prediction["compiled"] is None
 
 
 def test_model_that_is_not_ready_is_not_compiled(install, float_tflite, capsys):

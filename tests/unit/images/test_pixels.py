@@ -1,4 +1,4 @@
-"""Pictures of every kind become the pixels that TensorFlow 1 would have made."""
+"""Images of every kind become the pixels that TensorFlow 1 would have made."""
 
 import struct
 import zlib
@@ -21,7 +21,7 @@ SIZES = [
 ]
 
 
-def legacy(picture, size, method):
+def legacy(image, size, method):
     import tensorflow as tf
 
     resize = {
@@ -29,7 +29,7 @@ def legacy(picture, size, method):
         "bilinear": tf.raw_ops.ResizeBilinear,
     }[method]
     return resize(
-        images=picture[None],
+        images=image[None],
         size=[size, size],
         align_corners=False,
         half_pixel_centers=False,
@@ -40,31 +40,31 @@ def legacy(picture, size, method):
 @pytest.mark.parametrize(("height", "width", "size"), SIZES)
 def test_resize_equals_the_legacy_operator(method, height, width, size):
     rng = np.random.default_rng(height)
-    picture = rng.integers(0, 256, (height, width, 3), np.uint8)
-    found = pixels.resize(picture, size, method)
+    image = rng.integers(0, 256, (height, width, 3), np.uint8)
+    found = pixels.resize(image, size, method)
     assert found.dtype == np.float32
     assert found.shape == (size, size, 3)
-    np.testing.assert_allclose(found, legacy(picture, size, method), rtol=0, atol=1e-4)
+    np.testing.assert_allclose(found, legacy(image, size, method), rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize(("height", "width", "size"), SIZES)
 def test_bicubic_differs_from_the_legacy_operator_nowhere(height, width, size):
     rng = np.random.default_rng(width)
-    picture = rng.integers(0, 256, (height, width, 3), np.uint8)
-    expected = legacy(picture, size, "bicubic")
-    assert np.array_equal(pixels.resize(picture, size), expected)
+    image = rng.integers(0, 256, (height, width, 3), np.uint8)
+    expected = legacy(image, size, "bicubic")
+    assert np.array_equal(pixels.resize(image, size), expected)
 
 
 def test_resize_takes_floats_as_well():
-    picture = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
-    as_float = pixels.resize(picture.astype(np.float32), 16)
-    assert np.array_equal(as_float, pixels.resize(picture, 16))
+    image = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
+    as_float = pixels.resize(image.astype(np.float32), 16)
+    assert np.array_equal(as_float, pixels.resize(image, 16))
 
 
 def test_resize_to_the_same_size_changes_nothing():
-    picture = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
+    image = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
     for method in ("bicubic", "bilinear"):
-        assert np.array_equal(pixels.resize(picture, 16, method), picture)
+        assert np.array_equal(pixels.resize(image, 16, method), image)
 
 
 def test_bicubic_overshoots_and_bilinear_does_not():
@@ -126,7 +126,7 @@ def test_rounding_clips_and_does_not_wrap():
 
 
 def read(path):
-    return pixels.to_rgb(pixels.open_picture(path)[1], path)
+    return pixels.to_rgb(pixels.open_image(path)[1], path)
 
 
 def gradient(height=40, width=50):
@@ -233,21 +233,21 @@ def test_first_frame_of_an_animation_is_taken(tmp_path):
 
 def test_on_device_loading_crops_resizes_and_equals_the_workstation(tmp_path):
     path = tmp_path / "picture.png"
-    picture = np.random.default_rng(4).integers(0, 256, (83, 71, 3), np.uint8)
-    Image.fromarray(picture).save(path)
+    image = np.random.default_rng(4).integers(0, 256, (83, 71, 3), np.uint8)
+    Image.fromarray(image).save(path)
     found = pixels.load_on_device(path, 48)
     assert found.shape == (48, 48, 3)
     assert found.dtype == np.float32
-    assert np.array_equal(found, data.load_picture(path, 48))
+    assert np.array_equal(found, data.load_image(path, 48))
 
 
 def test_on_device_jpeg_is_close_to_the_workstation(class_folders):
     path = class_folders / "red" / "00.jpg"
-    difference = pixels.load_on_device(path, 32) - data.load_picture(path, 32)
+    difference = pixels.load_on_device(path, 32) - data.load_image(path, 32)
     assert np.abs(difference).mean() < 4
 
 
-LOADERS = [pixels.load_on_device, data.load_picture]
+LOADERS = [pixels.load_on_device, data.load_image]
 
 
 def refused(loader, path):

@@ -15,10 +15,10 @@ SIDE = 64
 
 @pytest.mark.parametrize("class_name", CLASS_NAMES)
 def test_picture_is_rgb_bytes_of_the_size_asked_for(class_name):
-    picture = render_flower(class_name, 0, size=SIDE)
-    assert picture.shape == (SIDE, SIDE, 3)
-    assert picture.dtype == np.uint8
-    assert picture.std() > 10
+    image = render_flower(class_name, 0, size=SIDE)
+    assert image.shape == (SIDE, SIDE, 3)
+    assert image.dtype == np.uint8
+    assert image.std() > 10
 
 
 @pytest.mark.parametrize("class_name", CLASS_NAMES)
@@ -29,10 +29,10 @@ def test_same_arguments_give_the_same_picture(class_name):
 
 
 def test_other_arguments_give_other_pictures():
-    pictures = [render_flower(name, 0, size=SIDE) for name in CLASS_NAMES]
-    pictures.append(render_flower("rose", 1, size=SIDE))
-    pictures.append(render_flower("rose", 0, seed=1, size=SIDE))
-    assert len({picture.tobytes() for picture in pictures}) == len(pictures)
+    images = [render_flower(name, 0, size=SIDE) for name in CLASS_NAMES]
+    images.append(render_flower("rose", 1, size=SIDE))
+    images.append(render_flower("rose", 0, seed=1, size=SIDE))
+    assert len({image.tobytes() for image in images}) == len(images)
 
 
 @pytest.mark.parametrize("size", [32, 33, 101])

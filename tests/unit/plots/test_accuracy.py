@@ -1,4 +1,4 @@
-"""Figures of accuracy show shares, intervals, and the photos that went wrong."""
+"""Figures of accuracy show shares, intervals, and the images that went wrong."""
 
 import matplotlib
 import matplotlib.pyplot as plt
@@ -17,18 +17,18 @@ NAMES = ("blue", "green", "red, crimson")
 
 
 def evaluation(wrong):
-    """Return an evaluation of 30 photos, those at `wrong` taken for class 0."""
+    """Return an evaluation of 30 images, those at `wrong` taken for class 0."""
     scores = np.eye(3)[LABELS] * 0.7 + 0.1
     scores[wrong] = [0.6, 0.3, 0.1]
-    answers = metrics.best_answers(scores)
+    predictions = metrics.best_predictions(scores)
     return evaluate.Evaluation(
-        metrics=metrics.measure(answers, LABELS),
+        metrics=metrics.measure(predictions, LABELS),
         label_shift=0,
-        classes=tuple(metrics.per_class(answers, LABELS, NAMES)),
-        mistakes=metrics.confident_mistakes(answers, LABELS),
+        classes=tuple(metrics.per_class(predictions, LABELS, NAMES)),
+        mistakes=metrics.confident_mistakes(predictions, LABELS),
         latency=interpreter.Latency(1.0, 2.0, 3.0),
         photos_per_s=100.0,
-        answers=answers,
+        predictions=predictions,
         labels=LABELS,
         names=NAMES,
     )
@@ -51,10 +51,10 @@ FIGURES = {
         {"float": FIRST.classes, "int8": SECOND.classes}, **o
     ),
     "confusion": lambda **o: plots_accuracy.plot_confusion(
-        metrics.confusion(FIRST.answers, LABELS), NAMES, **o
+        metrics.confusion(FIRST.predictions, LABELS), NAMES, **o
     ),
     "probabilities": lambda **o: plots_accuracy.plot_probabilities(
-        FIRST.answers, SECOND.answers, **o
+        FIRST.predictions, SECOND.predictions, **o
     ),
 }
 
@@ -98,30 +98,30 @@ def test_confusion_of_many_classes_has_a_scale_instead_of_numbers():
 
 def test_probabilities_count_equal_answers():
     texts = words(FIGURES["probabilities"]().figure)
-    assert "same answer: 27 photos" in texts
-    assert "another answer: 3 photos" in texts
+    assert "same answer: 27 images" in texts
+    assert "another answer: 3 images" in texts
 
 
-def test_galleries_name_truth_and_answers(photos):
-    axes = plots_accuracy.plot_mistakes(FIRST, photos)
+def test_galleries_name_truth_and_answers(images):
+    axes = plots_accuracy.plot_mistakes(FIRST, images)
     titles = words(np.ravel(axes)[0].figure)
     assert "green, seen as\nblue, 60 %" in titles
     assert "red, seen as\nblue, 60 %" in titles
-    axes = plots_accuracy.plot_disagreements(FIRST, SECOND, photos, count=2)
+    axes = plots_accuracy.plot_disagreements(FIRST, SECOND, images, count=2)
     titles = words(np.ravel(axes)[0].figure)
     assert "green\nfloat: green 80 %\nint8: blue 60 %" in titles
     assert len(np.ravel(axes)) == 2
 
 
-def test_no_mistake_no_gallery(photos):
+def test_no_mistake_no_gallery(images):
     perfect = evaluation([])
-    assert plots_accuracy.plot_mistakes(perfect, photos) is None
-    assert plots_accuracy.plot_disagreements(perfect, perfect, photos) is None
+    assert plots_accuracy.plot_mistakes(perfect, images) is None
+    assert plots_accuracy.plot_disagreements(perfect, perfect, images) is None
 
 
-def test_figures_are_saved(photos, tmp_path):
+def test_figures_are_saved(images, tmp_path):
     found = plots_accuracy.save_figures(
-        tmp_path, {"float": FIRST, "int8": SECOND}, photos
+        tmp_path, {"float": FIRST, "int8": SECOND}, images
     )
     assert {path.stem for path in found} == {
         *("accuracy", "classes", "confusion"),

@@ -25,12 +25,12 @@ def words(ax):
 def test_fields_have_a_step_a_layer_and_the_picture(spec):
     rows = layers.layer_table(spec)
     ax = plots_architecture.plot_receptive_fields(rows, spec.image_size)
-    steps, picture = ax.lines
+    steps, image = ax.lines
     fields = layers.receptive_fields(rows)
     assert list(steps.get_ydata()) == list(fields.values())
-    assert set(picture.get_ydata()) == {spec.image_size}
+    assert set(image.get_ydata()) == {spec.image_size}
     assert ax.get_ylim()[1] > max(fields.values())
-    assert f"the picture, {spec.image_size} px" in words(ax)
+    assert f"the image, {spec.image_size} px" in words(ax)
 
 
 def test_stages_are_numbered_over_their_layers():
@@ -47,7 +47,7 @@ def test_stages_are_numbered_over_their_layers():
 
 def test_squares_on_the_photo_are_as_wide_as_the_fields_and_central():
     stages = layers.stage_table(S)
-    ax = plots_architecture.plot_fields_on_photo(stages, PHOTO)
+    ax = plots_architecture.plot_fields_on_image(stages, PHOTO)
     inside = [s for s in stages if s.receptive_field < 224]
     # Each has a dark edge around it.
     squares = ax.patches[1::2]
@@ -73,13 +73,13 @@ def test_activations_show_the_channels_that_vary_most():
         axes.T, ((1, 3), (2, 0)), maps.values(), strict=True
     ):
         for axis, channel in zip(column, order, strict=True):
-            (image,) = axis.images
-            assert np.array_equal(image.get_array(), values[..., channel])
-            low, high = image.get_clim()
+            (array,) = axis.images
+            assert np.array_equal(array.get_array(), values[..., channel])
+            low, high = array.get_clim()
             assert low == -high, "white is zero"
-    photo = axes[0, 0].figure.axes[0]
-    assert np.array_equal(photo.images[0].get_array(), PHOTO)
-    assert {"photo", "first", "second"} <= words(photo)
+    image = axes[0, 0].figure.axes[0]
+    assert np.array_equal(image.images[0].get_array(), PHOTO)
+    assert {"photo", "first", "second"} <= words(image)
 
 
 def test_activations_leave_empty_what_a_narrow_map_does_not_have():
@@ -114,7 +114,7 @@ def test_figures_are_drawn_where_they_are_told():
     rows, stages = layers.layer_table(S), layers.stage_table(S)
     for draw, given in (
         (plots_architecture.plot_receptive_fields, (rows, 224)),
-        (plots_architecture.plot_fields_on_photo, (stages, PHOTO)),
+        (plots_architecture.plot_fields_on_image, (stages, PHOTO)),
         (plots_architecture.plot_memory, ({"a": memory(1, 2)}, 3)),
     ):
         _, ax = plt.subplots()

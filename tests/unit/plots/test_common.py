@@ -51,7 +51,7 @@ def figures(rows):
         "plot_network": lambda **o: plots.plot_network(rows, **o),
         "plot_costs": lambda **o: plots.plot_costs(rows, **o),
         "plot_curves": lambda **o: plots.plot_curves(EPOCHS, **o),
-        "plot_ranges": lambda **o: plots.plot_ranges({"12 photos": RANGES}, **o),
+        "plot_ranges": lambda **o: plots.plot_ranges({"12 images": RANGES}, **o),
         "plot_value_histogram": lambda **o: plots.plot_value_histogram(
             np.linspace(-2, 3, 50), TENSORS[7], **o
         ),
@@ -97,8 +97,8 @@ def test_figure_draws_where_it_is_told(rows, name):
 
 def test_photos_fill_a_grid():
     images = [np.full((8, 6, 3), shade, np.uint8) for shade in range(0, 210, 30)]
-    titles = [f"photo {index}" for index in range(7)]
-    axes = plots.plot_photos(images, titles, columns=3, colours=["green"] * 7)
+    titles = [f"image {index}" for index in range(7)]
+    axes = plots.plot_images(images, titles, columns=3, colours=["green"] * 7)
     assert axes.shape == (3, 3)
     assert set(titles) <= words(axes[0, 0])
     assert [len(axis.images) for axis in axes.flat] == [1] * 7 + [0] * 2
@@ -106,7 +106,7 @@ def test_photos_fill_a_grid():
 
 
 def test_photos_without_colours_are_titled_in_black():
-    axes = plots.plot_photos([np.zeros((4, 4, 3), np.uint8)], ["one"])
+    axes = plots.plot_images([np.zeros((4, 4, 3), np.uint8)], ["one"])
     assert axes.shape == (1, 5)
     assert axes[0, 0].title.get_color() == "black"
 
@@ -146,10 +146,10 @@ def test_predictions_of_one_name_are_all_drawn():
 
 
 def test_ranges_reach_from_the_smallest_to_the_largest_value():
-    ax = plots.plot_ranges({"12 photos": RANGES})
+    ax = plots.plot_ranges({"12 images": RANGES})
     reaches = [(bar.get_y(), bar.get_y() + bar.get_height()) for bar in ax.patches]
     assert reaches == [(-2.0, pytest.approx(3.1)), (0.0, 40.0)]
-    assert "12 photos" in words(ax)
+    assert "12 images" in words(ax)
 
 
 def test_value_histogram_has_a_bar_a_step_and_tells_what_lies_outside():

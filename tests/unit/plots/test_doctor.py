@@ -33,7 +33,7 @@ SWEEP = (SweepPoint(1, 0.5), SweepPoint(10, 0.9), SweepPoint(100, 1.0))
 DIAGNOSIS = Diagnosis(
     healthy=True,
     causes=(),
-    photos=10,
+    images=10,
     agreement=0.8,
     agreement_of_weights=1.0,
     float_top1=None,
@@ -72,7 +72,7 @@ def test_ranges_are_drawn_over_each_other():
     wide, narrow = ax.containers
     assert wide[3].get_height() == pytest.approx(3.0 * 3 + 1 + 1.5)
     assert narrow[3].get_y() == pytest.approx(-3)
-    assert {"the integer file has", "these photos need"} <= words(ax)
+    assert {"the integer file has", "these images need"} <= words(ax)
 
 
 def test_sweep_has_a_point_for_every_number():

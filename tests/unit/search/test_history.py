@@ -39,7 +39,7 @@ def test_half_written_line_is_dropped_and_the_file_goes_on(path):
 def test_other_settings_are_refused_and_nothing_is_lost(path):
     history.Judged(path, SETTINGS).keep(specs.STAGES, 0.5)
     before = path.read_bytes()
-    with pytest.raises(InputError, match="other photos or settings"):
+    with pytest.raises(InputError, match="other images or settings"):
         history.Judged(path, {**SETTINGS, "epochs": 4})
     assert path.read_bytes() == before
 

@@ -20,8 +20,8 @@ def task():
     """Return a task of two colours, which a few steps tell apart."""
     rng = np.random.default_rng(0)
     labels = np.arange(40) % 2
-    pictures = rng.normal(60 + 130 * labels[:, None, None, None], 8, (40, 36, 36, 3))
-    images_u8 = pictures.clip(0, 255).astype(np.uint8)
+    images = rng.normal(60 + 130 * labels[:, None, None, None], 8, (40, 36, 36, 3))
+    images_u8 = images.clip(0, 255).astype(np.uint8)
     return proxy.ProxyTask(
         train_u8=images_u8[:24],
         train_labels=labels[:24],
@@ -42,17 +42,17 @@ def test_copy_is_the_network_with_fewer_channels(task):
     assert specs.count_parameters(copy)[0] < 0.5 * specs.count_parameters(deployed)[0]
 
 
-def test_photos_are_divided_without_overlap(photos):
-    task = proxy.load_task(photos, image_size=32, seed=3)
+def test_photos_are_divided_without_overlap(images):
+    task = proxy.load_task(images, image_size=32, seed=3)
     assert task.train_u8.shape[1:] == (37, 37, 3)
     assert task.held_out_u8.shape[1:] == (32, 32, 3)
     assert (len(task.train_u8), len(task.held_out_u8)) == (18, 12)
     assert len(task.train_labels) == 18
     counts = np.bincount(task.train_labels) + np.bincount(task.held_out_labels)
     assert counts.tolist() == [10, 10, 10]
-    again = proxy.load_task(photos, image_size=32, seed=3)
+    again = proxy.load_task(images, image_size=32, seed=3)
     assert again.facts() == task.facts()
-    assert proxy.load_task(photos, image_size=32, seed=4).facts() != task.facts()
+    assert proxy.load_task(images, image_size=32, seed=4).facts() != task.facts()
 
 
 def test_facts_tell_photos_and_settings_apart(task):
@@ -64,9 +64,9 @@ def test_facts_tell_photos_and_settings_apart(task):
     assert dataclasses.replace(task).digest == task.digest
 
 
-def test_too_few_photos_are_refused(photos):
+def test_too_few_photos_are_refused(images):
     with pytest.raises(InputError, match="too few"):
-        proxy.load_task(photos.take([0, 10]), image_size=32)
+        proxy.load_task(images.take([0, 10]), image_size=32)
 
 
 def test_processes_judge_what_the_search_proposes(task):

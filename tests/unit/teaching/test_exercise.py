@@ -23,8 +23,8 @@ def fresh(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def splits(photos):
-    return data.split_photos(photos)
+def splits(images):
+    return data.split_images(images)
 
 
 def without(part, *indices):
@@ -94,20 +94,20 @@ def test_the_other_arguments_may_be_missing_too(task):
     assert checks.check_budget(b"1", None, None).points == 0
 
 
-def test_right_answers_get_all_points(splits, photos, classifier, int8_tflite):
+def test_right_answers_get_all_points(splits, images, classifier, int8_tflite):
     content = int8_tflite.read_bytes()
-    calibration = data.calibration_photos(splits["train"], 6)
+    calibration = data.calibration_images(splits["train"], 6)
     given = {
-        "classes": list(photos.class_names),
+        "classes": list(images.class_names),
         "training": classifier,
         "preprocessing": pixels.normalize,
         "labels": splits["test"].labels,
         "calibration": calibration,
     }
-    told = [CHECKS[task](answer, splits) for task, answer in given.items()]
-    told.append(checks.check_split(splits, photos))
-    told.append(checks.check_file(content, photos))
-    told.append(checks.check_budget(content, photos, GENEROUS))
+    told = [CHECKS[task](prediction, splits) for task, prediction in given.items()]
+    told.append(checks.check_split(splits, images))
+    told.append(checks.check_file(content, images))
+    told.append(checks.check_budget(content, images, GENEROUS))
     assert not [str(each) for each in told if not each.passed or each.hint]
     assert {each.task for each in told} == set(checks.TASKS)
     assert checks.total().points == checks.total().max_points == 20
@@ -116,7 +116,7 @@ def test_right_answers_get_all_points(splits, photos, classifier, int8_tflite):
 # Splits.
 
 
-def test_a_copy_under_another_name_is_a_leak(splits, photos, tmp_path):
+def test_a_copy_under_another_name_is_a_leak(splits, images, tmp_path):
     twin = tmp_path / "holiday.jpg"
     shutil.copy(splits["test"].paths[0], twin)
     train = splits["train"]
@@ -125,7 +125,7 @@ def test_a_copy_under_another_name_is_a_leak(splits, photos, tmp_path):
         paths=(*train.paths, twin),
         labels=np.append(train.labels, splits["test"].labels[0]),
     )
-    told = checks.check_split({**splits, "train": leaky}, photos)
+    told = checks.check_split({**splits, "train": leaky}, images)
     assert told.points == 0
     assert "holiday.jpg" in told.found and "test" in told.found
 
@@ -136,7 +136,7 @@ def test_a_copy_under_another_name_is_a_leak(splits, photos, tmp_path):
         (lambda s: {k: s[k] for k in ("train", "test")}, "train, test"),
         (lambda s: {**s, "validation": s["test"]}, "validation and in test"),
         (lambda s: {**s, "train": without(s["train"], 0)}, "no side"),
-        (lambda s: {**s, "test": s["test"].take([])}, "0 photos"),
+        (lambda s: {**s, "test": s["test"].take([])}, "0 images"),
         (lambda s: {**s, "test": list(s["test"].paths)}, "list"),
         (
             lambda s: {
@@ -149,51 +149,51 @@ def test_a_copy_under_another_name_is_a_leak(splits, photos, tmp_path):
         ),
     ],
 )
-def test_what_is_wrong_with_a_split_is_named(splits, photos, change, word):
-    told = checks.check_split(change(splits), photos)
+def test_what_is_wrong_with_a_split_is_named(splits, images, change, word):
+    told = checks.check_split(change(splits), images)
     assert told.points == 0
     assert word in told.found
 
 
-def test_a_split_needs_every_class_and_most_photos_for_training(photos):
-    red = photos.class_names.index("red")
-    others = np.flatnonzero(photos.labels != red)
-    reds = np.flatnonzero(photos.labels == red)
+def test_a_split_needs_every_class_and_most_photos_for_training(images):
+    red = images.class_names.index("red")
+    others = np.flatnonzero(images.labels != red)
+    reds = np.flatnonzero(images.labels == red)
     sides = {
-        "train": photos.take(np.concatenate([others[:16], reds])),
-        "validation": photos.take(others[16:18]),
-        "test": photos.take(others[18:]),
+        "train": images.take(np.concatenate([others[:16], reds])),
+        "validation": images.take(others[16:18]),
+        "test": images.take(others[18:]),
     }
-    assert "red" in checks.check_split(sides, photos).found
+    assert "red" in checks.check_split(sides, images).found
     thirds = {
-        side: photos.take(np.arange(start, len(photos), 3))
+        side: images.take(np.arange(start, len(images), 3))
         for start, side in enumerate(("train", "validation", "test"))
     }
-    assert "10 of 30" in checks.check_split(thirds, photos).found
+    assert "10 of 30" in checks.check_split(thirds, images).found
 
 
-def test_photos_from_elsewhere_are_noticed(splits, photos, draw_folders, tmp_path):
-    other = data.list_photos(draw_folders(tmp_path / "other", per_class=4, seed=9))
-    told = checks.check_split(data.split_photos(other), photos)
+def test_photos_from_elsewhere_are_noticed(splits, images, draw_folders, tmp_path):
+    other = data.list_images(draw_folders(tmp_path / "other", per_class=4, seed=9))
+    told = checks.check_split(data.split_images(other), images)
     assert "not among" in told.found
 
 
-def test_objects_are_judged_by_their_parts_not_by_their_class(splits, photos):
+def test_objects_are_judged_by_their_parts_not_by_their_class(splits, images):
     plain = {
         side: types.SimpleNamespace(paths=part.paths, labels=part.labels)
         for side, part in splits.items()
     }
-    assert checks.check_split(plain, photos).passed
+    assert checks.check_split(plain, images).passed
 
 
 # The three planted mistakes.
 
 
-def test_test_photos_in_the_calibration_set_are_found(splits, photos):
-    everything = data.calibration_photos(photos, len(photos))
+def test_test_photos_in_the_calibration_set_are_found(splits, images):
+    everything = data.calibration_images(images, len(images))
     told = checks.check_calibration(everything, splits)
     assert told.points == 0
-    assert f"{len(splits['test'])} of {len(photos)}" in told.found
+    assert f"{len(splits['test'])} of {len(images)}" in told.found
     validation = checks.check_calibration(splits["validation"], splits)
     assert "validation" in validation.found
 
@@ -241,26 +241,26 @@ def test_labels_off_by_one_are_told_from_other_mistakes(splits, shift):
 # Models and files.
 
 
-def test_a_guesser_and_a_broken_model_are_not_trained(new_model, photos):
-    guesser = checks.check_training(new_model(), photos)
+def test_a_guesser_and_a_broken_model_are_not_trained(new_model, images):
+    guesser = checks.check_training(new_model(), images)
     assert guesser.points == 0
     assert "interval" in guesser.found
     broken = new_model()
     broken.get_layer("logits").set_weights(
         [np.full_like(w, np.nan) for w in broken.get_layer("logits").get_weights()]
     )
-    assert "NaN" in checks.check_training(broken, photos).found
+    assert "NaN" in checks.check_training(broken, images).found
     other = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten()])
-    assert "192 outputs" in checks.check_training(other, photos).found
+    assert "192 outputs" in checks.check_training(other, images).found
 
 
 def test_a_float_file_and_one_of_other_classes_are_refused(
-    float_tflite, int8_tflite, photos
+    float_tflite, int8_tflite, images
 ):
-    told = checks.check_file(float_tflite.read_bytes(), photos)
+    told = checks.check_file(float_tflite.read_bytes(), images)
     assert told.points == 0
     assert "float-model" in told.found
-    two = checks.choose_classes(photos, ["red", "blue"])
+    two = checks.choose_classes(images, ["red", "blue"])
     assert "3 outputs" in checks.check_file(int8_tflite.read_bytes(), two).found
 
 
@@ -274,44 +274,44 @@ def test_a_float_file_and_one_of_other_classes_are_refused(
     ],
 )
 def test_each_part_of_the_budget_earns_its_points(
-    int8_tflite, photos, limits, points, word
+    int8_tflite, images, limits, points, word
 ):
     budget = dataclasses.replace(GENEROUS, **limits)
-    told = checks.check_budget(int8_tflite.read_bytes(), photos, budget)
+    told = checks.check_budget(int8_tflite.read_bytes(), images, budget)
     assert told.points == points
     assert word in told.hint
 
 
-def test_the_budget_counts_answers_of_the_file_itself(classifier, photos):
+def test_the_budget_counts_answers_of_the_file_itself(classifier, images):
     logits = classifier.get_layer("logits")
     weights = logits.get_weights()
     try:
         logits.set_weights([w[..., ::-1] for w in weights])
-        content = convert.to_int8_tflite(convert.with_softmax(classifier), photos)
+        content = convert.to_int8_tflite(convert.with_softmax(classifier), images)
     finally:
         logits.set_weights(weights)
-    assert checks.check_budget(content, photos, GENEROUS).points == 2
+    assert checks.check_budget(content, images, GENEROUS).points == 2
 
 
 # Classes, totals, words.
 
 
-def test_chosen_classes_are_numbered_anew(photos):
-    part = checks.choose_classes(photos, ["red", "blue"])
+def test_chosen_classes_are_numbered_anew(images):
+    part = checks.choose_classes(images, ["red", "blue"])
     assert part.class_names == ("blue", "red")
     for path, label in zip(part.paths, part.labels, strict=True):
         assert path.parent.name == part.class_names[label]
     assert len(part) == 20
     for wrong in ([], ["red"], ["red", "violet"], None):
         with pytest.raises(InputError):
-            checks.choose_classes(photos, wrong)
+            checks.choose_classes(images, wrong)
 
 
 @pytest.mark.parametrize(
     "wrong", [["red"], ["red", "red", "blue"], ["red", "blue", "x"], "red,blue", [[]]]
 )
-def test_a_wrong_choice_of_classes_is_told(photos, wrong):
-    assert checks.check_classes(wrong, photos).points == 0
+def test_a_wrong_choice_of_classes_is_told(images, wrong):
+    assert checks.check_classes(wrong, images).points == 0
 
 
 def test_total_takes_the_last_of_each_task_in_any_order():
@@ -325,13 +325,13 @@ def test_total_takes_the_last_of_each_task_in_any_order():
     assert [row.task for row in rows] == list(checks.TASKS)
 
 
-def test_total_remembers_what_the_checks_told(photos):
-    names = list(photos.class_names)
+def test_total_remembers_what_the_checks_told(images):
+    names = list(images.class_names)
     assert checks.total().points == 0
-    checks.check_classes(names, photos)
-    checks.check_classes(names, photos)
+    checks.check_classes(names, images)
+    checks.check_classes(names, images)
     assert checks.total().points == 1
-    checks.check_classes(names[:1], photos)
+    checks.check_classes(names[:1], images)
     assert checks.total().points == 0
     assert "1 classes" not in str(checks.total())
 

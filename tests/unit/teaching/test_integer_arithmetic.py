@@ -13,15 +13,15 @@ def model():
 
 
 @pytest.fixture(scope="module")
-def picture():
+def image():
     return np.random.default_rng(0).integers(0, 256, (96, 96, 3), np.uint8)
 
 
-def test_computed_is_what_the_runtime_finds(model, picture):
+def test_computed_is_what_the_runtime_finds(model, image):
     rng = np.random.default_rng(1)
     places = [
         integer_arithmetic.first_convolution(
-            model, picture, row=row, column=column, channel=channel
+            model, image, row=row, column=column, channel=channel
         )
         for row, column, channel in [
             (0, 0, 0),
@@ -30,53 +30,51 @@ def test_computed_is_what_the_runtime_finds(model, picture):
             *rng.integers(0, (48, 48, 8), (30, 3)).tolist(),
         ]
     ]
-    differences = [place.computed - place.answer for place in places]
+    differences = [place.computed - place.prediction for place in places]
     assert max(map(abs, differences)) <= 1
     assert differences.count(0) >= 30
     # Not only zeros behind the ReLU.
-    assert sum(p.answer > p.output_zero_point for p in places) > 5
+    assert sum(p.prediction > p.output_zero_point for p in places) > 5
 
 
-def test_patch_is_the_picture_under_the_filter(model, picture):
+def test_patch_is_the_picture_under_the_filter(model, image):
     place = integer_arithmetic.first_convolution(
-        model, picture, row=10, column=20, channel=0
+        model, image, row=10, column=20, channel=0
     )
-    # Padding of an even picture under stride 2 is at the far end only.
-    under = picture[20:23, 40:43].astype(int)
+    # Padding of an even image under stride 2 is at the far end only.
+    under = image[20:23, 40:43].astype(int)
     assert (place.patch - place.input_zero_point == under - 127).all()
     assert place.input_scale == 1 / 128
 
 
-def test_beyond_the_edge_lies_zero(model, picture):
+def test_beyond_the_edge_lies_zero(model, image):
     place = integer_arithmetic.first_convolution(
-        model, picture, row=47, column=47, channel=0
+        model, image, row=47, column=47, channel=0
     )
     assert (place.patch[2] == place.input_zero_point).all()
     assert (place.patch[:, 2] == place.input_zero_point).all()
     assert (place.patch[:2, :2] != place.input_zero_point).any()
 
 
-def test_filter_that_answers_most_is_found(model, picture):
+def test_filter_that_answers_most_is_found(model, image):
     place = {"row": 7, "column": 9}
-    answers = [
+    predictions = [
         integer_arithmetic.first_convolution(
-            model, picture, **place, channel=channel
-        ).answer
+            model, image, **place, channel=channel
+        ).prediction
         for channel in range(8)
     ]
-    strongest = integer_arithmetic.first_convolution(model, picture, **place)
-    assert strongest.answer == max(answers) > min(answers)
+    strongest = integer_arithmetic.first_convolution(model, image, **place)
+    assert strongest.prediction == max(predictions) > min(predictions)
 
 
-def test_place_outside_is_named(model, picture):
+def test_place_outside_is_named(model, image):
     with pytest.raises(InputError, match="row 48"):
-        integer_arithmetic.first_convolution(
-            model, picture, row=48, column=0, channel=0
-        )
+        integer_arithmetic.first_convolution(model, image, row=48, column=0, channel=0)
 
 
-def test_float_file_is_refused(float_tflite, picture):
+def test_float_file_is_refused(float_tflite, image):
     with pytest.raises(InputError, match="8-bit"):
         integer_arithmetic.first_convolution(
-            float_tflite.read_bytes(), picture, row=0, column=0, channel=0
+            float_tflite.read_bytes(), image, row=0, column=0, channel=0
         )

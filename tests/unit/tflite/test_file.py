@@ -162,10 +162,10 @@ def test_empty_and_truncated_files_are_named(tmp_path, cut):
 
 
 def test_picture_and_text_are_named(tmp_path):
-    picture, text = tmp_path / "picture.tflite", tmp_path / "text.tflite"
-    Image.new("RGB", (9, 9)).save(picture, "png")
+    image, text = tmp_path / "picture.tflite", tmp_path / "text.tflite"
+    Image.new("RGB", (9, 9)).save(image, "png")
     text.write_text("no model at all, TFL3 or not\n" * 9)
-    for path in (picture, text):
+    for path in (image, text):
         with pytest.raises(InputError, match=str(path)):
             tflite_file.read_tflite(path)
 

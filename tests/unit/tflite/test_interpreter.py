@@ -26,16 +26,16 @@ def test_contracts_tell_what_goes_in_and_out(float_tflite, int8_tflite):
     )
 
 
-def picture(low=0, high=256):
+def image(low=0, high=256):
     rng = np.random.default_rng(0)
     return rng.integers(low, high, (32, 32, 3)).astype(np.float32)
 
 
 def test_float_input_is_normalised_pixels():
     contract = TensorContract("float32", (1, 32, 32, 3), 0.0, 0)
-    found = interpreter.quantize_input(picture(), contract)
+    found = interpreter.quantize_input(image(), contract)
     assert found.dtype == np.float32
-    assert np.array_equal(found, pixels.normalize(picture())[None])
+    assert np.array_equal(found, pixels.normalize(image())[None])
 
 
 def test_own_contract_takes_raw_pixels():
@@ -58,7 +58,7 @@ def test_narrow_contract_is_obeyed_and_clipped():
     # What quantization chooses when the pixels it saw span 30..199 only.
     scale, zero_point = 169 / 128 / 255, 146
     contract = TensorContract("uint8", (1, 32, 32, 3), scale, zero_point)
-    seen = picture(30, 200)
+    seen = image(30, 200)
     found = interpreter.quantize_input(seen, contract)
     back = (found.astype(np.float32) - zero_point) * scale
     assert np.abs(back - pixels.normalize(seen)).max() <= 0.51 * scale
@@ -74,7 +74,7 @@ def test_overshoot_is_clipped_not_wrapped():
 
 def test_scores_are_dequantized_floats(int8_tflite):
     opened = interpreter.open_interpreter(int8_tflite)
-    scores = interpreter.run(opened, picture())
+    scores = interpreter.run(opened, image())
     assert scores.dtype == np.float32
     assert scores.shape == (3,)
     steps = scores * 256
@@ -84,9 +84,9 @@ def test_scores_are_dequantized_floats(int8_tflite):
 
 def test_same_picture_gives_the_same_scores(int8_tflite):
     opened = interpreter.open_interpreter(int8_tflite.read_bytes())
-    first = interpreter.run(opened, picture())
-    interpreter.run(opened, picture(100, 140))
-    assert np.array_equal(first, interpreter.run(opened, picture()))
+    first = interpreter.run(opened, image())
+    interpreter.run(opened, image(100, 140))
+    assert np.array_equal(first, interpreter.run(opened, image()))
 
 
 def test_latency_is_a_positive_number_of_milliseconds(float_tflite, int8_tflite):

@@ -77,7 +77,7 @@ def test_an_error_of_one_is_raised_by_all(together):
 
 
 def test_processes_index_their_own_shards_and_know_all(
-    together, shards, photos, monkeypatch
+    together, shards, images, monkeypatch
 ):
     scanned = []
     scan = opening.records.scan_shard

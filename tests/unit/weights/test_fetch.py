@@ -144,8 +144,8 @@ def assert_whole(cache, content=GOOD):
     assert names(cache) == [S, TARBALL, RECORD]
     assert (cache / TARBALL).read_bytes() == content
     assert unpacked(cache) == FILES
-    record = json.loads((cache / RECORD).read_text())
-    assert record["sha256"] == sha256_of(cache / TARBALL)
+    metadata = json.loads((cache / RECORD).read_text())
+    assert metadata["sha256"] == sha256_of(cache / TARBALL)
 
 
 # Where it comes from and where it goes.

@@ -1,4 +1,4 @@
-"""The rules behind the exercise's checks of photos, splits and labels.
+"""The rules behind the exercise's checks of images, splits and labels.
 
 Takes what a student made; gives a line that says what was found, or raises `Wrong`.
 Used by `exercise`. Objects are judged by their parts, not by their class: a grader
@@ -33,27 +33,27 @@ def class_names(chosen: Any, known: Sequence[str]) -> str:
     return series(chosen)
 
 
-def split(splits: Any, photos: Any) -> str:
-    """Judge a split of photos for leaks, losses and labels."""
+def split(splits: Any, images: Any) -> str:
+    """Judge a split of images for leaks, losses and labels."""
     sides = _sides_of(splits)
     digests = {side: _digests(part) for side, part in sides.items()}
     _require_no_leak(sides, digests)
-    truth = dict(zip(_digests(photos), map(int, photos.labels), strict=True))
+    truth = dict(zip(_digests(images), map(int, images.labels), strict=True))
     _require_all_there(digests, truth)
     for side, part in sides.items():
         labels = list(map(int, part.labels))
         if labels != [truth[digest] for digest in digests[side]]:
             raise Wrong(
-                f"in {side}, labels and photos do not belong together",
-                "take photos and labels by the same indices",
+                f"in {side}, labels and images do not belong together",
+                "take images and labels by the same indices",
             )
         missing = set(truth.values()) - set(labels)
         if missing:
-            names = [photos.class_names[label] for label in sorted(missing)]
+            names = [images.class_names[label] for label in sorted(missing)]
             raise Wrong(f"no {series(names)} in {side}", "split class by class")
-    if len(sides["train"].labels) * 2 < len(photos.labels):
+    if len(sides["train"].labels) * 2 < len(images.labels):
         raise Wrong(
-            f"train has {len(sides['train'].labels)} of {len(photos.labels)} photos",
+            f"train has {len(sides['train'].labels)} of {len(images.labels)} images",
             "the model learns from train alone; give it the largest share",
         )
     return series(f"{len(part.labels)} {side}" for side, part in sides.items())
@@ -63,10 +63,10 @@ def _sides_of(splits: Any) -> dict[str, Any]:
     if not isinstance(splits, dict) or set(splits) != set(SIDES):
         found = series(splits) if isinstance(splits, dict) else in_words(splits)
         raise Wrong(found, f"make a dictionary with the keys {series(SIDES)}")
-    return {side: _photos(splits[side], f"splits[{side!r}]") for side in SIDES}
+    return {side: _images(splits[side], f"splits[{side!r}]") for side in SIDES}
 
 
-def _photos(given: Any, name: str) -> Any:
+def _images(given: Any, name: str) -> Any:
     """Return `given` if it has paths and as many labels.
 
     Raises:
@@ -74,18 +74,18 @@ def _photos(given: Any, name: str) -> Any:
     """
     if not hasattr(given, "paths") or not hasattr(given, "labels"):
         raise Wrong(
-            f"{name} is {in_words(given)}", "make it of `photos`, with its labels"
+            f"{name} is {in_words(given)}", "make it of `images`, with its labels"
         )
     if not len(given.paths) or len(given.paths) != len(given.labels):
         raise Wrong(
-            f"{name} has {len(given.paths)} photos and {len(given.labels)} labels",
+            f"{name} has {len(given.paths)} images and {len(given.labels)} labels",
             "look at how it was made",
         )
     return given
 
 
-def _digests(photos: Any) -> list[str]:
-    return [hashlib.sha256(path.read_bytes()).hexdigest() for path in photos.paths]
+def _digests(images: Any) -> list[str]:
+    return [hashlib.sha256(path.read_bytes()).hexdigest() for path in images.paths]
 
 
 def _require_no_leak(sides: dict[str, Any], digests: dict[str, list[str]]) -> None:
@@ -98,9 +98,9 @@ def _require_no_leak(sides: dict[str, Any], digests: dict[str, list[str]]) -> No
         if shared:
             place = next(i for i, d in enumerate(digests[first]) if d in shared)
             raise Wrong(
-                f"{len(shared)} pictures are in {first} and in {second}, such as"
+                f"{len(shared)} images are in {first} and in {second}, such as"
                 f" {sides[first].paths[place].name}",
-                "some photos were saved twice: compare what files hold, not names",
+                "some images were saved twice: compare what files hold, not names",
             )
 
 
@@ -108,25 +108,25 @@ def _require_all_there(digests: dict[str, list[str]], truth: dict[str, int]) -> 
     found = {digest for side in digests.values() for digest in side}
     if found - set(truth):
         raise Wrong(
-            f"{len(found - set(truth))} pictures that are not among `photos`",
-            "split `photos`, and leave the parameters that make them as they are",
+            f"{len(found - set(truth))} images that are not among `images`",
+            "split `images`, and leave the parameters that make them as they are",
         )
     if set(truth) - found:
         raise Wrong(
-            f"{len(set(truth) - found)} pictures are on no side",
-            "put every photo somewhere",
+            f"{len(set(truth) - found)} images are on no side",
+            "put every image somewhere",
         )
 
 
 def labels(given: Any, splits: Any) -> str:
-    """Judge the labels that answers on the test photos are compared with."""
+    """Judge the labels that answers on the test images are compared with."""
     test = _sides_of(splits)["test"]
     truth = np.asarray(test.labels)
     found = np.asarray(given)
     if found.dtype.kind not in "iu" or found.shape != truth.shape:
         raise Wrong(
-            f"{in_words(given)}; there are {len(truth)} test photos",
-            "one whole number a test photo",
+            f"{in_words(given)}; there are {len(truth)} test images",
+            "one whole number a test image",
         )
     if (found == truth).all():
         return f"{found.min()} to {found.max()} for {len(test.class_names)} classes"
@@ -137,23 +137,23 @@ def labels(given: Any, splits: Any) -> str:
             "from which number do the model's outputs count?",
         )
     wrong = np.mean(found != truth)
-    raise Wrong(f"{wrong:.0%} are not the photos' own", "use the labels of the split")
+    raise Wrong(f"{wrong:.0%} are not the images' own", "use the labels of the split")
 
 
-def calibration(photos: Any, splits: Any) -> str:
-    """Judge the photos that set integer ranges."""
+def calibration(images: Any, splits: Any) -> str:
+    """Judge the images that set integer ranges."""
     sides = _sides_of(splits)
-    drawn = set(_digests(_photos(photos, "calibration")))
+    drawn = set(_digests(_images(images, "calibration")))
     for side in ("test", "validation"):
         foreign = drawn & set(_digests(sides[side]))
         if foreign:
             raise Wrong(
-                f"{len(foreign)} of {len(drawn)} pictures are {side} photos",
-                f"{side} photos must not have a say in what they measure",
+                f"{len(foreign)} of {len(drawn)} images are {side} images",
+                f"{side} images must not have a say in what they measure",
             )
     if drawn - set(_digests(sides["train"])):
-        raise Wrong("pictures that are not in the split", "draw from the split")
-    seen = set(map(int, photos.labels))
+        raise Wrong("images that are not in the split", "draw from the split")
+    seen = set(map(int, images.labels))
     if len(seen) < len(set(map(int, sides["train"].labels))):
         raise Wrong(f"{len(seen)} classes", "draw from every class")
-    return f"{len(drawn)} training photos of {len(seen)} classes"
+    return f"{len(drawn)} training images of {len(seen)} classes"

@@ -26,10 +26,9 @@ class Stored:
     @functools.cached_property
     def repeated(self) -> int | None:
         """What every byte is, or `None` if they differ or there are none."""
-        alike = len(self.data) > 0 and self.data == self.data[:1].tobytes() * len(
-            self.data
-        )
-        return self.data[0] if alike else None
+        data = bytes(self.data)
+        alike = data and data.count(data[:1]) == len(data)
+        return data[0] if alike else None
 
 
 NO_DATA = Stored(memoryview(b""))

@@ -66,5 +66,5 @@ def test_options_have_the_same_numbers_types_and_defaults(kind):
     for field, (number, stored_as, default) in fields.items():
         source = source_of(OPTIONS[kind], field)
         assert number == number_of(OPTIONS[kind], field), field
-        assert stored_as == KINDS[re.search(r"(\w+)Flags", source)[1]], field
+        assert stored_as == KINDS[re.search(r"Get\(.*\.(\w+)Flags", source)[1]], field
         assert default == int(re.findall(r"return (\d+)", source)[-1]), field

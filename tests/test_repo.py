@@ -67,7 +67,16 @@ MAY_IMPORT["teaching"] = {*MAY_IMPORT, "train"} - {"search"}
 MAY_IMPORT["plots"] = set(MAY_IMPORT)
 MAY_IMPORT["commands"] = set(MAY_IMPORT)
 # What must run on a board, where there is neither Keras nor TensorFlow.
-BOARD = {"base", "specs", "tflite", "images/pixels", "hardware", "costs", "deploy"}
+BOARD = {
+    "base",
+    "specs",
+    "tflite",
+    "images/pixels",
+    "images/normalization",
+    "hardware",
+    "costs",
+    "deploy",
+}
 
 
 def name_of(path):

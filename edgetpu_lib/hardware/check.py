@@ -15,8 +15,8 @@ from pathlib import Path
 
 from edgetpu_lib.base.artifacts import InputError
 from edgetpu_lib.hardware import edge_tpu, operator_costs, operator_rules
+from edgetpu_lib.tflite.contract import TensorContract, takes_raw_pixels
 from edgetpu_lib.tflite.file import Operator, Tensor, TfliteFile, read_tflite
-from edgetpu_lib.tflite.interpreter import TensorContract, takes_raw_pixels
 
 COMPILED_OPERATOR = "edgetpu-custom-op"
 

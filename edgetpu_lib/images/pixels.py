@@ -15,11 +15,8 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from edgetpu_lib.base.artifacts import InputError
+from edgetpu_lib.images.normalization import MEAN, STDDEV
 
-# Source: tensorflow/tpu efficientnet_edgetpu_builder.py, MEAN_RGB and STDDEV_RGB: one
-# value for all channels, so that 0..255 becomes −0.992..1.0.
-MEAN = 127.0
-STDDEV = 128.0
 # Source: tensorflow/tpu efficientnet preprocessing.py: 32 pixels of padding at 224.
 CROP_FRACTION = 0.875
 MAX_PIXELS = 100_000_000

@@ -1,7 +1,7 @@
-"""Run one TFLite file, whatever runtime is installed.
+"""Run TFLite files with whichever runtime is installed.
 
-Takes a `.tflite` path or bytes; gives an interpreter and its answers as floats.
-Used by `evaluate` and `deploy`; runs where there is no TensorFlow.
+Takes a `.tflite` path or bytes; gives an interpreter and its scores as floats. Runs
+where there is no TensorFlow.
 """
 
 from __future__ import annotations
@@ -9,18 +9,23 @@ from __future__ import annotations
 import ctypes
 import dataclasses
 import importlib
+import queue
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from edgetpu_lib.base.artifacts import InputError
 from edgetpu_lib.base.quiet import quiet_native
-from edgetpu_lib.images.pixels import MEAN, STDDEV, normalize
+from edgetpu_lib.images.normalization import MEAN, STDDEV
+from edgetpu_lib.images.pixels import normalize
+from edgetpu_lib.tflite.contract import TensorContract, takes_raw_pixels
 from edgetpu_lib.tflite.file import read_bytes
+
+Thing, Result = TypeVar("Thing"), TypeVar("Result")
 
 _RUNTIMES = ("ai_edge_litert.interpreter", "tflite_runtime.interpreter")
 # Source: google-coral/pycoral, pycoral/utils/edgetpu.py.
@@ -28,25 +33,8 @@ _EDGE_TPU_LIBRARIES = {"darwin": "libedgetpu.1.dylib", "win32": "edgetpu.dll"}
 
 
 @dataclasses.dataclass(frozen=True)
-class TensorContract:
-    """What one input or output tensor wants or gives.
-
-    Attributes:
-        dtype: "uint8", "int8" or "float32".
-        shape: with the batch first.
-        scale: real value a quantized step; 0 for float tensors.
-        zero_point: the quantized value of real 0.
-    """
-
-    dtype: str
-    shape: tuple
-    scale: float
-    zero_point: int
-
-
-@dataclasses.dataclass(frozen=True)
 class Latency:
-    """Milliseconds of one inference: half, 90 % and 99 % of the runs were faster."""
+    """Milliseconds of one inference: the median and two upper percentiles."""
 
     p50_ms: float
     p90_ms: float
@@ -68,6 +56,34 @@ def open_interpreter(model: str | Path | bytes, *, threads: int | None = None) -
     """
     # The runtime crashes on some files that are not FlatBuffers at all.
     name, content = read_bytes(model)
+    interpreter = start(content, name=name, threads=threads)
+    inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
+    shapes = [[int(n) for n in tensor["shape"]] for tensor in (*inputs, *outputs)]
+    one_image_in = len(inputs) == 1 and len(shapes[0]) == 4 and shapes[0][3] == 3
+    # All but the last axis of the scores hold one entry.
+    scores_out = len(outputs) == 1 and max(shapes[-1][:-1], default=1) == 1
+    if not (one_image_in and scores_out):
+        raise InputError(
+            f"{name} is not an image classifier: its tensors are {shapes}; give a"
+            " model with one RGB image in and scores out"
+        )
+    return interpreter
+
+
+def start(content: bytes, *, name: str = "the model", threads: int | None = 1) -> Any:
+    """Return an interpreter of any file, its tensors allocated.
+
+    To be called in the main thread: the runtime is silenced for the whole process.
+
+    Args:
+        content: of a `.tflite` file; compiled for the Edge TPU, it runs on the device.
+        name: for messages.
+        threads: CPU threads; `None` leaves the choice to the runtime.
+
+    Raises:
+        InputError: no runtime is installed, no device answers, or the runtime refuses
+            the file.
+    """
     runtime = _runtime()
     delegates = _edge_tpu(runtime, name) if is_compiled(content) else None
     try:
@@ -83,21 +99,37 @@ def open_interpreter(model: str | Path | bytes, *, threads: int | None = None) -
         raise InputError(
             f"{name} cannot be run ({first_line}); convert the model again"
         ) from error
-    inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
-    shapes = [[int(n) for n in tensor["shape"]] for tensor in (*inputs, *outputs)]
-    one_image_in = len(inputs) == 1 and len(shapes[0]) == 4 and shapes[0][3] == 3
-    # All but the last axis of the scores hold one entry.
-    scores_out = len(outputs) == 1 and max(shapes[-1][:-1], default=1) == 1
-    if not (one_image_in and scores_out):
-        raise InputError(
-            f"{name} is not an image classifier: its tensors are {shapes}; give a"
-            " model with one RGB image in and scores out"
-        )
     return interpreter
 
 
+def pool(
+    open_one: Callable[[], Callable[[Thing], Result]], workers: int
+) -> Callable[[Thing], Result]:
+    """Return a function that threads may call at the same time.
+
+    An interpreter works on one image at a time, so each call borrows one of several.
+
+    Args:
+        open_one: opens an interpreter and returns a function that runs it. Called here
+            `workers` times, in this thread.
+        workers: calls that can run at the same time; others wait.
+    """
+    idle: queue.SimpleQueue = queue.SimpleQueue()
+    for _ in range(workers):
+        idle.put(open_one())
+
+    def run(thing: Thing) -> Result:
+        borrowed = idle.get()
+        try:
+            return borrowed(thing)
+        finally:
+            idle.put(borrowed)
+
+    return run
+
+
 def is_compiled(content: bytes) -> bool:
-    """Tell whether a file is what the Edge TPU compiler gives out."""
+    """Return whether a file is compiled for the Edge TPU."""
     return b"edgetpu-custom-op" in content
 
 
@@ -130,12 +162,12 @@ def _runtime():
 
 
 def input_contract(interpreter: Any) -> TensorContract:
-    """Return what the model wants to be fed."""
+    """Return type, shape and quantization of the model's input."""
     return _contract(interpreter.get_input_details()[0])
 
 
 def output_contract(interpreter: Any) -> TensorContract:
-    """Return how the model's scores are to be read."""
+    """Return type, shape and quantization of the model's scores."""
     return _contract(interpreter.get_output_details()[0])
 
 
@@ -156,7 +188,7 @@ def quantize_input(
     mean: float | Sequence[float] = MEAN,
     stddev: float | Sequence[float] = STDDEV,
 ) -> np.ndarray:
-    """Turn pixels into exactly what the input tensor wants.
+    """Convert pixels to the type and quantization of the input tensor.
 
     Args:
         pixels: [size, size, 3], RGB, 0..255, bicubic overshoot allowed.
@@ -176,23 +208,6 @@ def quantize_input(
     else:
         steps = _steps_of(pixels, contract, mean, stddev)
     return np.clip(steps, limits.min, limits.max).astype(contract.dtype)[None]
-
-
-def takes_raw_pixels(
-    contract: TensorContract,
-    *,
-    mean: float | Sequence[float] = MEAN,
-    stddev: float | Sequence[float] = STDDEV,
-) -> bool:
-    """Tell whether a quantized input is the image's bytes as they are.
-
-    True also where the arithmetic differs from the bytes by one step at most: files
-    from elsewhere, made for (pixel − 127.5) / 127.5 or (pixel − 128) / 128, were
-    trained and measured on raw bytes.
-    """
-    every_byte = np.repeat(np.arange(256)[:, None], 3, axis=1)
-    steps = _steps_of(every_byte, contract, mean, stddev)
-    return bool(np.all(np.abs(steps - every_byte - np.iinfo(contract.dtype).min) <= 1))
 
 
 def _steps_of(

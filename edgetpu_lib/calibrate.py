@@ -1,4 +1,4 @@
-"""Find out how large the numbers inside a network become.
+"""Measure activation ranges for quantization.
 
 Takes a float TFLite file and calibration images; gives the range of every tensor.
 Next: `convert` turns the ranges into scales and zero points.
@@ -7,41 +7,30 @@ Next: `convert` turns the ranges into scales and zero points.
 from __future__ import annotations
 
 import dataclasses
-import math
-import queue
 import re
 from collections.abc import Callable, Iterable, Iterator
 
-import flatbuffers
 import numpy as np
-from ai_edge_litert import schema_py_generated as schema
-from ai_edge_litert.interpreter import Interpreter
 from tqdm import tqdm
 
 from edgetpu_lib import data
 from edgetpu_lib.base import parallel
 from edgetpu_lib.base.artifacts import InputError
-from edgetpu_lib.base.quiet import quiet_native
 from edgetpu_lib.images import pixels
-from edgetpu_lib.tflite.file import IDENTIFIER
+from edgetpu_lib.tflite import edit, interpreter
 
-# Of the images, those that a range holds entirely.
+# Fraction of the images whose activations must lie inside the range.
 SHARE_HELD = 0.99
-# Fused activations whose output is never below zero.
-_NOT_NEGATIVE = (
-    schema.ActivationFunctionType.RELU,
-    schema.ActivationFunctionType.RELU6,
-)
 
 
 @dataclasses.dataclass(frozen=True)
 class TensorRange:
-    """What one tensor held over the calibration images.
+    """The range of one tensor over the calibration images.
 
     Attributes:
         name: of the tensor in the TFLite file.
-        low: where its range starts, of nearly all images (see `limits`).
-        high: where it ends.
+        low: lower end of the range that holds nearly all images (see `limits`).
+        high: its upper end.
         channel_low: float32 [channels], the smallest value of each channel.
         channel_high: float32 [channels], the largest value of each channel.
     """
@@ -59,17 +48,17 @@ class Ranges:
 
     Attributes:
         tensors: index of the tensor in the TFLite file → its range.
-        images: how many were seen.
+        images: how many were measured.
     """
 
     tensors: dict[int, TensorRange]
     images: int
 
     def of_layer(self, layer_name: str) -> TensorRange:
-        """Return the range of what a Keras layer gives out.
+        """Return the range of a Keras layer's output.
 
         Raises:
-            InputError: no tensor bears the layer's name; batch normalisation, for one,
+            InputError: no tensor has the layer's name; batch normalisation, for one,
                 is folded into the convolution before it.
         """
         # Keras numbers a layer that is called again.
@@ -81,7 +70,7 @@ class Ranges:
 
 
 def device_images(images: data.Images, image_size: int) -> Iterator[np.ndarray]:
-    """Load images as a device would see them, one at a time.
+    """Load images as the device receives them, one at a time.
 
     Args:
         images: training images.
@@ -104,12 +93,12 @@ def measure_ranges(
     total: int | None = None,
     workers: int | None = None,
 ) -> Ranges:
-    """Run images through a float file and note every tensor's smallest and largest.
+    """Measure the smallest and largest value of every tensor over the images.
 
-    The file gets an operator beside each tensor that reduces it to its extremes, so
-    that an image costs hardly more than one inference. One interpreter a core works
-    on one image each; the result does not depend on how many there are. Of each
-    image some hundred numbers are kept.
+    The file gets an operator behind each tensor that reduces it to its extremes, so
+    that an image costs hardly more than one inference. One interpreter per core works
+    on one image each; the result does not depend on their number. Of each image, two
+    numbers per tensor are kept.
 
     Args:
         float_tflite: from `convert.to_float_tflite`.
@@ -122,8 +111,8 @@ def measure_ranges(
             or is not 0..255 (it is named by its number); or the network itself gives
             NaN or infinity.
     """
-    probe = _with_extremes(float_tflite)
-    images = _checked(images, probe.shape)
+    probe = edit.with_extremes(float_tflite)
+    images = _validated(images, probe.shape)
     extremes = _Extremes(probe)
     for found in tqdm(
         _in_order(probe, images, workers or parallel.cores()),
@@ -138,10 +127,10 @@ def measure_ranges(
 
 
 def limits(lows: np.ndarray, highs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return ranges that hold all values of nearly every image.
+    """Return ranges that hold all values of 99 % of the images.
 
-    One image in a hundred may reach beyond, so that a few odd ones do not make the
-    steps coarse for all others. Up to a hundred images all are held.
+    The rest may exceed them, so that a few unusual images do not make the quantization
+    steps coarse for all others. Of up to a hundred images, all lie inside.
 
     Args:
         lows: float32 [images, …], the smallest values of each image.
@@ -151,8 +140,8 @@ def limits(lows: np.ndarray, highs: np.ndarray) -> tuple[np.ndarray, np.ndarray]
         The lower and the upper ends, each a value that occurred.
 
     Why: with a thousand images, some tensors' largest values were a hundred times the
-    median image's, and 8-bit answers fell from 99.5 % to 96.5 % equal ones (the
-    checkpoint that ships, CIFAR-10).
+    median image's, and the agreement of the int8 model's predictions with the float
+    model's fell from 99.5 % to 96.5 % (the checkpoint that ships, CIFAR-10).
     """
     return (
         np.quantile(lows, 1 - SHARE_HELD, axis=0, method="lower"),
@@ -163,27 +152,27 @@ def limits(lows: np.ndarray, highs: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 def iterate_ranges(
     float_tflite: bytes, images: Iterable[np.ndarray], *, workers: int | None = None
 ) -> Iterator[Ranges]:
-    """Yield the ranges that each image alone would set.
+    """Yield the ranges of each image alone.
 
     Args:
         float_tflite: as `measure_ranges`.
-        images: [size, size, 3] each, of any values: nothing is refused here.
+        images: [size, size, 3] each; their values are not validated.
         workers: interpreters at a time; `None` takes one a core.
 
     Raises:
         InputError: the network gives NaN or infinity.
     """
-    probe = _with_extremes(float_tflite)
+    probe = edit.with_extremes(float_tflite)
     for found in _in_order(probe, images, workers or parallel.cores()):
         extremes = _Extremes(probe)
         extremes.add(found)
         yield extremes.ranges()
 
 
-def _checked(
+def _validated(
     images: Iterable[np.ndarray], shape: tuple[int, ...]
 ) -> Iterator[np.ndarray]:
-    """Yield the images; stop at the first that would spoil the ranges."""
+    """Yield the images; raise at the first that would give wrong ranges."""
     for number, image in enumerate(images):
         fault = _fault_of(np.asarray(image), shape)
         if fault:
@@ -214,149 +203,39 @@ def _fault_of(image: np.ndarray, shape: tuple[int, ...]) -> str | None:
     return None
 
 
-@dataclasses.dataclass(frozen=True)
-class _Probe:
-    """A float file that gives out the extremes of its tensors.
-
-    Attributes:
-        content: of the file.
-        shape: of one image.
-        outputs: index of the tensor, whether the output is its minimum, and the
-            number of channels, for each output of the file.
-        names: of all tensors.
-    """
-
-    content: bytes
-    shape: tuple[int, ...]
-    outputs: tuple[tuple[int, bool, int], ...]
-    names: tuple[str, ...]
-
-
-def _with_extremes(float_tflite: bytes) -> _Probe:
-    """Add REDUCE_MAX and REDUCE_MIN behind every operator, as outputs of the file."""
-    model = unpack(float_tflite)
-    graph = model.subgraphs[0]
-    names = tuple((tensor.name or b"").decode() for tensor in graph.tensors)
-    highest = _add_code(model, schema.BuiltinOperator.REDUCE_MAX)
-    lowest = _add_code(model, schema.BuiltinOperator.REDUCE_MIN)
-    axes = {rank: _add_axes(model, rank) for rank in (1, 2, 3, 4)}
-    operators, outputs, probed = [], [], []
-    for operator in graph.operators:
-        operators.append(operator)
-        fused = getattr(operator.builtinOptions, "fusedActivationFunction", None)
-        codes = [highest] if fused in _NOT_NEGATIVE else [highest, lowest]
-        for index in operator.outputs:
-            shape = list(graph.tensors[index].shape)
-            # Per channel, which is the last axis; the tensor itself is discarded while
-            # it is still in the processor's cache.
-            kept = shape[1:][-1:]
-            for code in codes:
-                made = _add_tensor(graph, kept)
-                operators.append(_reduction(code, int(index), axes[len(shape)], made))
-                outputs.append(made)
-                probed.append((int(index), code == lowest, math.prod(kept)))
-    graph.operators, graph.outputs = operators, outputs
-    model.signatureDefs = None
-    size = tuple(int(n) for n in graph.tensors[graph.inputs[0]].shape[1:])
-    return _Probe(pack(model), size, tuple(probed), names)
-
-
-def unpack(content: bytes) -> schema.ModelT:
-    """Return a TFLite file as objects that can be changed."""
-    return schema.ModelT.InitFromObj(schema.Model.GetRootAs(content))
-
-
-def pack(model: schema.ModelT) -> bytes:
-    """Return the bytes of a TFLite file; the inverse of `unpack`."""
-    builder = flatbuffers.Builder(1 << 20)
-    builder.Finish(model.Pack(builder), IDENTIFIER)
-    return bytes(builder.Output())
-
-
-def _add_code(model: schema.ModelT, builtin: int) -> int:
-    code = schema.OperatorCodeT()
-    code.builtinCode = code.deprecatedBuiltinCode = builtin
-    code.version = 1
-    model.operatorCodes.append(code)
-    return len(model.operatorCodes) - 1
-
-
-def _add_axes(model: schema.ModelT, rank: int) -> int:
-    """Store the axes before the last, or the only one, and return the tensor."""
-    buffer = schema.BufferT()
-    axes = np.arange(max(1, rank - 1), dtype=np.int32)
-    buffer.data = np.frombuffer(axes.tobytes(), np.uint8)
-    model.buffers.append(buffer)
-    graph = model.subgraphs[0]
-    index = _add_tensor(graph, [len(axes)])
-    graph.tensors[index].type = schema.TensorType.INT32
-    graph.tensors[index].buffer = len(model.buffers) - 1
-    return index
-
-
-def _add_tensor(graph: schema.SubGraphT, shape: list[int]) -> int:
-    tensor = schema.TensorT()
-    tensor.shape, tensor.name = shape, b"probe"
-    graph.tensors.append(tensor)
-    return len(graph.tensors) - 1
-
-
-def _reduction(code: int, index: int, axes: int, made: int) -> schema.OperatorT:
-    operator = schema.OperatorT()
-    operator.opcodeIndex = code
-    operator.inputs, operator.outputs = [index, axes], [made]
-    operator.builtinOptionsType = schema.BuiltinOptions.ReducerOptions
-    operator.builtinOptions = schema.ReducerOptionsT()
-    operator.builtinOptions.keepDims = False
-    return operator
-
-
 def _in_order(
-    probe: _Probe, images: Iterator[np.ndarray], workers: int
+    probe: edit.Probe, images: Iterator[np.ndarray], workers: int
 ) -> Iterator[np.ndarray]:
     """Yield the extremes of each image, computed by several threads."""
-    # Opened here, not in the threads: silencing the runtime is for one at a time.
-    idle: queue.SimpleQueue = queue.SimpleQueue()
-    for _ in range(workers):
-        idle.put(_open(probe))
-
-    def run(image: np.ndarray) -> np.ndarray:
-        measure = idle.get()
-        try:
-            return measure(image)
-        finally:
-            idle.put(measure)
-
-    return parallel.map_in_order(run, images, workers=workers)
+    measure = interpreter.pool(lambda: _open(probe), workers)
+    return parallel.map_in_order(measure, images, workers=workers)
 
 
-def _open(probe: _Probe) -> Callable[[np.ndarray], np.ndarray]:
+def _open(probe: edit.Probe) -> Callable[[np.ndarray], np.ndarray]:
     """Return a function: an image to all its extremes, one after the other."""
-    with quiet_native():
-        # One thread each: whole images in parallel leave no core waiting.
-        interpreter = Interpreter(model_content=probe.content, num_threads=1)
-        interpreter.allocate_tensors()
-    taken = interpreter.get_input_details()[0]["index"]
-    given = [detail["index"] for detail in interpreter.get_output_details()]
+    # One thread each: whole images in parallel leave no core waiting.
+    opened = interpreter.start(probe.content, threads=1)
+    taken = opened.get_input_details()[0]["index"]
+    given = [detail["index"] for detail in opened.get_output_details()]
 
     def run(image: np.ndarray) -> np.ndarray:
-        interpreter.set_tensor(taken, pixels.normalize(image)[None])
-        interpreter.invoke()
-        return np.concatenate([interpreter.get_tensor(i).ravel() for i in given])
+        opened.set_tensor(taken, pixels.normalize(image)[None])
+        opened.invoke()
+        return np.concatenate([opened.get_tensor(i).ravel() for i in given])
 
     return run
 
 
 class _Extremes:
-    """Collects the smallest and largest values of images."""
+    """Accumulates the extremes of images."""
 
-    def __init__(self, probe: _Probe) -> None:
+    def __init__(self, probe: edit.Probe) -> None:
         self.probe = probe
         sizes = [size for *_, size in probe.outputs]
         self.ends = np.cumsum(sizes)
         self.starts = self.ends - sizes
         self.of_images: list[np.ndarray] = []
-        # Turned around, minima are maxima, too.
+        # Minima with their signs changed are maxima.
         self.signs = np.repeat(
             [np.float32(-1 if low else 1) for _, low, _ in probe.outputs], sizes
         )
@@ -379,10 +258,10 @@ class _Extremes:
         self.of_images.append(np.maximum.reduceat(extremes, self.starts))
 
     def ranges(self) -> Ranges:
-        """Return what was collected."""
+        """Return the ranges over all images."""
         if not self.of_images:
             raise InputError("calibration needs at least one image; got none")
-        # As `limits`; minima are turned around.
+        # As `limits`; minima have their signs changed.
         tops = np.quantile(self.of_images, SHARE_HELD, axis=0, method="higher")
         ends = tops * self.signs[self.starts]
         parts = np.split(self.worst * self.signs, self.ends[:-1])

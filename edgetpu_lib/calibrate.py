@@ -207,7 +207,7 @@ def _in_order(
     probe: edit.Probe, images: Iterator[np.ndarray], workers: int
 ) -> Iterator[np.ndarray]:
     """Yield the extremes of each image, computed by several threads."""
-    measure = interpreter.pool(lambda: _open(probe), workers)
+    measure = interpreter.pool(_open(probe) for _ in range(workers))
     return parallel.map_in_order(measure, images, workers=workers)
 
 

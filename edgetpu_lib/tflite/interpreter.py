@@ -12,7 +12,7 @@ import importlib
 import queue
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -102,21 +102,19 @@ def start(content: bytes, *, name: str = "the model", threads: int | None = 1) -
     return interpreter
 
 
-def pool(
-    open_one: Callable[[], Callable[[Thing], Result]], workers: int
-) -> Callable[[Thing], Result]:
+def pool(runners: Iterable[Callable[[Thing], Result]]) -> Callable[[Thing], Result]:
     """Return a function that threads may call at the same time.
 
     An interpreter works on one image at a time, so each call borrows one of several.
 
     Args:
-        open_one: opens an interpreter and returns a function that runs it. Called here
-            `workers` times, in this thread.
-        workers: calls that can run at the same time; others wait.
+        runners: one function for each interpreter. As many calls run at the same time;
+            others wait. They are opened here, in this thread, because silencing the
+            runtime is not thread-safe.
     """
     idle: queue.SimpleQueue = queue.SimpleQueue()
-    for _ in range(workers):
-        idle.put(open_one())
+    for runner in runners:
+        idle.put(runner)
 
     def run(thing: Thing) -> Result:
         borrowed = idle.get()

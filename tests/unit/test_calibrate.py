@@ -10,6 +10,7 @@ from ai_edge_litert.interpreter import Interpreter
 from edgetpu_lib import calibrate, convert, data
 from edgetpu_lib.base.artifacts import InputError
 from edgetpu_lib.images import pixels
+from edgetpu_lib.tflite import edit
 
 
 @pytest.fixture(scope="module")
@@ -29,11 +30,11 @@ def ranges(float_content, arrays):
 
 def all_values(content, arrays):
     """Return every value of every computed tensor: index → [images, …]."""
-    model = calibrate.unpack(content)
+    model = edit.unpack(content)
     graph = model.subgraphs[0]
     graph.outputs = [i for operator in graph.operators for i in operator.outputs]
     model.signatureDefs = None
-    opened = Interpreter(model_content=calibrate.pack(model))
+    opened = Interpreter(model_content=edit.pack(model))
     opened.allocate_tensors()
     seen = {int(index): [] for index in graph.outputs}
     for image in arrays:
@@ -92,7 +93,7 @@ def test_ranges_are_the_limits_of_single_pictures(float_content, arrays, monkeyp
 
 
 def test_tensors_keep_their_names(float_content, ranges):
-    graph = calibrate.unpack(float_content).subgraphs[0]
+    graph = edit.unpack(float_content).subgraphs[0]
     for index, found in ranges.tensors.items():
         assert found.name == graph.tensors[index].name.decode()
 

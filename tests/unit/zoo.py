@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 from ai_edge_litert import schema_py_generated as schema
 
-from edgetpu_lib import calibrate
+from edgetpu_lib.tflite import edit
 
 PICTURE = (1, 8, 8, 3)
 OPERATOR_SETS = tf.lite.OpsSet
@@ -96,9 +96,9 @@ def tensor_of(model, index):
 
 def edited(content, change):
     """Return a file after `change` was applied to its objects."""
-    model = calibrate.unpack(content)
+    model = edit.unpack(content)
     change(model)
-    return calibrate.pack(model)
+    return edit.pack(model)
 
 
 def with_options(content, kind, **options):
@@ -423,17 +423,17 @@ def to_scalar():
 
 def values_behind():
     """Store the values behind the FlatBuffer, as files beyond 2 GB must."""
-    model = calibrate.unpack(ready())
+    model = edit.unpack(ready())
     stored = [b for b in model.buffers if b.data is not None and len(b.data)]
     values = [bytes(buffer.data) for buffer in stored]
     for buffer in stored:
         buffer.data, buffer.offset, buffer.size = None, 2, 2
-    content = bytearray(calibrate.pack(model))
+    content = bytearray(edit.pack(model))
     for buffer, value in zip(stored, values, strict=True):
         content += bytes(-len(content) % 16)
         buffer.offset, buffer.size = len(content), len(value)
         content += value
-    head = calibrate.pack(model)
+    head = edit.pack(model)
     return head + bytes(content[len(head) :])
 
 

@@ -11,10 +11,10 @@ import time
 
 import pytest
 
-from edgetpu_lib import calibrate
 from edgetpu_lib.base.artifacts import InputError, data_file, read_metadata
 from edgetpu_lib.commands import main as cli
 from edgetpu_lib.hardware import compiler
+from edgetpu_lib.tflite import edit
 
 HEAD = """\
 Edge TPU Compiler version 16.0.384591198
@@ -196,7 +196,7 @@ def compiled_content(model):
     """Return a file whose only operator is what the compiler leaves."""
     from ai_edge_litert import schema_py_generated as schema
 
-    changed = calibrate.unpack(model)
+    changed = edit.unpack(model)
     graph = changed.subgraphs[0]
     code = schema.OperatorCodeT()
     code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.CUSTOM
@@ -206,7 +206,7 @@ def compiled_content(model):
     operator.opcodeIndex = 0
     operator.inputs, operator.outputs = list(graph.inputs), list(graph.outputs)
     graph.operators = [operator]
-    return calibrate.pack(changed)
+    return edit.pack(changed)
 
 
 STAND_IN = """#!{python}

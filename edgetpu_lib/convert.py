@@ -22,6 +22,7 @@ from edgetpu_lib.base.artifacts import InputError, atomic_path
 from edgetpu_lib.base.quiet import quiet_native
 from edgetpu_lib.hardware import check
 from edgetpu_lib.images import pixels
+from edgetpu_lib.tflite import edit
 
 # With these, a raw uint8 pixel is the quantized value of (pixel − 127) / 128.
 INPUT_SCALE = 1 / 128
@@ -67,14 +68,14 @@ def to_float_tflite(model: keras.Model) -> bytes:
 
 def _with_signature(content: bytes) -> bytes:
     """Name input and output for callers that ask for `serving_default`."""
-    model = calibrate.unpack(content)
+    model = edit.unpack(content)
     graph = model.subgraphs[0]
     signature = schema.SignatureDefT()
     signature.signatureKey, signature.subgraphIndex = b"serving_default", 0
     signature.inputs = [_tensor_map(b"images", graph.inputs[0])]
     signature.outputs = [_tensor_map(b"output_0", graph.outputs[0])]
     model.signatureDefs = [signature]
-    return calibrate.pack(model)
+    return edit.pack(model)
 
 
 def _tensor_map(name: bytes, index: int) -> schema.TensorMapT:
@@ -156,7 +157,7 @@ def quantize(float_tflite: bytes, ranges: calibrate.Ranges) -> bytes:
 
 def _with_ranges(float_tflite: bytes, ranges: calibrate.Ranges) -> bytes:
     """Write ranges into a float file, where the quantizer reads them."""
-    model = calibrate.unpack(float_tflite)
+    model = edit.unpack(float_tflite)
     graph = model.subgraphs[0]
     limits = {index: (found.low, found.high) for index, found in ranges.tensors.items()}
     # All that a byte can hold, so that bytes are the quantized input.
@@ -166,7 +167,7 @@ def _with_ranges(float_tflite: bytes, ranges: calibrate.Ranges) -> bytes:
         quantization = schema.QuantizationParametersT()
         quantization.min, quantization.max = [low], [high]
         graph.tensors[index].quantization = quantization
-    return calibrate.pack(model)
+    return edit.pack(model)
 
 
 def facts_of(content: bytes, calibration: data.Images | None = None) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from edgetpu_lib import calibrate
+from edgetpu_lib.tflite import edit
 
 _TYPES = {
     schema.TensorType.INT8: np.int8,
@@ -31,14 +31,14 @@ def to_float(int8_tflite: bytes) -> bytes:
         The file's bytes: floats in and out, as the input's scale and zero point mean
         them.
     """
-    model = calibrate.unpack(int8_tflite)
+    model = edit.unpack(int8_tflite)
     graph = model.subgraphs[0]
     for tensor in graph.tensors:
         if _is_quantized(tensor):
             _to_float(tensor, model)
     _leave_out_quantizers(model)
     model.signatureDefs = None
-    return calibrate.pack(model)
+    return edit.pack(model)
 
 
 def _is_quantized(tensor: schema.TensorT) -> bool:
@@ -51,12 +51,9 @@ def _to_float(tensor: schema.TensorT, model: schema.ModelT) -> None:
     stored = model.buffers[tensor.buffer].data
     if stored is not None and len(stored):
         values = np.frombuffer(bytes(stored), _TYPES[tensor.type])
-        buffer = schema.BufferT()
         real = _real(values.reshape(tensor.shape), tensor.quantization)
-        buffer.data = np.frombuffer(real.tobytes(), np.uint8)
         # Its own buffer: tensors of other scales may share the bytes.
-        model.buffers.append(buffer)
-        tensor.buffer = len(model.buffers) - 1
+        tensor.buffer = edit.add_buffer(model, real)
     tensor.type, tensor.quantization = schema.TensorType.FLOAT32, None
 
 

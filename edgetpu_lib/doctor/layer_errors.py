@@ -9,20 +9,16 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import queue
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter
 from tqdm import tqdm
 
-from edgetpu_lib import calibrate
 from edgetpu_lib.base import parallel
 from edgetpu_lib.base.artifacts import InputError
-from edgetpu_lib.base.quiet import quiet_native
 from edgetpu_lib.doctor.operator_pairs import layer_name, pair_operators
-from edgetpu_lib.tflite import interpreter
+from edgetpu_lib.tflite import edit, interpreter
 from edgetpu_lib.tflite.file import Tensor, read_tflite
 
 INPUT = "INPUT"
@@ -103,21 +99,10 @@ def compare_layers(
     """
     pair = _Pair(float_tflite, int8_tflite)
     workers = workers or parallel.cores()
-    # Opened here, not in the threads: silencing the runtime is for one at a time.
-    idle: queue.SimpleQueue = queue.SimpleQueue()
-    for _ in range(workers):
-        idle.put(pair.open())
-
-    def run(image: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        compare = idle.get()
-        try:
-            return compare(image)
-        finally:
-            idle.put(compare)
-
+    compare = interpreter.pool(pair.open() for _ in range(workers))
     sums, scores = None, []
     for found, *both in tqdm(
-        parallel.map_in_order(run, images, workers=workers),
+        parallel.map_in_order(compare, images, workers=workers),
         progress,
         total,
         leave=False,
@@ -157,18 +142,13 @@ class _Pair:
         self.output = files[0].outputs[0], files[1].outputs[0]
         self.output_tensor = files[1].tensors[self.output[1]]
         self.contents = [
-            with_outputs(content, [index[side] for index in self.indices])
+            edit.with_outputs(content, [index[side] for index in self.indices])
             for side, content in enumerate((float_tflite, int8_tflite))
         ]
 
     def open(self) -> Callable[[np.ndarray], tuple[np.ndarray, ...]]:
         """Return a function: an image to the sums of each tensor, and both scores."""
-        with quiet_native():
-            opened = [
-                Interpreter(model_content=c, num_threads=1) for c in self.contents
-            ]
-            for each in opened:
-                each.allocate_tensors()
+        opened = [interpreter.start(c, threads=1) for c in self.contents]
 
         def run(image: np.ndarray) -> tuple[np.ndarray, ...]:
             fed = [_feed(each, image) for each in opened]
@@ -190,21 +170,6 @@ class _Pair:
                 self.kinds, self.float_tensors, self.int8_tensors, sums, strict=True
             )
         )
-
-
-def with_outputs(content: bytes, indices: list[int]) -> bytes:
-    """Return a file that also gives out tensors which it otherwise keeps to itself.
-
-    Args:
-        content: of a `.tflite` file.
-        indices: of the tensors.
-    """
-    model = calibrate.unpack(content)
-    graph = model.subgraphs[0]
-    given = [int(index) for index in graph.outputs]
-    graph.outputs = list(dict.fromkeys([*given, *indices]))
-    model.signatureDefs = None
-    return calibrate.pack(model)
 
 
 def _feed(opened: Any, image: np.ndarray) -> np.ndarray:

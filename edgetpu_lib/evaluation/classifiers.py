@@ -8,8 +8,8 @@ Next: `evaluate` asks it about images.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
-import queue
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -141,25 +141,19 @@ def _of_tflite(
     name, content = read_bytes(model)
     if interpreter.is_compiled(content):
         workers = 1  # There is one device.
-    idle: queue.SimpleQueue = queue.SimpleQueue()
-    for _ in range(workers):
-        # One thread each: whole images in parallel leave no core waiting.
-        opened = interpreter.open_interpreter(model, threads=1)
-        idle.put(opened)
-    contract = interpreter.input_contract(opened)
+    # One thread each: whole images in parallel leave no core waiting.
+    opened = [interpreter.open_interpreter(model, threads=1) for _ in range(workers)]
+    score = interpreter.pool(
+        functools.partial(interpreter.run, each, **wanted) for each in opened
+    )
+    contract = interpreter.input_contract(opened[0])
 
     def predict(images: np.ndarray) -> np.ndarray:
         (image,) = images
-        if contract.scale:
-            # As a device would see it.
-            image = pixels.to_uint8(image)
-        mine = idle.get()
-        try:
-            return interpreter.run(mine, image, **wanted)[None]
-        finally:
-            idle.put(mine)
+        # Quantized inputs get whole numbers, as on a device.
+        return score(pixels.to_uint8(image) if contract.scale else image)[None]
 
-    classes = int(np.prod(interpreter.output_contract(opened).shape))
+    classes = int(np.prod(interpreter.output_contract(opened[0]).shape))
     digest = _digest_of(hashlib.sha256(content).hexdigest(), wanted)
     return Classifier(Path(name).name, contract.shape[1], classes, digest, predict, 1)
 

@@ -9,11 +9,10 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter
 
 from edgetpu_lib.base.artifacts import InputError
-from edgetpu_lib.base.quiet import quiet_native
-from edgetpu_lib.doctor.layer_errors import with_outputs
+from edgetpu_lib.tflite import interpreter
+from edgetpu_lib.tflite.edit import with_outputs
 from edgetpu_lib.tflite.file import Operator, Tensor, TfliteFile, read_tflite
 
 
@@ -130,9 +129,7 @@ def _run(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the stored integers before and behind an operator, without the batch."""
     indices = [operator.inputs[0], operator.outputs[0]]
-    with quiet_native():
-        opened = Interpreter(model_content=with_outputs(model, indices), num_threads=1)
-        opened.allocate_tensors()
+    opened = interpreter.start(with_outputs(model, indices))
     opened.set_tensor(opened.get_input_details()[0]["index"], image_u8[None])
     opened.invoke()
     before, behind = (opened.get_tensor(index)[0] for index in indices)

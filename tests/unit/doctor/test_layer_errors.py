@@ -8,6 +8,7 @@ from edgetpu_lib import build, calibrate
 from edgetpu_lib.base.artifacts import InputError
 from edgetpu_lib.doctor import layer_errors
 from edgetpu_lib.images import pixels
+from edgetpu_lib.tflite import edit
 
 
 @pytest.fixture(scope="module")
@@ -27,12 +28,12 @@ def comparison(contents, arrays):
 
 def dequantized(content, arrays, name, **runtime):
     """Return one tensor of an integer file as real numbers, [images, ...]."""
-    model = calibrate.unpack(content)
+    model = edit.unpack(content)
     graph = model.subgraphs[0]
     # The only output, so that nothing else keeps its memory from being used again.
     (index,) = [i for i, t in enumerate(graph.tensors) if t.name.decode() == name]
     graph.outputs, model.signatureDefs = [index], None
-    opened = Interpreter(model_content=calibrate.pack(model), **runtime)
+    opened = Interpreter(model_content=edit.pack(model), **runtime)
     opened.allocate_tensors()
     (detail,) = opened.get_output_details()
     scale, zero_point = detail["quantization"]
@@ -119,14 +120,14 @@ def test_a_file_against_itself_has_no_error(contents, arrays):
 
 def test_clipped_values_are_counted(contents, arrays):
     """The range of one tensor is halved by hand."""
-    model = calibrate.unpack(contents[1])
+    model = edit.unpack(contents[1])
     (tensor,) = [
         t
         for t in model.subgraphs[0].tensors
         if b"stem_relu" in t.name and t.type == 9 and len(t.quantization.scale) == 1
     ]
     tensor.quantization.scale = np.array(tensor.quantization.scale) / 2
-    comparison = layer_errors.compare_layers(contents[0], calibrate.pack(model), arrays)
+    comparison = layer_errors.compare_layers(contents[0], edit.pack(model), arrays)
     row = comparison.layers[1]
     floats = dequantize_free(contents[0], arrays, row.tensor)
     limit = row.int8_high + (row.int8_high - row.int8_low) / 255 / 2

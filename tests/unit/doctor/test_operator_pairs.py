@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from edgetpu_lib import calibrate, convert
+from edgetpu_lib import convert
 from edgetpu_lib.base.artifacts import InputError
 from edgetpu_lib.doctor import operator_pairs
+from edgetpu_lib.tflite import edit
 from edgetpu_lib.tflite import file as tflite_file
 
 
@@ -16,10 +17,10 @@ def files(float_tflite, int8_tflite):
 
 def renamed(path, word="tensor"):
     """Return a file whose tensors have other names, as of another converter."""
-    model = calibrate.unpack(path.read_bytes())
+    model = edit.unpack(path.read_bytes())
     for index, tensor in enumerate(model.subgraphs[0].tensors):
         tensor.name = f"{word}_{index}".encode()
-    return tflite_file.read_tflite(calibrate.pack(model))
+    return tflite_file.read_tflite(edit.pack(model))
 
 
 def test_all_but_quantizers_are_paired(files):

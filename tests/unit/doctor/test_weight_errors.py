@@ -4,8 +4,8 @@ import broken
 import numpy as np
 import pytest
 
-from edgetpu_lib import calibrate
 from edgetpu_lib.doctor import weight_errors
+from edgetpu_lib.tflite import edit
 
 
 @pytest.fixture(scope="module")
@@ -31,14 +31,14 @@ def test_rounded_weights_are_the_same_weights(contents):
 
 def test_factors_are_found_channel_by_channel(contents):
     """Scales of stored weights are changed by hand."""
-    model = calibrate.unpack(contents[1])
+    model = edit.unpack(contents[1])
     graph = model.subgraphs[0]
     stem = next(o for o in graph.operators if len(o.inputs) == 3)
     quantization = graph.tensors[stem.inputs[1]].quantization
     factors = np.ones(len(quantization.scale), np.float32)
     factors[::2] = 1.05
     quantization.scale = np.array(quantization.scale) * factors
-    row = weight_errors.compare_weights(contents[0], calibrate.pack(model))[0]
+    row = weight_errors.compare_weights(contents[0], edit.pack(model))[0]
     assert row.name == "stem_relu"
     assert row.larger == pytest.approx(0.5, abs=0.1)
     assert row.smaller == 0
@@ -71,7 +71,7 @@ def test_an_explicit_pad_that_does_what_same_does_is_no_difference(contents):
     """The stem is given a PAD and no padding of its own, by hand."""
     from ai_edge_litert import schema_py_generated as schema
 
-    model = calibrate.unpack(contents[0])
+    model = edit.unpack(contents[0])
     graph = model.subgraphs[0]
     stem = graph.operators[0]
     code, buffer, sizes, padded = (
@@ -100,4 +100,4 @@ def test_an_explicit_pad_that_does_what_same_does_is_no_difference(contents):
     stem.inputs = [pad.outputs[0], *map(int, stem.inputs[1:])]
     stem.builtinOptions.padding = schema.Padding.VALID
     graph.operators.insert(0, pad)
-    assert weight_errors.compare_padding(calibrate.pack(model), contents[1]) == ()
+    assert weight_errors.compare_padding(edit.pack(model), contents[1]) == ()

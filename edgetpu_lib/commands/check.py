@@ -11,6 +11,7 @@ import click
 from edgetpu_lib.commands import options
 from edgetpu_lib.hardware import check as stage
 from edgetpu_lib.hardware import edge_tpu
+from edgetpu_lib.hardware.findings import Finding
 
 EXIT_NOT_READY = 1
 
@@ -90,7 +91,7 @@ def _grouped(report: stage.Report) -> list[tuple[str, list[str]]]:
     ]
 
 
-def _places(findings: list[stage.Finding], shown: int = 3) -> list[str]:
+def _places(findings: list[Finding], shown: int = 3) -> list[str]:
     lines = []
     for finding in findings[:shown]:
         operator, tensor = finding.operator, finding.tensor

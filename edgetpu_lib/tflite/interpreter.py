@@ -24,6 +24,7 @@ from edgetpu_lib.images.normalization import MEAN, STDDEV
 from edgetpu_lib.images.pixels import normalize
 from edgetpu_lib.tflite.contract import TensorContract, takes_raw_pixels
 from edgetpu_lib.tflite.file import read_bytes
+from edgetpu_lib.tflite.schema import COMPILED_OPERATOR
 
 Thing, Result = TypeVar("Thing"), TypeVar("Result")
 
@@ -128,7 +129,7 @@ def pool(runners: Iterable[Callable[[Thing], Result]]) -> Callable[[Thing], Resu
 
 def is_compiled(content: bytes) -> bool:
     """Return whether a file is compiled for the Edge TPU."""
-    return b"edgetpu-custom-op" in content
+    return COMPILED_OPERATOR.encode() in content
 
 
 def _edge_tpu(runtime: Any, name: str) -> list:

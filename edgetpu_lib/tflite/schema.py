@@ -49,6 +49,8 @@ STABLEHLO_WHILE STABLEHLO_GATHER STABLEHLO_TRANSPOSE DILATE STABLEHLO_RNG_BIT_GE
 REDUCE_WINDOW STABLEHLO_COMPOSITE STABLEHLO_SHIFT_LEFT STABLEHLO_CBRT STABLEHLO_CASE
 """.split()
 CUSTOM = OPERATORS.index("CUSTOM")
+# The custom operator that the Edge TPU compiler writes.
+COMPILED_OPERATOR = "edgetpu-custom-op"
 
 # Fields of the tables, by number.
 MODEL = {"OperatorCodes": 1, "Subgraphs": 2, "Buffers": 4}

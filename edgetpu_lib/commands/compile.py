@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shutil
 from pathlib import Path
 
@@ -82,27 +81,27 @@ def compile(
         _record(model, path, made.log)
     content["compiled"] = {
         "outputs": [str(path) for path in made.outputs],
-        **dataclasses.asdict(made.log),
+        **made.log,
     }
     options.show(content, as_json, ["", *_lines(made)])
     return 0
 
 
-def _record(model: str, path: Path, log: compiler.CompilerLog) -> None:
+def _record(model: str, path: Path, log: dict) -> None:
     """Hand the model's record on to the compiled file."""
     metadata = read_metadata(model)
     facts = {k: v for k, v in metadata.items() if k not in ("sha256", "versions")}
-    facts["compiled"] = {"from": model, **dataclasses.asdict(log)}
+    facts["compiled"] = {"from": model, **log}
     save_metadata(path, **facts)
 
 
 def _lines(made: compiler.Compilation) -> list[str]:
     lines = [f"wrote {path}" for path in made.outputs]
-    for model in made.log.models:
+    for model in made.log["models"]:
         lines += [
-            f"parameters: {model.cached_bytes:,} bytes on the chip,"
-            f" {model.streamed_bytes:,} sent again for every inference",
-            f"operators: {model.edge_tpu_operators} on the Edge TPU,"
-            f" {model.cpu_operators} on the CPU",
+            f"parameters: {model['cached_bytes']:,} bytes on the chip,"
+            f" {model['streamed_bytes']:,} sent again for every inference",
+            f"operators: {model['edge_tpu_operators']} on the Edge TPU,"
+            f" {model['cpu_operators']} on the CPU",
         ]
     return lines

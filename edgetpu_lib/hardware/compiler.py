@@ -1,8 +1,8 @@
-"""Run Google's `edgetpu_compiler` and read what it says.
+"""Run Google's `edgetpu_compiler`, keep its log and read its numbers.
 
-Takes a `.tflite` file that `check` has looked at; gives the compiled file and numbers.
-The compiler is a closed program for 64-bit Intel and AMD Linux. None ran while this was
-written: the parser knows the logs that users published (google-coral/edgetpu issues
+Takes a `.tflite` file; gives the compiled file, its log beside it, and numbers.
+The compiler is a closed program for 64-bit Intel and AMD Linux. It was not at hand: the
+format of the log is that of logs which users published (google-coral/edgetpu issues
 512, 572; HanChangHun/EdgeTPU-Compiler-Log-Parser).
 """
 
@@ -13,15 +13,16 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from edgetpu_lib.base.artifacts import InputError, require_writable
-from edgetpu_lib.hardware import check, edge_tpu
+from edgetpu_lib.hardware import edge_tpu
 from edgetpu_lib.tflite.file import read_tflite
+from edgetpu_lib.tflite.schema import COMPILED_OPERATOR
 
 PROGRAM = "edgetpu_compiler"
-# Seconds after which a compiler that overran its own clock is stopped.
+# Seconds after its own time limit at which the compiler is stopped.
 _GRACE_S = 60
 _KEY = "https://packages.cloud.google.com/apt/doc/apt-key.gpg"
 _KEYRING = "/etc/apt/keyrings/coral-edgetpu.gpg"
@@ -47,190 +48,119 @@ In Colab: the same lines in a cell, each after an exclamation mark, then upload 
 .tflite file, compile, and download the result.
 """
 
-_UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
-_SIZES = {
+_UNITS = {"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+# Headings of the log → keys of what `parse_log` returns.
+_FIELDS = {
+    "Input model": "input",
+    "Output model": "output",
     "Input size": "input_bytes",
     "Output size": "output_bytes",
     "On-chip memory used for caching model parameters": "cached_bytes",
-    # The older words of compilers 1 and 2 come second.
     "On-chip memory remaining for caching model parameters": "cache_left_bytes",
+    # The words of compilers 1 and 2.
     "On-chip memory available for caching model parameters": "cache_left_bytes",
     "Off-chip memory used for streaming uncached model parameters": "streamed_bytes",
-}
-_COUNTS = {
     "Number of Edge TPU subgraphs": "subgraphs",
     "Total number of operations": "operators",
     "Number of operations that will run on Edge TPU": "edge_tpu_operators",
     "Number of operations that will run on CPU": "cpu_operators",
 }
-_NAMES = {"Input model": "input", "Output model": "output"}
-
-# What the compiler prints when it gives up → what a user can do.
-_REMEDIES = (
-    ("large activation tensors", "take a smaller input size, or --search-delegate"),
-    ("Didn't find op for builtin opcode", "run `check`: it names the operator"),
-    ("Model not quantized", "run `check`: it names the float or open tensor"),
-    ("could not be parsed", "run `check`: it says what the file holds"),
-    (
-        "Internal compiler error",
-        "try again (it is not deterministic), another --min-runtime-version, or"
-        " --search-delegate",
-    ),
-)
-
-
-@dataclasses.dataclass(frozen=True)
-class Operation:
-    """A row of the operation log: a kind of operator, how many, and their status."""
-
-    kind: str
-    count: int
-    status: str
-
-
-@dataclasses.dataclass(frozen=True)
-class CompiledModel:
-    """What the compiler says of one model it compiled.
-
-    Sizes are in bytes, as precise as the log, which rounds to two decimals.
-
-    Attributes:
-        input: path of the model.
-        output: path of the compiled model.
-        input_bytes: size of the model.
-        output_bytes: size of the compiled model.
-        cached_bytes: parameters kept on the chip.
-        cache_left_bytes: room for more of them.
-        streamed_bytes: parameters sent again for every inference.
-        subgraphs: parts that run on the Edge TPU; 0 when nothing does.
-        operators: of the model.
-        edge_tpu_operators: how many run on the Edge TPU.
-        cpu_operators: how many the CPU is left with.
-        operations: rows of the operation log; empty where it was not shown.
-    """
-
-    input: str
-    output: str
-    input_bytes: int
-    output_bytes: int
-    cached_bytes: int
-    cache_left_bytes: int
-    streamed_bytes: int
-    subgraphs: int
-    operators: int
-    edge_tpu_operators: int
-    cpu_operators: int
-    operations: tuple[Operation, ...]
-
-
-@dataclasses.dataclass(frozen=True)
-class CompilerLog:
-    """What one run of the compiler said.
-
-    Attributes:
-        version: of the compiler; empty if it said none.
-        models: what was compiled, in order.
-        failure: why nothing was, in the compiler's words; `None` after a success.
-        duration_ms: as the compiler measured it; 0 after a failure.
-    """
-
-    version: str
-    models: tuple[CompiledModel, ...]
-    failure: str | None
-    duration_ms: int
+_RETRY = "run `check`, and try --search-delegate"
+# What the compiler prints when it gives up, most specific first → remedy.
+_FAILURES = {
+    "large activation tensors": "take a smaller input size, or --search-delegate",
+    "Didn't find op for builtin opcode": "run `check`: it names the operator",
+    "Model not quantized": "run `check`: it names the float or open tensor",
+    "could not be parsed": "run `check`: it says what the file holds",
+    "Internal compiler error": "try again (it is not deterministic), another"
+    " --min-runtime-version, or --search-delegate",
+    "Compilation failed: ": _RETRY,
+    "Invalid model: ": _RETRY,
+    "ERROR: ": _RETRY,
+    "Compilation failed": _RETRY,
+    "timed out": _RETRY,
+    "exceeded": _RETRY,
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class Compilation:
-    """Files for the Edge TPU, and what the compiler said of them.
+    """Files for the Edge TPU, and what the compiler printed.
 
     Attributes:
-        outputs: the compiled files: one, or one a segment.
-        log: of the run; its paths are those of a scratch folder.
+        outputs: the compiled files: one, or one per segment.
+        log: of the run, from `parse_log`; its paths are those of a scratch folder.
     """
 
     outputs: tuple[Path, ...]
-    log: CompilerLog
+    log: dict[str, Any]
 
 
-def parse_log(text: str) -> CompilerLog:
-    """Read what `edgetpu_compiler` printed.
+def parse_log(text: str) -> dict[str, Any]:
+    """Read the numbers of an `edgetpu_compiler` log.
 
     Args:
         text: its standard output and error, of any of its versions; with or without
             the operation log of `--show_operations`.
 
     Returns:
-        The parts. With `--search_delegate`, failed tries before a success do not
-        count.
+        "version" of the compiler; "models", a dictionary for each compiled one with
+        the keys of `_FIELDS` and "operations" (kind, count, status); "failure", the
+        compiler's words if there is no model, else `None`; "duration_ms". Sizes in
+        bytes are as precise as the log, which rounds to two decimals.
+
+    Raises:
+        InputError: the log was cut off.
     """
     version = re.search(r"Edge TPU Compiler version (\S+)", text)
     duration = re.search(r"Models? compiled successfully in (\d+) ms", text)
-    # Each model's part begins with its name.
+    # Each model's part begins with its name, which failed tries do not print.
     parts = re.split(r"(?m)^(?=Input model: )", text)[1:]
-    models = tuple(_parse_model(part) for part in parts)
-    return CompilerLog(
-        version=version[1] if version else "",
-        models=models,
-        failure=None if models else _failure_of(text),
-        duration_ms=int(duration[1]) if duration else 0,
-    )
+    return {
+        "version": version[1] if version else "",
+        "models": [_parse_model(part) for part in parts],
+        "failure": None if parts else _failure_of(text)[0],
+        "duration_ms": int(duration[1]) if duration else 0,
+    }
 
 
-def _parse_model(part: str) -> CompiledModel:
-    found: dict[str, object] = {}
-    for line in part.splitlines():
-        key, _, value = line.partition(":")
-        value = value.strip()
-        if key in _SIZES:
-            found[_SIZES[key]] = _bytes_of(value)
-        elif key in _COUNTS:
-            found[_COUNTS[key]] = int(value)
-        elif key in _NAMES:
-            found[_NAMES[key]] = value
-    missing = {*_SIZES.values(), *_NAMES.values(), "subgraphs", "operators"} - {*found}
+def _parse_model(part: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for heading, value in re.findall(r"(?m)^([^:\n]+): *(.*?) *$", part):
+        key = _FIELDS.get(heading)
+        if key:
+            found[key] = value if key in ("input", "output") else _number(value)
+    # The two counts are left out when all operators are mapped.
+    found.setdefault("edge_tpu_operators", found.get("operators"))
+    found.setdefault("cpu_operators", 0)
+    missing = {*_FIELDS.values()} - found.keys()
     if missing:
         raise InputError(
             f"the compiler's log lacks {', '.join(sorted(missing))}; was it cut off?"
         )
-    # The two counts are left out when all operators are mapped.
-    found.setdefault("edge_tpu_operators", found["operators"])
-    found.setdefault("cpu_operators", 0)
-    return CompiledModel(operations=tuple(_operations(part)), **found)
+    rows = re.findall(r"(?m)^(\S+) +(\d+) +(\S.*?) *$", part)
+    found["operations"] = [
+        {"kind": kind, "count": int(count), "status": status}
+        for kind, count, status in rows
+    ]
+    return found
 
 
-def _bytes_of(size: str) -> int:
-    match = re.fullmatch(r"([\d.]+)(B|KiB|MiB|GiB)", size)
+def _number(text: str) -> int:
+    """Return a count, or a size in bytes: "5.86MiB"."""
+    match = re.fullmatch(r"([\d.]+)(B|KiB|MiB|GiB|)", text)
     if not match:
-        raise InputError(f"the compiler's log has a size of {size!r}; was it cut off?")
+        raise InputError(f"the compiler's log says {text!r} for a number; was it cut?")
     return round(float(match[1]) * _UNITS[match[2]])
 
 
-def _operations(text: str) -> Iterator[Operation]:
-    """Yield the rows below the heading `Operator  Count  Status`."""
-    _, _, table = text.partition("Operator  ")
-    for line in table.splitlines()[1:]:
-        row = re.fullmatch(r"(\S+)\s+(\d+)\s+(\S.*?)\s*", line)
-        if row:
-            yield Operation(row[1], int(row[2]), row[3])
-        elif line.strip():
-            return
-
-
-def _failure_of(text: str) -> str:
-    for pattern in (
-        r"Compilation failed: (.+)",
-        r"(?:ERROR: )?(Didn't find op for builtin opcode .+)",
-        r"(Internal compiler error.*)",
-        r"(Invalid model: .+)",
-        r"ERROR: (.+)",
-        r"(Compilation failed.*)",
-        r"(.*time.?out.*exceeded.*|.*timed out.*)",
-    ):
-        found = re.findall(pattern, text)
-        if found:
-            return " ".join(found[-1].split())
-    return "it said nothing of a result"
+def _failure_of(text: str) -> tuple[str, str]:
+    """Return the line in which the compiler says why it failed, and a remedy."""
+    for words, remedy in _FAILURES.items():
+        lines = [line for line in text.splitlines() if words in line]
+        if lines:
+            return " ".join(lines[-1].split()), remedy
+    return "it printed no result", _RETRY
 
 
 def compile_tflite(
@@ -249,8 +179,9 @@ def compile_tflite(
 
     Args:
         model: path of a full-integer `.tflite` file.
-        output_dir: gets `NAME_edgetpu.tflite` and `NAME_edgetpu.log`, or
-            `NAME_segment_K_of_N_edgetpu.tflite`.
+        output_dir: gets `NAME_edgetpu.tflite`, or one
+            `NAME_segment_K_of_N_edgetpu.tflite` per segment, and the compiler's output
+            as `NAME_edgetpu.log`.
         num_segments: parts for as many Edge TPUs in a row.
         min_runtime_version: of the device, 10 to 14.
         search_delegate: retry with fewer operators until it compiles.
@@ -258,7 +189,7 @@ def compile_tflite(
 
     Raises:
         InputError: the compiler is not installed, the folder cannot be written, the
-            compilation fails, takes too long, or gives a file that is no use.
+            compilation fails, takes too long, or maps nothing to the Edge TPU.
     """
     program = shutil.which(PROGRAM)
     if not program:
@@ -276,17 +207,24 @@ def compile_tflite(
             command += ["--num_segments", str(num_segments)]
         if search_delegate:
             command += ["--search_delegate"]
-        log = parse_log(_run([*command, str(model)], timeout_s, search_delegate))
-        made = _verified(log, Path(scratch), num_segments)
+        text = _run([*command, str(model)], timeout_s, search_delegate)
+        log = parse_log(text)
+        if log["failure"]:
+            raise _failed(text)
+        made = _verified(Path(scratch), num_segments)
+        # With the operations, which the compiler's own file of this name repeats.
+        (Path(scratch) / f"{Path(model).stem}_edgetpu.log").write_text(
+            text, encoding="utf-8"
+        )
         for path in Path(scratch).iterdir():
             path.replace(output_dir / path.name)
     return Compilation(tuple(output_dir / path.name for path in made), log)
 
 
 def _run(command: list[str], timeout_s: int, search_delegate: bool) -> str:
-    """Return all that the compiler prints; it may have failed."""
-    # The compiler has a clock of its own; this one is for when that does not work. A
-    # search starts it anew for every try.
+    """Return the compiler's output, standard error included."""
+    # The compiler has a time limit of its own; this one is for when that fails. A
+    # search restarts it for every try.
     patience_s = None if search_delegate else timeout_s + _GRACE_S
     try:
         done = subprocess.run(
@@ -305,38 +243,30 @@ def _run(command: list[str], timeout_s: int, search_delegate: bool) -> str:
     except OSError as error:
         raise InputError(f"{PROGRAM} cannot be run: {error.strerror}") from error
     if done.returncode:
-        failure = _failure_of(done.stdout)
-        raise InputError(
-            f"{PROGRAM} failed with exit code {done.returncode}: {failure};"
-            f" {_remedy(failure)}"
-        )
+        raise _failed(done.stdout, f" with exit code {done.returncode}")
     return done.stdout
 
 
-def _remedy(failure: str) -> str:
-    for words, remedy in _REMEDIES:
-        if words in failure:
-            return remedy
-    return "run `check`, and try --search-delegate"
+def _failed(text: str, how: str = "") -> InputError:
+    failure, remedy = _failure_of(text)
+    return InputError(f"{PROGRAM} failed{how}: {failure}; {remedy}")
 
 
-def _verified(log: CompilerLog, folder: Path, num_segments: int) -> list[Path]:
-    """Return the compiled files; refuse what is called a success but is no use.
+def _verified(folder: Path, num_segments: int) -> list[Path]:
+    """Return the compiled files; raise if the compiler succeeded without a result.
 
     A model of which nothing is mapped still "compiles".
     Source: google-coral/edgetpu issue 358.
     """
-    if log.failure:
-        raise InputError(f"{PROGRAM} failed: {log.failure}; {_remedy(log.failure)}")
     outputs = sorted(folder.glob("*_edgetpu.tflite"))
     if len(outputs) != num_segments:
         raise InputError(
             f"{PROGRAM} wrote {len(outputs)} compiled files, not {num_segments};"
-            f" {_remedy('')}"
+            f" {_RETRY}"
         )
     for path in outputs:
         kinds = [operator.kind for operator in read_tflite(path).operators]
-        if check.COMPILED_OPERATOR not in kinds:
+        if COMPILED_OPERATOR not in kinds:
             raise InputError(
                 f"{PROGRAM} mapped nothing of {path.name} to the Edge TPU; run `check`"
                 " on the model: it says why"

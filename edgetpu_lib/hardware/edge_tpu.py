@@ -1,7 +1,7 @@
-"""What is known of the Edge TPU, its compiler and its memory: facts, no code.
+"""Facts on the Edge TPU, its compiler and its memory; no code.
 
 Used by `check`, `estimate` and `compiler`. Google's compiler 16.0.384591198 of 2021 is
-the last; nobody outside can read its rules, so each fact says where it was seen.
+the last; its rules are not published, so each fact names where it was observed.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ MULTIPLIERS = TILES * CELLS_PER_TILE * MACS_PER_CELL
 # Source: beagle_top_level_handler.cc and edgetpu_manager_direct.cc of the same.
 CLOCK_HZ = {"max": 500e6, "std": 250e6}
 
-# The words of the compiler's operation log.
+# Statuses in the compiler's operation log.
 # Source: google-coral/edgetpu issues 25, 27, 75, 317, 396, 433, 461.
 MAPPED = "Mapped to Edge TPU"
 CUT_OFF = "More than one subgraph is not supported"
@@ -155,7 +155,6 @@ LIMITATION = (
 )
 WRONG_TYPE = "Operation is working on an unsupported data type"
 NOT_SUPPORTED = "Operation not supported"
-WRONG_VERSION = "Operation version not supported"
 WRONG_RANK = "Tensor has unsupported rank (up to 3 innermost dimensions mapped)"
-# Our own word, where the compiler gives no operation log at all.
+# Not the compiler's: for a file that it refuses, which has no operation log.
 NOT_COMPILED = "Not compiled"

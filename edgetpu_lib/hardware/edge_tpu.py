@@ -6,7 +6,6 @@ the last; its rules are not published, so each fact names where it was observed.
 
 from __future__ import annotations
 
-COMPILER_VERSION = "16.0.384591198"
 MIB = 1 << 20
 
 # Versions of the runtime a compiled file can ask for (`--min_runtime_version`).

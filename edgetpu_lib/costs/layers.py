@@ -1,12 +1,11 @@
-"""Look inside: what a network costs, and what a TFLite file holds.
+"""Cost per layer and per stage of a network, and memory per operator of a file.
 
-Takes a spec or a `.tflite` file; gives rows for tables and figures.
-Used by the notebooks; needs neither Keras nor TensorFlow.
+Takes a spec or a `.tflite` file; gives rows for tables and figures. Needs neither Keras
+nor TensorFlow.
 """
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 from pathlib import Path
 
@@ -29,8 +28,8 @@ class LayerCost:
         output_channels: of the output.
         macs: multiply-accumulate operations.
         weights: numbers in the kernel, without bias and batch normalisation.
-        parameters: all that training moves: the kernel, and the bias or the scale and
-            offset of the batch normalisation behind it.
+        parameters: all trainable ones: the kernel, and the bias or the scale and offset
+            of the batch normalisation behind it.
     """
 
     name: str
@@ -57,14 +56,14 @@ class StageCost:
     Attributes:
         stage: 0 for the stem, 1..6 for the stages, 7 for the head.
         name: "stem", "stage 1" …, "head".
-        layers: how many convolutions it has.
-        output_size: height and width of its last map, pixels.
+        layers: number of convolutions.
+        output_size: height and width of its last feature map, pixels.
         output_channels: of its last map; of the head, the pooled features.
         macs: multiply-accumulate operations.
-        parameters: all that training moves.
-        largest_bytes: of its largest map at one byte a number.
-        receptive_field: side of the square of input pixels that one place of its last
-            map depends on.
+        parameters: all trainable ones.
+        largest_bytes: of its largest feature map at one byte a number.
+        receptive_field: side of the square of input pixels that one position of its
+            last feature map depends on.
     """
 
     stage: int
@@ -80,12 +79,12 @@ class StageCost:
 
 @dataclasses.dataclass(frozen=True)
 class OperatorMemory:
-    """What must be kept while one operator of a file runs.
+    """Bytes of activations that must be kept while one operator of a file runs.
 
     Attributes:
         index: of the operator.
         kind: of the operator.
-        live_bytes: of its inputs and outputs and all that later operators need.
+        live_bytes: of its inputs, its outputs and what later operators read.
     """
 
     index: int
@@ -144,7 +143,7 @@ def _cost(
     kernel: int = 1,
     stride: int = 1,
 ) -> LayerCost:
-    """Count a layer; a depthwise one has one arriving channel a filter."""
+    """Return the cost of a layer; a depthwise filter has one input channel."""
     weights = kernel * kernel * arriving * leaving
     return LayerCost(
         name=name,
@@ -190,10 +189,10 @@ def stage_table(spec: specs.ModelSpec) -> list[StageCost]:
 
 
 def receptive_fields(rows: list[LayerCost]) -> dict[str, int]:
-    """Return how far each layer looks: its name → side of a square of input pixels.
+    """Return the receptive field of each layer: its name → side of a square, pixels.
 
-    Every kernel adds its reach, counted in the distance of neighbouring places, which
-    every stride widens. Beyond the image's edge lies padding.
+    Every kernel adds its size − 1, times the distance of neighbouring positions in the
+    input, which every stride multiplies. It may reach beyond the image, into padding.
 
     Args:
         rows: from `layer_table`.
@@ -213,11 +212,11 @@ def receptive_fields(rows: list[LayerCost]) -> dict[str, int]:
 
 
 def memory_profile(model: str | Path | bytes) -> list[OperatorMemory]:
-    """Return what must be kept while each operator of a TFLite file runs.
+    """Return the bytes of activations that each operator of a TFLite file needs.
 
     Args:
-        model: path or bytes of a `.tflite` file. What the file stores, weights above
-            all, does not count.
+        model: path or bytes of a `.tflite` file. Weights and other constants do not
+            count.
 
     Raises:
         InputError: the file is missing, not a TFLite file, or damaged.
@@ -243,16 +242,3 @@ def memory_profile(model: str | Path | bytes) -> list[OperatorMemory]:
         )
         for operator in file.operators
     ]
-
-
-def operator_table(model: str | Path | bytes) -> dict[str, int]:
-    """Return how often each operator occurs in a TFLite file, most frequent first.
-
-    Args:
-        model: path or bytes of a `.tflite` file.
-
-    Raises:
-        InputError: the file is missing, not a TFLite file, or damaged.
-    """
-    operators = tflite_file.read_tflite(model).operators
-    return dict(collections.Counter(o.kind for o in operators).most_common())

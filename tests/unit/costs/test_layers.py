@@ -5,7 +5,6 @@ import collections
 import pytest
 
 from edgetpu_lib import specs
-from edgetpu_lib.base.artifacts import InputError
 from edgetpu_lib.costs import layers
 
 S, M, L = specs.SPECS
@@ -120,49 +119,3 @@ def test_rows_name_stages_and_kinds():
     assert {row.stage for row in rows[-2:]} == {7}
     kinds = collections.Counter(row.kind for row in rows)
     assert kinds == {"conv": 1 + 2 * 18 + 1, "depthwise": 11, "dense": 1}
-
-
-def test_operators_are_counted_most_frequent_first(int8_tflite):
-    operators = layers.operator_table(int8_tflite)
-    assert list(operators.values()) == sorted(operators.values(), reverse=True)
-    assert operators == layers.operator_table(int8_tflite.read_bytes())
-    assert operators["CONV_2D"] == 20
-
-
-@pytest.mark.parametrize(
-    ("name", "some", "total"),
-    [
-        ("mobilenet_v1_0.25_128_quant", {"DEPTHWISE_CONV_2D": 13, "SOFTMAX": 1}, 31),
-        ("deeplabv3_mnv2_dm05_pascal_quant", {"RESIZE_BILINEAR": 3}, 72),
-        ("split_concat", {"CONCATENATION": 2, "SPLIT": 1}, 3),
-        ("mobilenet_v2_1.0_224_quant", {"ADD": 10}, 66),
-        ("tf2_mobilenet_v2_1.0_224_ptq", {"ADD": 10}, 68),
-        ("model_invoking_error", {"fake-op-double": 1}, 1),
-        ("mobilenet_v1_0.25_128_quant_edgetpu", {"edgetpu-custom-op": 1}, 1),
-    ],
-)
-def test_operators_of_published_models(shared, name, some, total):
-    operators = layers.operator_table(shared(f"models/{name}.tflite"))
-    assert operators.items() >= some.items()
-    assert sum(operators.values()) == total
-
-
-@pytest.mark.parametrize(
-    "content",
-    [None, b"", b"text " * 50, b"\x1c\0\0\0TFL3", b"\x1c\0\0\0TFL3" + bytes(900)],
-)
-def test_unreadable_model_is_named(tmp_path, content):
-    path = tmp_path / "model.tflite"
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(InputError, match=str(path)):
-        layers.operator_table(path)
-
-
-@pytest.mark.parametrize("share", [0.01, 0.5])
-def test_truncated_model_is_named(int8_tflite, tmp_path, share):
-    whole = int8_tflite.read_bytes()
-    path = tmp_path / "cut.tflite"
-    path.write_bytes(whole[: int(share * len(whole))])
-    with pytest.raises(InputError, match=str(path)):
-        layers.operator_table(path)

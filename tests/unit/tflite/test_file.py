@@ -1,5 +1,6 @@
 """TFLite files are read as the runtime reads them; damaged ones are refused."""
 
+import collections
 import functools
 import struct
 import tempfile
@@ -144,6 +145,25 @@ def test_published_files_are_read(shared):
         assert tflite_file.read_tflite(path).operators, path
 
 
+@pytest.mark.parametrize(
+    ("name", "some", "total"),
+    [
+        ("mobilenet_v1_0.25_128_quant", {"DEPTHWISE_CONV_2D": 13, "SOFTMAX": 1}, 31),
+        ("deeplabv3_mnv2_dm05_pascal_quant", {"RESIZE_BILINEAR": 3}, 72),
+        ("split_concat", {"CONCATENATION": 2, "SPLIT": 1}, 3),
+        ("mobilenet_v2_1.0_224_quant", {"ADD": 10}, 66),
+        ("tf2_mobilenet_v2_1.0_224_ptq", {"ADD": 10}, 68),
+        ("model_invoking_error", {"fake-op-double": 1}, 1),
+        ("mobilenet_v1_0.25_128_quant_edgetpu", {"edgetpu-custom-op": 1}, 1),
+    ],
+)
+def test_operators_of_published_models(shared, name, some, total):
+    file = tflite_file.read_tflite(shared(f"models/{name}.tflite"))
+    kinds = collections.Counter(operator.kind for operator in file.operators)
+    assert kinds.items() >= some.items()
+    assert kinds.total() == total
+
+
 # What is no TFLite file.
 
 
@@ -161,8 +181,18 @@ def test_empty_and_truncated_files_are_named(tmp_path, cut):
         tflite_file.read_tflite(path)
 
 
-def test_picture_and_text_are_named(tmp_path):
-    image, text = tmp_path / "picture.tflite", tmp_path / "text.tflite"
+@pytest.mark.parametrize(
+    "content", [b"", b"text " * 50, b"\x1c\0\0\0TFL3", b"\x1c\0\0\0TFL3" + bytes(900)]
+)
+def test_unreadable_model_is_named(tmp_path, content):
+    path = tmp_path / "model.tflite"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=str(path)):
+        tflite_file.read_tflite(path)
+
+
+def test_image_and_text_are_named(tmp_path):
+    image, text = tmp_path / "image.tflite", tmp_path / "text.tflite"
     Image.new("RGB", (9, 9)).save(image, "png")
     text.write_text("no model at all, TFL3 or not\n" * 9)
     for path in (image, text):

@@ -1,7 +1,7 @@
-"""Say of every block what it costs, and of every scaling what it would.
+"""Cost per block, and per scaling coefficient.
 
-Takes a spec and its estimate; gives rows for tables and figures.
-Used by the notebooks; needs neither Keras nor TensorFlow.
+Takes a spec and its estimate; gives rows for tables and figures. Needs neither Keras
+nor TensorFlow.
 """
 
 from __future__ import annotations
@@ -12,23 +12,21 @@ from collections.abc import Iterable
 
 from edgetpu_lib import specs
 from edgetpu_lib.base.artifacts import InputError
-from edgetpu_lib.costs import layers as summary
-from edgetpu_lib.costs import networks
+from edgetpu_lib.costs import layers, networks
 from edgetpu_lib.costs.estimate import Estimate
 
 
 @dataclasses.dataclass(frozen=True)
 class BlockTime:
-    """What one block asks of the Edge TPU, and how long that takes.
+    """Cost and estimated time of one block on the Edge TPU.
 
     Attributes:
         name: index of the block, or "stem", "head", "classifier".
         kind: "fused" or "inverted"; of other parts, the name.
         macs: multiply-accumulate operations.
-        parameter_bytes: on the device, padded as it pads them.
-        streamed_bytes: of these, what is sent for every inference.
-        shares_ms: milliseconds by what they are spent on: "compute", "streaming",
-            "overhead" or "cpu".
+        parameter_bytes: on the device, with its padding.
+        streamed_bytes: parameters that are sent again for every inference.
+        shares_ms: milliseconds by cause: "compute", "streaming", "overhead" or "cpu".
     """
 
     name: str
@@ -45,22 +43,22 @@ class BlockTime:
 
     @property
     def bound(self) -> str:
-        """What most of the time is spent on, a key of `shares_ms`."""
+        """The cause of most of the time, a key of `shares_ms`."""
         return max(self.shares_ms, key=self.shares_ms.__getitem__)
 
 
 @dataclasses.dataclass(frozen=True)
 class ScaledCost:
-    """The cost of a network that was made wider, deeper or sharper.
+    """The cost of a network of another width, depth or image size.
 
     Attributes:
         width_coefficient: factor on channels.
         depth_coefficient: factor on repeats.
         image_size: height and width of the input, pixels.
         macs: multiply-accumulate operations.
-        parameters: all that training moves.
-        streamed_bytes: of parameters that are sent for every inference.
-        latency_ms: of one inference, estimated.
+        parameters: all trainable ones.
+        streamed_bytes: parameters that are sent again for every inference.
+        latency_ms: estimate for one inference.
     """
 
     width_coefficient: float
@@ -75,25 +73,25 @@ class ScaledCost:
 def block_times(spec: specs.ModelSpec, estimate: Estimate) -> list[BlockTime]:
     """Return the cost of every block, with stem, head and classifier, in order.
 
-    Operators without weights count to the block before them: an addition to the block
-    whose skip it ends, the pool to the head.
+    Operators without weights belong to the block before them: an addition to the block
+    whose skip connection it ends, the pool to the head.
 
     Args:
         spec: from `specs.model_spec`.
-        estimate: of the same network, from `spec_costs.estimate_spec` or, of its
-            8-bit file, from `estimate.estimate_tflite`.
+        estimate: of the same network, from `networks.estimate_spec` or, for its
+            int8 model, from `estimate.estimate_tflite`.
 
     Raises:
         InputError: the estimate is of another network.
     """
-    layers = summary.layer_table(spec)
+    rows = layers.layer_table(spec)
     weighted = [operator for operator in estimate.operators if operator.cost.macs]
-    if [layer.macs for layer in layers] != [o.cost.macs for o in weighted]:
+    if [row.macs for row in rows] != [o.cost.macs for o in weighted]:
         raise InputError(
             f"the estimate is not of {spec.name} at {spec.image_size} pixels with"
             f" {spec.num_classes} classes; give one of the same spec"
         )
-    arriving = iter(layers)
+    arriving = iter(rows)
     name, groups = "stem", {}
     for operator in estimate.operators:
         if operator.cost.macs:
@@ -114,7 +112,7 @@ def block_times(spec: specs.ModelSpec, estimate: Estimate) -> list[BlockTime]:
 
 
 def _part_of(layer_name: str) -> str:
-    """Return the block's index, or the part outside of all blocks."""
+    """Return a block's index, or the name of the part outside of all blocks."""
     if layer_name.startswith("block_"):
         return layer_name.split("_")[1]
     return {"stem_conv": "stem", "head_conv": "head", "logits": "classifier"}[
@@ -127,7 +125,7 @@ def _sums(rows: list[dict[str, float]]) -> dict[str, float]:
 
 
 def scaled_cost(spec: specs.ModelSpec) -> ScaledCost:
-    """Return what a network costs, with the three numbers that scale it.
+    """Return the cost of a network, with the three coefficients that scale it.
 
     Args:
         spec: from `specs.model_spec`.

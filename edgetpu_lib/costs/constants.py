@@ -1,8 +1,8 @@
-"""The constants of `estimate`: what the chip, its links and its hosts can do.
+"""The constants of `estimate`: speeds of the chip, its links and its hosts.
 
 Each is fitted to latencies that Google published, or has its source beside it.
-`python benchmarks/estimate.py` fits them again, and says how well they predict networks
-that are left out.
+`python benchmarks/estimate.py` fits them again, and prints how well they predict
+networks that are left out.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True)
 class Chip:
-    """What the fit found of the chip, whatever it is connected to.
+    """Fitted constants of the chip, the same for all devices.
 
     Attributes:
         utilisation: share of the peak that a convolution reaches whose positions,
@@ -28,12 +28,12 @@ class Chip:
 
 @dataclasses.dataclass(frozen=True)
 class Accuracy:
-    """How well published latencies are predicted by fits without them.
+    """Errors in predicting published latencies by fits without them.
 
     A network is left out together with its relatives, such as all three ResNets.
 
     Attributes:
-        networks: how many were predicted.
+        networks: number of networks predicted.
         median_error: of |estimated / published − 1|.
         largest_error: of the same.
     """
@@ -113,6 +113,6 @@ DEVICES = {
         ),
     )
 }
-# From the call to the answer of a model that computes next to nothing.
+# Time of a call for a model that computes next to nothing.
 # Source: ricardodeazambuja/LibrEdgeTPU, README.
 INVOKE_MS = 0.28

@@ -1,9 +1,9 @@
-"""Estimate how long one inference would take on the Edge TPU, and where the time goes.
+"""Estimate the latency of one inference on the Edge TPU, and its causes.
 
-Takes any integer `.tflite` file; gives milliseconds for each operator and the whole.
+Takes an int8 model; gives milliseconds for each operator and the whole.
 Nothing here was measured by this project: the constants are fitted to latencies that
-Google published (`estimate_constants`). Moving activations within the chip has no term
-of its own: none was needed to explain what is published.
+Google published (`constants`). Moving activations within the chip has no term of its
+own: the published latencies are explained without it.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from edgetpu_lib.hardware.operator_costs import (
 )
 from edgetpu_lib.tflite.file import read_tflite
 
-# The compiler makes nothing of them: the bytes stay where they are.
+# They cost nothing on the chip: the bytes stay where they are.
 _FREE = ("EXPAND_DIMS", "RESHAPE", "SQUEEZE")
 
 
 @dataclasses.dataclass(frozen=True)
 class OperatorTime:
-    """How long one operator takes, and what for.
+    """Estimated time of one operator, by cause.
 
     Parameters are sent while the operator computes, so that the longer of `compute_ms`
     and `streaming_ms` counts. On the host only `cpu_ms` is not zero.
 
     Attributes:
-        cost: what it asks for.
-        on_cpu: whether it is left to the host.
-        cached_bytes: of parameters that stay on the chip between inferences.
-        streamed_bytes: of parameters that are sent for every inference.
+        cost: operations and bytes of the operator.
+        on_cpu: whether it runs on the host.
+        cached_bytes: parameters that stay on the chip between inferences.
+        streamed_bytes: parameters that are sent again for every inference.
         compute_ms: of multiplications.
         streaming_ms: of sending parameters.
         overhead_ms: of starting the operator.
@@ -62,13 +62,13 @@ class OperatorTime:
 
     @property
     def bound(self) -> str:
-        """What most of the time is spent on, a key of `shares_ms`, or "none"."""
+        """The cause of most of the time, a key of `shares_ms`, or "none"."""
         shares_ms = self.shares_ms()
         longest = max(shares_ms, key=shares_ms.__getitem__)
         return longest if shares_ms[longest] else "none"
 
     def shares_ms(self) -> dict[str, float]:
-        """Return milliseconds by what they are spent on; they sum to the latency."""
+        """Return milliseconds by cause; they sum to the latency."""
         streams = self.streaming_ms > self.compute_ms
         return {
             "compute": 0.0 if streams else self.compute_ms,
@@ -80,7 +80,7 @@ class OperatorTime:
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-    """How long one inference takes, and what for.
+    """Estimated time of one inference, by cause.
 
     Attributes:
         device: where the chip is.
@@ -118,12 +118,12 @@ class Estimate:
 
     @property
     def cached_bytes(self) -> int:
-        """Of parameters that stay on the chip between inferences."""
+        """Parameters that stay on the chip between inferences."""
         return self.total("cached_bytes")
 
     @property
     def streamed_bytes(self) -> int:
-        """Of parameters that are sent for every inference."""
+        """Parameters that are sent again for every inference."""
         return self.total("streamed_bytes")
 
     @property
@@ -132,7 +132,7 @@ class Estimate:
         return sum(operator.cost.macs for operator in self.operators)
 
     def shares_ms(self) -> dict[str, float]:
-        """Return milliseconds by what they are spent on; they sum to the latency."""
+        """Return milliseconds by cause; they sum to the latency."""
         each = [operator.shares_ms() for operator in self.operators]
         kinds = ("compute", "streaming", "overhead", "cpu")
         spent = {kind: sum(shares[kind] for shares in each) for kind in kinds}
@@ -140,13 +140,13 @@ class Estimate:
 
     @property
     def bound(self) -> str:
-        """What most of the time is spent on, a key of `shares_ms`."""
+        """The cause of most of the time, a key of `shares_ms`."""
         shares_ms = self.shares_ms()
         return max(shares_ms, key=shares_ms.__getitem__)
 
     @property
     def caveat(self) -> str:
-        """That this is an estimate, and how good such estimates were."""
+        """One sentence on the accuracy of such estimates."""
         known = self.device.accuracy
         words = "An estimate, not a measurement: "
         if known:
@@ -170,10 +170,10 @@ def estimate_tflite(
 ) -> Estimate:
     """Estimate how long one inference of a TFLite file takes.
 
-    Operators that `check` leaves on the CPU are counted there.
+    Operators that `check` predicts on the CPU are counted there.
 
     Args:
-        model: path or bytes of an integer `.tflite` file, not compiled.
+        model: path or bytes of an int8 `.tflite` file, not compiled.
         device: key of `DEVICES`.
         clock: "max" for 500 MHz, or "std" for the 250 MHz of the standard USB library.
 
@@ -231,7 +231,7 @@ def estimate_operators(
         output_bytes: sent back.
         device: where the chip is.
         clock: key of `edge_tpu.CLOCK_HZ`.
-        chip: what it can do.
+        chip: its fitted constants.
     """
     clock_hz = edge_tpu.CLOCK_HZ[clock]
     times, free_bytes = [], int(edge_tpu.PARAMETER_CACHE_BYTES)

@@ -1,7 +1,7 @@
-"""Know what a network asks for, and how long it takes, before it is built.
+"""Cost and latency of a network that is not built yet.
 
-Takes a spec; gives the operators its 8-bit file would have, and the estimate of their
-time. Used by `search`, which asks this of hundreds of networks, and by the notebooks.
+Takes a spec; gives the operators that its int8 model would have, and the estimate of
+their time. `search` calls it for hundreds of networks.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _KINDS = {
 def spec_operators(spec: specs.ModelSpec) -> list[OperatorCost]:
     """Return the operators that `convert.to_int8_tflite` makes of a spec, in order.
 
-    All their maps are 8-bit integers: a map has as many bytes as numbers.
+    All feature maps are 8-bit integers: one byte a number.
 
     Args:
         spec: from `specs.model_spec`, its stages changed or not.
@@ -63,11 +63,11 @@ def estimate_spec(
 
     Args:
         spec: from `specs.model_spec`, its stages changed or not.
-        device: key of `estimate_constants.DEVICES`.
+        device: key of `constants.DEVICES`.
         clock: "max" for 500 MHz, or "std" for 250.
 
     Returns:
-        What `estimate.estimate_tflite` says of the network's 8-bit file.
+        What `estimate.estimate_tflite` returns for the network's int8 model.
     """
     rows = spec_operators(spec)
     return estimate_operators(

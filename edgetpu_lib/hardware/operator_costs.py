@@ -1,7 +1,7 @@
-"""Count what each operator of a TFLite file asks for: arithmetic, weights, activations.
+"""Count operations, weights and activations of each operator of a TFLite file.
 
-Takes a file as `tflite_file` reads it; gives one row an operator.
-Next: `estimate` turns the rows into milliseconds; `check` asks what will fit the cache.
+Takes a file from `tflite.file.read_tflite`; gives one row per operator. `estimate`
+turns the rows into milliseconds; `check` compares the parameters with the cache.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _BYTES = {
 
 @dataclasses.dataclass(frozen=True)
 class OperatorCost:
-    """What one operator asks for, whoever runs it.
+    """Operations and bytes of one operator, wherever it runs.
 
     A convolution applies each of its filters at each of its positions. A dense layer
     is one with a single position, a transposed one counts the positions of its input.
@@ -43,11 +43,11 @@ class OperatorCost:
         kind: "CONV_2D", ….
         output_shape: of the first output, with the batch first.
         positions: where the filters are applied, batch included.
-        kernel_area: height times width of a filter, pixels.
+        kernel_area: height × width of a filter, pixels.
         depth: channels of a filter; 1 if it is depthwise.
-        filters: how many there are, which are the channels of the output.
-        input_bytes: of the activations read.
-        output_bytes: of the activations written.
+        filters: number of filters, which is that of the output's channels.
+        input_bytes: activations read.
+        output_bytes: activations written.
     """
 
     index: int
@@ -78,11 +78,11 @@ class OperatorCost:
         return each * self.filters
 
     def occupied_macs(self, depthwise_cost: float) -> float:
-        """Return the operations for which multipliers are taken, idle ones included.
+        """Return the operations that the multipliers had time for, idle ones included.
 
-        Positions are dealt out to the tiles, filters to the cells of a tile, and the
-        depth of a filter to the multipliers of a cell; what does not fill the last of
-        each leaves it idle.
+        Positions are distributed over the tiles, filters over the cells of a tile, and
+        the depth of a filter over the multipliers of a cell. Where a number is no
+        multiple of theirs, some multipliers idle.
 
         Args:
             depthwise_cost: multiplications a depthwise one costs as much as.
@@ -101,10 +101,10 @@ def _padded(number: int, multiple: int) -> int:
 
 
 def operator_costs(file: TfliteFile) -> list[OperatorCost]:
-    """Return what each operator of a file asks for, in order.
+    """Return the cost of each operator of a file, in order.
 
     Args:
-        file: from `tflite_file.read_tflite`.
+        file: from `tflite.file.read_tflite`.
 
     Raises:
         InputError: the tensors of an operator do not fit each other.
@@ -119,11 +119,11 @@ def tensor_bytes(tensor: Tensor) -> int:
 
 
 def crossing_bytes(file: TfliteFile, on_cpu: Collection[int]) -> tuple[int, int]:
-    """Return the bytes of activations that go to the chip, and that come back.
+    """Return the bytes of activations sent to the chip, and sent back.
 
     Args:
-        file: from `tflite_file.read_tflite`.
-        on_cpu: indices of operators that stay on the host.
+        file: from `tflite.file.read_tflite`.
+        on_cpu: indices of operators that run on the host.
     """
     there = [o for o in file.operators if o.index not in on_cpu]
     here = [o for o in file.operators if o.index in on_cpu]

@@ -34,7 +34,7 @@ _MAX_ELEMENTS = 2**63 - 1
 
 
 def read_bytes(model: str | Path | bytes) -> tuple[str, bytes]:
-    """Return a name for messages and the content of a TFLite file.
+    """Return the name (for messages) and the content of a TFLite file.
 
     Args:
         model: path or bytes of a `.tflite` file.

@@ -91,7 +91,7 @@ class Operator:
         version: of the operator's definition that it needs.
         inputs: indices of tensors; −1 where an optional one is left out.
         outputs: indices of tensors.
-        options: what `check` and `diagnose` ask of the schema's options.
+        options: of the schema, those that `check` and `diagnose` read.
     """
 
     index: int
@@ -112,7 +112,7 @@ class TfliteFile:
         tensors: all, constants included.
         inputs: indices of tensors.
         outputs: indices of tensors.
-        subgraphs: how many the file holds.
+        subgraphs: number of subgraphs in the file.
         size_bytes: of the file.
     """
 

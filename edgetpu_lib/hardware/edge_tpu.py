@@ -8,6 +8,11 @@ from __future__ import annotations
 
 MIB = 1 << 20
 
+
+def _by_kind(*rows: tuple[int, str]) -> dict[str, int]:
+    return {kind: number for number, kinds in rows for kind in kinds.split()}
+
+
 # Versions of the runtime a compiled file can ask for (`--min_runtime_version`).
 # Source: google-coral/libedgetpu api/runtime_version.h.
 OLDEST_RUNTIME = 10
@@ -17,97 +22,32 @@ NEWEST_RUNTIME = 14
 # Source: coral.ai "TensorFlow models on the Edge TPU", table of supported operations,
 # as copied by Axis for ARTPEC-7; google-coral/edgetpu CHANGES.md for those of 13. Those
 # of 14 and PRELU are from memory of the table.
-SUPPORTED = {
-    "ADD": 10,
-    "AVERAGE_POOL_2D": 10,
-    "CONCATENATION": 10,
-    "CONV_2D": 10,
-    "DEPTHWISE_CONV_2D": 10,
-    "EXPAND_DIMS": 13,
-    "FULLY_CONNECTED": 10,
-    "L2_NORMALIZATION": 10,
-    "LOGISTIC": 10,
-    "MAXIMUM": 10,
-    "MAX_POOL_2D": 10,
-    "MEAN": 10,
-    "MINIMUM": 10,
-    "MUL": 10,
-    "PACK": 13,
-    "PAD": 10,
-    "PRELU": 13,
-    "QUANTIZE": 13,
-    "REDUCE_MAX": 14,
-    "REDUCE_MIN": 14,
-    "RELU": 10,
-    "RELU6": 10,
-    "RELU_N1_TO_1": 10,
-    "RESHAPE": 10,
-    "RESIZE_BILINEAR": 10,
-    "RESIZE_NEAREST_NEIGHBOR": 10,
-    "RSQRT": 14,
-    "SLICE": 10,
-    "SOFTMAX": 10,
-    "SPACE_TO_DEPTH": 10,
-    "SPLIT": 10,
-    "SQUARED_DIFFERENCE": 14,
-    "SQUEEZE": 10,
-    "STRIDED_SLICE": 10,
-    "SUB": 10,
-    "SUM": 13,
-    "TANH": 10,
-    "TRANSPOSE": 14,
-    "TRANSPOSE_CONV": 13,
-    "UNIDIRECTIONAL_SEQUENCE_LSTM": 14,
-}
+SUPPORTED = _by_kind(
+    (10, "ADD AVERAGE_POOL_2D CONCATENATION CONV_2D DEPTHWISE_CONV_2D"),
+    (10, "FULLY_CONNECTED L2_NORMALIZATION LOGISTIC MAXIMUM MAX_POOL_2D MEAN"),
+    (10, "MINIMUM MUL PAD RELU RELU6 RELU_N1_TO_1 RESHAPE RESIZE_BILINEAR"),
+    (10, "RESIZE_NEAREST_NEIGHBOR SLICE SOFTMAX SPACE_TO_DEPTH SPLIT SQUEEZE"),
+    (10, "STRIDED_SLICE SUB TANH"),
+    (13, "EXPAND_DIMS PACK PRELU QUANTIZE SUM TRANSPOSE_CONV"),
+    (14, "REDUCE_MAX REDUCE_MIN RSQRT SQUARED_DIFFERENCE TRANSPOSE"),
+    (14, "UNIDIRECTIONAL_SEQUENCE_LSTM"),
+)
 
 # Highest version of each operator that TensorFlow Lite 2.5.0 registers; the compiler
 # was built within weeks of it and refuses a whole model for one operator beyond.
 # Source: measured with that release, one file an operator and version.
-NEWEST_OPERATOR_VERSION = {
-    "ADD": 3,
-    "AVERAGE_POOL_2D": 3,
-    "CONCATENATION": 3,
-    "CONV_2D": 5,
-    "DEPTHWISE_CONV_2D": 6,
-    "DEQUANTIZE": 4,
-    "EXP": 1,
-    "EXPAND_DIMS": 1,
-    "FULLY_CONNECTED": 9,
-    "HARD_SWISH": 1,
-    "L2_NORMALIZATION": 2,
-    "LOGISTIC": 3,
-    "MAXIMUM": 4,
-    "MAX_POOL_2D": 3,
-    "MEAN": 3,
-    "MINIMUM": 4,
-    "MUL": 4,
-    "PACK": 3,
-    "PAD": 3,
-    "PADV2": 3,
-    "PRELU": 1,
-    "QUANTIZE": 2,
-    "REDUCE_MAX": 3,
-    "REDUCE_MIN": 3,
-    "RELU": 3,
-    "RELU6": 3,
-    "RELU_N1_TO_1": 1,
-    "RESHAPE": 1,
-    "RESIZE_BILINEAR": 4,
-    "RESIZE_NEAREST_NEIGHBOR": 4,
-    "RSQRT": 2,
-    "SLICE": 5,
-    "SOFTMAX": 3,
-    "SPACE_TO_DEPTH": 2,
-    "SPLIT": 4,
-    "SQUARED_DIFFERENCE": 2,
-    "SQUEEZE": 2,
-    "STRIDED_SLICE": 5,
-    "SUB": 5,
-    "SUM": 2,
-    "TANH": 3,
-    "TRANSPOSE": 5,
-    "TRANSPOSE_CONV": 3,
-}
+NEWEST_OPERATOR_VERSION = _by_kind(
+    (1, "EXP EXPAND_DIMS HARD_SWISH PRELU RELU_N1_TO_1 RESHAPE"),
+    (2, "L2_NORMALIZATION QUANTIZE RSQRT SPACE_TO_DEPTH SQUARED_DIFFERENCE"),
+    (2, "SQUEEZE SUM"),
+    (3, "ADD AVERAGE_POOL_2D CONCATENATION LOGISTIC MAX_POOL_2D MEAN PACK PAD"),
+    (3, "PADV2 REDUCE_MAX REDUCE_MIN RELU RELU6 SOFTMAX TANH TRANSPOSE_CONV"),
+    (4, "DEQUANTIZE MAXIMUM MINIMUM MUL RESIZE_BILINEAR RESIZE_NEAREST_NEIGHBOR"),
+    (4, "SPLIT"),
+    (5, "CONV_2D SLICE STRIDED_SLICE SUB TRANSPOSE"),
+    (6, "DEPTHWISE_CONV_2D"),
+    (9, "FULLY_CONNECTED"),
+)
 
 # Source: coral.ai, the same table.
 SOFTMAX_MAX_ELEMENTS = 16_000

@@ -111,8 +111,7 @@ class _Reader:
         ends = [_indices(graph, fields[f], len(tensors)) for f in ("Inputs", "Outputs")]
         if any(index < 0 for end in ends for index in end):
             raise IndexError("an input or output of the model is left out")
-        size_bytes = len(self.buffer.content)
-        return TfliteFile(operators, tensors, *ends, subgraphs, size_bytes)
+        return TfliteFile(operators, tensors, *ends, subgraphs)
 
     def _code(self, index: int) -> tuple[str, bool, int]:
         if index not in self.codes:

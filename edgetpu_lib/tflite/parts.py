@@ -113,7 +113,6 @@ class TfliteFile:
         inputs: indices of tensors.
         outputs: indices of tensors.
         subgraphs: number of subgraphs in the file.
-        size_bytes: of the file.
     """
 
     operators: tuple[Operator, ...]
@@ -121,4 +120,3 @@ class TfliteFile:
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     subgraphs: int
-    size_bytes: int

@@ -54,31 +54,15 @@ COMPILED_OPERATOR = "edgetpu-custom-op"
 
 # Fields of the tables, by number.
 MODEL = {"OperatorCodes": 1, "Subgraphs": 2, "Buffers": 4}
-OPERATOR_CODE = {
-    "DeprecatedBuiltinCode": 0,
-    "CustomCode": 1,
-    "Version": 2,
-    "BuiltinCode": 3,
-}
+_CODE = {"DeprecatedBuiltinCode": 0, "CustomCode": 1, "Version": 2}
+OPERATOR_CODE = {**_CODE, "BuiltinCode": 3}
 BUFFER = {"Data": 0, "Offset": 1, "Size": 2}
 SUBGRAPH = {"Tensors": 0, "Inputs": 1, "Outputs": 2, "Operators": 3}
-TENSOR = {
-    "Shape": 0,
-    "Type": 1,
-    "Buffer": 2,
-    "Name": 3,
-    "Quantization": 4,
-    "Sparsity": 6,
-    "ShapeSignature": 7,
-}
+_TENSOR = {"Shape": 0, "Type": 1, "Buffer": 2, "Name": 3, "Quantization": 4}
+TENSOR = {**_TENSOR, "Sparsity": 6, "ShapeSignature": 7}
 QUANTIZATION = {"Scale": 2, "ZeroPoint": 3}
-OPERATOR = {
-    "OpcodeIndex": 0,
-    "Inputs": 1,
-    "Outputs": 2,
-    "BuiltinOptionsType": 3,
-    "BuiltinOptions": 4,
-}
+_OPERATOR = {"OpcodeIndex": 0, "Inputs": 1, "Outputs": 2}
+OPERATOR = {**_OPERATOR, "BuiltinOptionsType": 3, "BuiltinOptions": 4}
 
 # What is read of an operator's options: the number of their table in the union, and
 # fields → (number, type as in `struct`, default).

@@ -109,12 +109,11 @@ def test_operators_are_those_of_the_runtime(content, runtime):
         assert found.version >= 1
 
 
-def test_ends_and_size_are_read(content, runtime):
+def test_ends_are_read(content, runtime):
     file = tflite_file.read_tflite(content)
     assert file.inputs == tuple(d["index"] for d in runtime.get_input_details())
     assert file.outputs == tuple(d["index"] for d in runtime.get_output_details())
     assert file.subgraphs == 1
-    assert file.size_bytes == len(content)
 
 
 def test_options_are_read():

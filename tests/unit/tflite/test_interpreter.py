@@ -1,8 +1,12 @@
 """Any TFLite file runs by its contract, or is refused with its name."""
 
+import threading
+import time
+
 import numpy as np
 import pytest
 
+from edgetpu_lib.base import parallel
 from edgetpu_lib.base.artifacts import InputError
 from edgetpu_lib.images import pixels
 from edgetpu_lib.tflite import interpreter
@@ -167,3 +171,26 @@ def test_foreign_classifier_runs(shared):
 def test_absent_runtime_is_named(float_tflite, monkeypatch):
     monkeypatch.setattr(interpreter, "_RUNTIMES", ("no_such_runtime",))
     assert "pip install" in refused(float_tflite, "runtime")
+
+
+def test_pool_lends_each_runner_to_one_call_at_a_time():
+    busy = [threading.Lock() for _ in range(2)]
+
+    def runner(lock):
+        def run(number):
+            assert lock.acquire(blocking=False), "two calls at a time"
+            time.sleep(0.001)
+            lock.release()
+            return 1 / number
+
+        return run
+
+    share = interpreter.pool(runner(lock) for lock in busy)
+    numbers = range(1, 30)
+    found = parallel.map_in_order(share, numbers, workers=8)
+    assert list(found) == [1 / number for number in numbers]
+    # A call that fails gives its runner back.
+    for _ in range(5):
+        with pytest.raises(ZeroDivisionError):
+            share(0)
+    assert share(2) == 0.5

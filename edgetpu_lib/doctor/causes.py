@@ -1,8 +1,7 @@
-"""Name why an integer file answers worse, from what was measured.
+"""Name causes of lost accuracy from measured differences.
 
-Takes differences of weights, paddings and answers; gives causes with evidence and
-remedy.
-Next: `diagnose` puts the likeliest first.
+Takes differences of weights, paddings and predictions; gives causes, each with its
+evidence and a remedy.
 """
 
 from __future__ import annotations
@@ -12,7 +11,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from edgetpu_lib.doctor import observations
+from edgetpu_lib.doctor.model_pair import FilePair
+from edgetpu_lib.doctor.preprocessing_variants import DIVIDED, FAULTS, RIGHT
+from edgetpu_lib.doctor.ranges import Observations
 from edgetpu_lib.doctor.weight_errors import PaddingDifference, WeightError
 from edgetpu_lib.evaluation import metrics
 from edgetpu_lib.evaluation.metrics import Predictions
@@ -25,12 +26,14 @@ _CHANNELS_MOVED = 0.02
 # epoch 3 and more.
 _NOISE_OF_OTHER_WEIGHTS = 1.5
 _BIASES_CHANGED = 0.2
-# That another preprocessing is better by chance: one in four thousand, of four tried.
-_P_VALUE = 0.00025
-# And better by so much: models trained on varied crops like a wider view a little.
+# A gain below is not worth naming: models trained on varied crops gain a little from a
+# wider view.
 _LEAST_GAIN = 0.05
-# An operator that answers wrongly on the device only weighs as much as a small loss
-# here: it is first unless something graver is found.
+# Probability that a gain is chance, shared by all preprocessings that are tried.
+_P_VALUE = 0.001
+# Without a named cause, a lower agreement is not healthy.
+_POOR_AGREEMENT = 0.8
+# What fails on the Edge TPU only loses nothing here; it is sorted as a loss of 2 %.
 _DEVICE_WEIGHT = 0.02
 
 REMEDIES = {
@@ -43,7 +46,7 @@ REMEDIES = {
     " classes: export --num_steps=500",
     "labels-shifted": "give --include_background_label if output 0 is the background,"
     " leave it out if it is not",
-    "other-weights": "export the integer file from this very model; raw and averaged"
+    "other-weights": "export the int8 model from this very model; raw and averaged"
     " weights of a checkpoint differ (--enable_ema)",
     "padding": "make both files from one model; PyTorch pads both sides alike,"
     " TensorFlow's SAME puts more at the end",
@@ -62,13 +65,13 @@ REMEDIES = {
 
 @dataclasses.dataclass(frozen=True)
 class Cause:
-    """One reason why answers are lost.
+    """One reason for lost accuracy.
 
     Attributes:
         code: stable name, for programs.
-        explains: share of the images whose answers it explains, 0..1, as far as that
-            could be measured here.
-        evidence: what was found, with its numbers.
+        explains: share of the images that would be predicted differently without it,
+            0..1; 0 where that cannot be measured here.
+        evidence: a sentence with the measured numbers.
         remedy: what the user can do.
     """
 
@@ -84,7 +87,7 @@ def cause(code: str, explains: float, evidence: str) -> Cause:
 
 
 def in_order(causes: Sequence[Cause]) -> tuple[Cause, ...]:
-    """Put what explains most first; what shows on the device only after the grave."""
+    """Sort by explained loss; issues of the device only rank as small losses."""
 
     def weight(found: Cause) -> float:
         on_device = found.code == "per-channel-classifier"
@@ -98,39 +101,32 @@ def of_weights(
     paddings: Sequence[PaddingDifference],
     agreement: float,
 ) -> list[Cause]:
-    """Name what differs between the stored networks.
+    """Return causes in the stored networks: other weights, another padding.
 
     Args:
-        weights: of all layers.
-        paddings: that differ.
-        agreement: of the float model with the integer file's own weights computed in
-            floats, 0..1.
+        weights: errors of all layers.
+        paddings: the paddings that differ.
+        agreement: of the float model with the dequantized int8 model, 0..1.
     """
     found = []
-    lost = 1 - agreement
-    without = f"; without any rounding the two agree on {agreement:.1%}"
     if paddings:
         first = paddings[0]
-        found.append(
-            cause(
-                "padding",
-                lost,
-                f"{len(paddings)} layers pad differently, {first.name} first: (top,"
-                f" bottom, left, right) = {first.float_padding} in the float model,"
-                f" {first.int8_padding} in the integer file{without}",
-            )
+        words = (
+            f"{len(paddings)} layers pad differently, {first.name} first: (top,"
+            f" bottom, left, right) = {first.float_padding} in the float model,"
+            f" {first.int8_padding} in the int8 model"
         )
-    code, words = _moved(weights)
-    if code:
-        found.append(cause(code, lost, words + without))
-    return found
+        found.append(("padding", words))
+    found += _of_other_weights(weights)
+    without = f"; without any rounding the two agree on {agreement:.1%}"
+    return [cause(code, 1 - agreement, words + without) for code, words in found]
 
 
-def _moved(weights: Sequence[WeightError]) -> tuple[str | None, str]:
-    """Say whether stored weights are more than a rounding of the float ones."""
+def _of_other_weights(weights: Sequence[WeightError]) -> list[tuple[str, str]]:
+    """Return code and evidence if weights differ by more than rounding."""
     channels = np.array([each.channels for each in weights])
     if not channels.sum():
-        return None, ""
+        return []
 
     def share(name: str) -> float:
         values = np.array([getattr(each, name) for each in weights])
@@ -139,31 +135,34 @@ def _moved(weights: Sequence[WeightError]) -> tuple[str | None, str]:
     larger, smaller = share("larger"), share("smaller")
     noise = float(np.median([each.noise for each in weights]))
     if noise > _NOISE_OF_OTHER_WEIGHTS or min(larger, smaller) > _CHANNELS_MOVED:
-        return "other-weights", (
+        words = (
             f"the integer weights are {noise:.1f} times as far from the float ones as"
             f" rounding puts them; {larger:.0%} of the channels are larger,"
             f" {smaller:.0%} smaller"
         )
+        return [("other-weights", words)]
     if max(larger, smaller) > _CHANNELS_MOVED:
         low = min(each.factor_low for each in weights)
         high = max(each.factor_high for each in weights)
-        word = "larger" if larger > smaller else "smaller"
-        return "batch-norm-epsilon", (
-            f"in {max(larger, smaller):.0%} of the channels all weights are {word} by"
-            f" one factor, {low:.3f} to {high:.3f}, in {min(larger, smaller):.0%} the"
-            " other way, as another epsilon does when batch normalisation is folded in"
+        direction = "larger" if larger > smaller else "smaller"
+        words = (
+            f"in {max(larger, smaller):.0%} of the channels all weights are"
+            f" {direction} by one factor, {low:.3f} to {high:.3f}, in"
+            f" {min(larger, smaller):.0%} the other way, as another epsilon does when batch normalisation is folded in"
         )
+        return [("batch-norm-epsilon", words)]
     changed = share("bias_changed")
     if changed > _BIASES_CHANGED:
-        return "other-weights", (
+        words = (
             f"{changed:.0%} of the biases differ though the weights are the same, as"
             " after batch normalisation with other statistics"
         )
-    return None, ""
+        return [("other-weights", words)]
+    return []
 
 
 def of_labels(predictions: Predictions, labels: np.ndarray) -> tuple[list[Cause], int]:
-    """Find out whether labels are shifted by one.
+    """Return a cause if labels are shifted by one.
 
     Args:
         predictions: of the float model.
@@ -184,51 +183,79 @@ def of_labels(predictions: Predictions, labels: np.ndarray) -> tuple[list[Cause]
     return [cause("labels-shifted", top1[1] - top1[0], evidence)], shift
 
 
-_WAYS = {
-    observations.BGR: ("preprocessing-bgr", "with red and blue exchanged"),
-    observations.SQUARE: ("preprocessing-no-crop", "without the centre crop"),
-    observations.WHOLE: ("preprocessing-no-crop", "squeezed whole to a square"),
-    observations.UNIT: ("preprocessing-div255", "divided by 255"),
-}
-
-
 def of_preprocessing(
-    images: dict[str, observations.Observations], labels: np.ndarray
+    images: dict[str, Observations], labels: np.ndarray
 ) -> list[Cause]:
-    """Find out whether the float model was trained on pixels prepared another way.
+    """Return a cause if the float model was trained on another preprocessing.
 
     Args:
-        images: way of preparing → what the float model does with the same images.
+        images: variant → observations of the same images by the float model.
         labels: int [images], indices of its outputs.
     """
-    right = metrics.best_predictions(images[observations.RIGHT].scores).best == labels
+    right = metrics.best_predictions(images[RIGHT].scores).best == labels
     likely = []
-    for way, (code, words) in _WAYS.items():
-        better = metrics.best_predictions(images[way].scores).best == labels
+    for variant, (code, words) in FAULTS.items():
+        if variant == DIVIDED:
+            continue
+        better = metrics.best_predictions(images[variant].scores).best == labels
         gain = float(better.mean() - right.mean())
         p_value = metrics.paired_p_value(better, right)
-        if gain >= _LEAST_GAIN and p_value < _P_VALUE:
+        if gain >= _LEAST_GAIN and p_value < _P_VALUE / 4:
             evidence = (
                 f"the float model itself is right on {right.mean():.1%} of"
                 f" {len(labels)} images, and on {better.mean():.1%} of the same {words}"
                 f" (exact McNemar test, p = {p_value:.1g}): it was trained so"
             )
             likely.append((gain, code, evidence))
-    return (
-        [cause(code, gain, evidence) for gain, code, evidence in [max(likely)]]
-        if (likely)
-        else []
-    )
+    return [
+        cause(code, gain, evidence)
+        for gain, code, evidence in sorted(likely, reverse=True)[:1]
+    ]
 
 
 def on_device(report: check.Report) -> list[Cause]:
-    """Name what answers rightly here and wrongly on the Edge TPU.
+    """Return a cause for what computes correctly here and fails on the Edge TPU.
 
     Args:
-        report: of the integer file.
+        report: of the int8 model.
     """
     return [
         cause("per-channel-classifier", 0.0, f"on the Edge TPU: {found.reason}")
         for found in report.findings
         if found.code == "per-channel-fully-connected"
     ][:1]
+
+
+def unnamed(
+    pair: FilePair, predictions: Predictions | None, agreement_of_weights: float
+) -> list[Cause]:
+    """Return where predictions are lost, if many are and no other cause was found.
+
+    Args:
+        pair: float model and int8 model on the same images.
+        predictions: of the float model quantized again; `None` if that failed.
+        agreement_of_weights: as `of_weights`.
+    """
+    if predictions is not None:
+        same, again = (
+            pair.float_predictions.best == each.best
+            for each in (pair.int8_predictions, predictions)
+        )
+        gain = float(again.mean() - same.mean())
+        if gain >= _LEAST_GAIN and metrics.paired_p_value(again, same) < _P_VALUE:
+            clipped = max(pair.layers, key=lambda layer: layer.clipped)
+            evidence = (
+                "quantized again with images, predictions would agree on"
+                f" {again.mean():.1%} instead of {same.mean():.1%}; {clipped.name}"
+                f" clips {clipped.clipped:.1%} of its values"
+            )
+            return [cause("ranges", gain, evidence)]
+    if pair.agreement >= _POOR_AGREEMENT:
+        return []
+    worst = min(pair.layers[1:], key=lambda layer: layer.snr_db)
+    evidence = (
+        f"predictions agree on {pair.agreement:.1%}, with the integer weights computed"
+        f" in floats on {agreement_of_weights:.1%}; {worst.name} has"
+        f" {worst.snr_db:.0f} dB, and other ranges would not help"
+    )
+    return [cause("precision", 1 - pair.agreement, evidence)]

@@ -1,8 +1,6 @@
-"""Turn an integer file back into floats: its own weights, without its rounding.
+"""Dequantize an int8 model: its own weights, computed in floats.
 
-Takes a quantized TFLite file; gives a float file of the same operators.
-Next: `diagnose` compares it with the float model: where they differ it is the weights,
-where they agree it is the ranges of the activations.
+Takes an int8 TFLite file; gives a float file of the same operators.
 """
 
 from __future__ import annotations
@@ -22,14 +20,14 @@ _TYPES = {
 
 
 def to_float(int8_tflite: bytes) -> bytes:
-    """Dequantize all that a file stores, and let it compute with floats.
+    """Return an int8 model as a float model with the same weights.
 
     Args:
-        int8_tflite: of a quantized network.
+        int8_tflite: the int8 model.
 
     Returns:
-        The file's bytes: floats in and out, as the input's scale and zero point mean
-        them.
+        A TFLite file with float input and output; the input's scale and zero point
+        are gone.
     """
     model = edit.unpack(int8_tflite)
     graph = model.subgraphs[0]
@@ -68,7 +66,7 @@ def _real(values: np.ndarray, quantization: schema.QuantizationParametersT):
 
 
 def _leave_out_quantizers(model: schema.ModelT) -> None:
-    """Let whoever reads what a QUANTIZE or DEQUANTIZE gives read what it takes."""
+    """Remove QUANTIZE and DEQUANTIZE, and connect their outputs to their inputs."""
     graph = model.subgraphs[0]
     quantizers = {schema.BuiltinOperator.QUANTIZE, schema.BuiltinOperator.DEQUANTIZE}
     same: dict[int, int] = {}

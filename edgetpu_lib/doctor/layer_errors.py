@@ -1,15 +1,14 @@
-"""Measure, operator by operator, what integers did to a network's numbers.
+"""Measure the quantization error of every tensor.
 
-Takes a float file, its integer file and images; gives for each tensor the
-signal-to-noise ratio, the cosine, the ranges and what was clipped.
-Next: `diagnose` looks for the cause.
+Takes a float model, its int8 model and images; gives for each tensor the
+signal-to-noise ratio, the cosine, the ranges and the share of clipped values.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,27 +21,27 @@ from edgetpu_lib.tflite import edit, interpreter
 from edgetpu_lib.tflite.file import Tensor, read_tflite
 
 INPUT = "INPUT"
-# Stands for "no error at all" (the input, mostly): float32 itself has some 140 dB.
+# Stands for no error, as of the input: float32 itself has about 140 dB.
 NO_ERROR_DB = 140.0
 
 
 @dataclasses.dataclass(frozen=True)
 class LayerError:
-    """How well one tensor of the integer file follows the float network.
+    """The quantization error of one tensor.
 
     Attributes:
         name: of the layer.
-        kind: of the operator that computes it; "INPUT" for what the network is fed.
-        tensor: name in the float file.
+        kind: of the operator that computes it; "INPUT" for the network's input.
+        tensor: name in the float model.
         snr_db: signal-to-noise ratio over all images, dB: 10 log10 of Σ float² by
-            Σ (float − integer)², which holds the errors of all layers before, too.
-            Six dB are one bit; 140 stands for no error at all.
+            Σ (float − int8)². It includes the errors of all layers before. Six dB are
+            one bit; 140 stands for no error.
         cosine: of the angle between float and dequantized values, −1..1.
         float_low: the smallest float value.
         float_high: the largest float value.
-        int8_low: the smallest value that the integers can say.
+        int8_low: the smallest representable value.
         int8_high: the largest.
-        clipped: share of the float values beyond what the integers can say, 0..1.
+        clipped: share of the float values outside the representable range, 0..1.
     """
 
     name: str
@@ -59,7 +58,7 @@ class LayerError:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class LayerComparison:
-    """Two files of one network on the same images.
+    """The quantization errors of all tensors, and both models' scores.
 
     Attributes:
         layers: in the order of the network, the input first.
@@ -75,23 +74,21 @@ class LayerComparison:
 def compare_layers(
     float_tflite: bytes,
     int8_tflite: bytes,
-    images: Iterable[np.ndarray],
+    images: Sequence[np.ndarray],
     *,
-    total: int | None = None,
     workers: int | None = None,
     progress: str | None = "comparing layers",
 ) -> LayerComparison:
-    """Run images through both files and compare every tensor.
+    """Run images through both models and compare every tensor.
 
-    Both get the same bytes: the float file normalised, the integer file as its input
-    asks. Sums are kept, not values: memory is constant over any number of images.
+    Both get the same pixels: the float model normalised ones, the int8 model as its
+    input asks. Only sums are kept, so that memory does not grow with the images.
 
     Args:
-        float_tflite: of the float network.
-        int8_tflite: of the same network in integers.
+        float_tflite: the float model.
+        int8_tflite: the int8 model.
         images: uint8 [size, size, 3] each, RGB.
-        total: how many there will be, for the progress bar.
-        workers: pairs of interpreters at a time; `None` takes one a core.
+        workers: pairs of interpreters; `None` takes one a core.
         progress: title of the progress bar; `None` shows none.
 
     Raises:
@@ -104,7 +101,7 @@ def compare_layers(
     for found, *both in tqdm(
         parallel.map_in_order(compare, images, workers=workers),
         progress,
-        total,
+        len(images),
         leave=False,
         unit="image",
         delay=0.5,
@@ -129,7 +126,7 @@ def representable(tensor: Tensor) -> tuple[float, float]:
 
 
 class _Pair:
-    """A float file and its integer file, and the tensors that match."""
+    """A float model and its int8 model, and the tensors that match."""
 
     def __init__(self, float_tflite: bytes, int8_tflite: bytes) -> None:
         files = read_tflite(float_tflite), read_tflite(int8_tflite)

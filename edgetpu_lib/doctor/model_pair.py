@@ -1,7 +1,6 @@
-"""Open a float model and the integer file made of it, and answer images with both.
+"""Open a float model and its int8 model, and run both on the same images.
 
-Takes two models and images; gives the answers, and the errors of every tensor.
-Next: `diagnose` asks why they differ.
+Takes two models and images; gives predictions, and the errors of every tensor.
 """
 
 from __future__ import annotations
@@ -24,16 +23,16 @@ from edgetpu_lib.tflite.interpreter import is_compiled
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FilePair:
-    """A float model and its integer file, on the same images.
+    """A float model and its int8 model, on the same images.
 
     Attributes:
-        float_tflite: the float model.
-        int8_tflite: the integer file.
-        calibrated_on: images, if the integer file's record says how many.
+        float_tflite: bytes of the float model.
+        int8_tflite: bytes of the int8 model.
+        calibrated_on: number of calibration images, if the int8 model's metadata tells.
         images: uint8 [images, size, size, 3].
         layers: errors of every tensor.
-        float_answers: to the images.
-        int8_answers: likewise.
+        float_predictions: of the float model.
+        int8_predictions: of the int8 model.
     """
 
     float_tflite: bytes
@@ -46,15 +45,15 @@ class FilePair:
 
     @property
     def agreement(self) -> float:
-        """Share of the images with the same answer from both, 0..1."""
+        """Share of the images with the same prediction from both, 0..1."""
         return self.agreement_with(self.int8_predictions)
 
     def agreement_with(self, predictions: Predictions) -> float:
-        """Return the share of the images with the float model's answer, 0..1."""
+        """Return the share of images with the float model's prediction, 0..1."""
         return metrics.agreement(self.float_predictions, predictions)
 
     def predict(self, content: bytes) -> Predictions:
-        """Answer the same images with another TFLite file.
+        """Run another TFLite file on the same images.
 
         Raises:
             InputError: the file cannot be used.
@@ -78,8 +77,8 @@ def open_pair(
     Args:
         float_model: a Keras model, the path of a `.keras` file, or the path or bytes of
             a float `.tflite` file.
-        int8: path or bytes of the integer `.tflite` file made of it.
-        images: to answer.
+        int8: path or bytes of the int8 `.tflite` file made of it.
+        images: to run both on.
         progress: show progress bars.
 
     Raises:
@@ -87,7 +86,7 @@ def open_pair(
             together.
     """
     metadata = {} if isinstance(int8, bytes) else read_metadata(int8)
-    int8_tflite = _integer_content(int8)
+    int8_tflite = _int8_content(int8)
     float_tflite = _float_content(float_model, int8_tflite)
     size = _common_size(float_tflite, int8_tflite)
     arrays = data.load_pixels(
@@ -97,7 +96,6 @@ def open_pair(
         float_tflite,
         int8_tflite,
         arrays,
-        total=len(arrays),
         progress="comparing layers" if progress else None,
     )
     return FilePair(
@@ -111,8 +109,8 @@ def open_pair(
     )
 
 
-def _integer_content(model: str | Path | bytes) -> bytes:
-    """Return an integer file.
+def _int8_content(model: str | Path | bytes) -> bytes:
+    """Return the bytes of an int8 model.
 
     Raises:
         InputError: it cannot be read, is compiled, or is not quantized.
@@ -124,14 +122,14 @@ def _integer_content(model: str | Path | bytes) -> bytes:
             " (without `_edgetpu` in its name)"
         )
     if not _has_integers(content):
-        raise InputError(f"{name} is not quantized; give the integer file with --int8")
+        raise InputError(f"{name} is not quantized; give the int8 model with --int8")
     return content
 
 
 def _float_content(
     model: keras.Model | str | Path | bytes, int8_tflite: bytes
 ) -> bytes:
-    """Return the float file, converted from Keras if need be.
+    """Return the float model as TFLite, converted from Keras if need be.
 
     Raises:
         InputError: the model cannot be read, or is not float.
@@ -150,7 +148,7 @@ def _float_content(
 
 
 def _has_integers(content: bytes) -> bool:
-    """Return whether an operator computes with integers that stand for floats."""
+    """Return whether an operator has a quantized output."""
     file = read_tflite(content)
     outputs = (file.tensors[i] for o in file.operators for i in o.outputs)
     return any(tensor.scales and not tensor.is_float for tensor in outputs)
@@ -169,8 +167,8 @@ def _common_size(float_tflite: bytes, int8_tflite: bytes) -> int:
     (size, classes), other = [(each.image_size, each.classes) for each in opened]
     if (size, classes) != other:
         raise InputError(
-            f"the float model takes {size} pixels and gives {classes} scores, the"
-            f" integer file {other[0]} and {other[1]}; give the model that the file was"
-            " made of"
+            f"the float model takes {size} pixels and gives {classes} scores, the int8"
+            f" model {other[0]} and {other[1]}; give the float model that the int8"
+            " model was made of"
         )
     return size

@@ -1,8 +1,4 @@
-"""Find, in two files of one network, the operators that do the same.
-
-Takes what `tflite_file` read of a float file and of its integer file; gives pairs.
-Used by `layer_errors` and `weight_errors`; needs neither Keras nor TensorFlow.
-"""
+"""Pair the operators of a float model with those of its int8 model."""
 
 from __future__ import annotations
 
@@ -22,15 +18,15 @@ WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 def pair_operators(
     float_file: TfliteFile, int8_file: TfliteFile
 ) -> list[tuple[Operator, Operator]]:
-    """Pair the operators of a float file with those of its integer file.
+    """Pair the operators of a float model with those of its int8 model.
 
-    By the names of their outputs, which TensorFlow's converter keeps; what other
-    converters renamed, by order among operators of the same kind and shape.
-    Operators that only one of the files has (PAD, QUANTIZE) stay out.
+    They are paired by the names of their outputs, which TensorFlow's converter keeps;
+    other converters' by order among operators of the same kind and shape. Operators
+    that only one file has (PAD, QUANTIZE) are left out.
 
     Args:
-        float_file: of the float network.
-        int8_file: of the same network in integers.
+        float_file: the float model.
+        int8_file: the int8 model.
 
     Returns:
         Pairs in the float file's order.
@@ -51,7 +47,7 @@ def pair_operators(
 
 
 def layer_name(tensor_name: str) -> str:
-    """Return the Keras layer that a tensor is named after, for people to read.
+    """Return the Keras layer that a tensor is named after.
 
     "network_1/stem_relu_1/Relu;network_1/stem_bn_1/…" becomes "stem_relu".
     """
@@ -61,7 +57,7 @@ def layer_name(tensor_name: str) -> str:
 
 
 def output_of(file: TfliteFile, operator: Operator) -> Tensor:
-    """Return the tensor that an operator gives out."""
+    """Return the first output tensor of an operator."""
     return file.tensors[operator.outputs[0]]
 
 
@@ -108,13 +104,13 @@ def _require_all_weights(
     paired = ({a.index for a, _ in pairs}, {b.index for _, b in pairs})
     for file, known, words in (
         (float_file, paired[0], "float"),
-        (int8_file, paired[1], "integer"),
+        (int8_file, paired[1], "int8"),
     ):
         for operator in file.operators:
             if operator.kind in WEIGHTED and operator.index not in known:
                 tensor = output_of(file, operator)
                 raise InputError(
                     f"the files hold different networks: {layer_name(tensor.name)}"
-                    f" ({operator.kind}, {list(tensor.shape)}) is in the {words} file"
-                    " only; give the float model that the integer file was made of"
+                    f" ({operator.kind}, {list(tensor.shape)}) is in the {words} model"
+                    " only; give the float model that the int8 model was made of"
                 )

@@ -1,8 +1,7 @@
-"""Compare what two files store: are these the float model's weights, and its padding?
+"""Compare the weights and paddings that a float model and its int8 model store.
 
-Takes a float file and its integer file; gives for each layer how far the integer
-weights are from the float ones, beyond rounding, and where padding differs.
-Next: `diagnose` tells rounding from another epsilon and from another training.
+Takes both files; gives for each layer how far the integer weights are from the float
+ones, beyond rounding, and where padding differs.
 """
 
 from __future__ import annotations
@@ -22,10 +21,10 @@ from edgetpu_lib.tflite.file import Operator, Tensor, TfliteFile, read_tflite
 
 # A rounding error is spread evenly over one step, which gives this standard deviation.
 _ROUNDING = 1 / math.sqrt(12)
-# So many standard deviations of the rounding error off, a channel's factor is no
-# chance: once in 16,000 channels, and S has 11,000.
+# A channel's factor differs from 1 by chance by more than so many standard deviations
+# of the rounding error once in 16,000 channels; S has 11,000.
 _SIGMAS = 4.0
-# A factor this close to one changes nothing worth naming.
+# A factor closer to 1 has no effect worth naming.
 _SMALLEST_CHANGE = 1e-3
 _SAME, _VALID = 0, 1
 _PADDED = ("CONV_2D", "DEPTHWISE_CONV_2D", "AVERAGE_POOL_2D", "MAX_POOL_2D")
@@ -72,7 +71,7 @@ class PaddingDifference:
     Attributes:
         name: of the layer.
         float_padding: (top, bottom, left, right), pixels, in the float file.
-        int8_padding: the same in the integer file.
+        int8_padding: the same in the int8 model.
     """
 
     name: str
@@ -80,59 +79,37 @@ class PaddingDifference:
     int8_padding: tuple[int, int, int, int]
 
 
-def compare_weights(float_tflite: bytes, int8_tflite: bytes) -> tuple[WeightError, ...]:
-    """Compare the weights of every convolution and classifier.
-
-    Args:
-        float_tflite: of the float network.
-        int8_tflite: of the same network in integers.
-
-    Raises:
-        InputError: the files hold different networks.
-    """
-    files = read_tflite(float_tflite), read_tflite(int8_tflite)
-    rows = []
-    for floats, integers in pair_operators(*files):
-        weights = [
-            file.tensors[o.inputs[1]]
-            for file, o in zip(files, (floats, integers), strict=True)
-            if o.kind in WEIGHTED
-        ]
-        if weights and weights[0].is_float and weights[1].scales:
-            name = layer_name(output_of(files[0], floats).name)
-            biases = [
-                _bias(file, o)
-                for file, o in zip(files, (floats, integers), strict=True)
-            ]
-            rows.append(_compare(name, floats.kind, *weights, *biases))
-    return tuple(rows)
-
-
-def compare_padding(
+def compare_stored(
     float_tflite: bytes, int8_tflite: bytes
-) -> tuple[PaddingDifference, ...]:
-    """Compare the pixels that convolutions and pools see around their input.
-
-    A PAD before an operator counts as the operator's own, so that only differences
-    that change results are found.
+) -> tuple[tuple[WeightError, ...], tuple[PaddingDifference, ...]]:
+    """Compare what two files store for every convolution, classifier and pool.
 
     Args:
-        float_tflite: of the float network.
-        int8_tflite: of the same network in integers.
+        float_tflite: the float model.
+        int8_tflite: the int8 model.
+
+    Returns:
+        The errors of all weights, and the paddings that differ. A PAD before an
+        operator counts as the operator's own padding.
 
     Raises:
         InputError: the files hold different networks.
     """
     files = read_tflite(float_tflite), read_tflite(int8_tflite)
-    rows = []
-    for floats, integers in pair_operators(*files):
-        if floats.kind not in _PADDED:
-            continue
-        paddings = _padding(files[0], floats), _padding(files[1], integers)
-        if paddings[0] != paddings[1]:
-            name = layer_name(output_of(files[0], floats).name)
-            rows.append(PaddingDifference(name, *paddings))
-    return tuple(rows)
+    weights, paddings = [], []
+    for pair in pair_operators(*files):
+        kind, name = pair[0].kind, layer_name(output_of(files[0], pair[0]).name)
+        both = list(zip(files, pair, strict=True))
+        if kind in WEIGHTED:
+            tensors = [file.tensors[operator.inputs[1]] for file, operator in both]
+            if tensors[0].is_float and tensors[1].scales:
+                biases = [_bias(*each) for each in both]
+                weights.append(_compare(name, kind, *tensors, *biases))
+        if kind in _PADDED:
+            found = [_padding(*each) for each in both]
+            if found[0] != found[1]:
+                paddings.append(PaddingDifference(name, *found))
+    return tuple(weights), tuple(paddings)
 
 
 def _by_channel(tensor: Tensor, kind: str) -> np.ndarray:
@@ -201,8 +178,8 @@ def _compare(
 def _bias_changed(floats: tuple | None, integers: tuple | None) -> float:
     if floats is None or integers is None:
         return float((floats is None) != (integers is None))
-    # 32 bits round to next to nothing, unless ranges are far too wide; one hundredth
-    # of the usual bias is a change.
+    # The 32-bit step matters only if ranges are far too wide; else a hundredth of the
+    # root mean square is a change.
     usual = np.sqrt(np.mean(floats[0] ** 2))
     tolerance = np.maximum(0.01 * usual, integers[1])
     return float(np.mean(np.abs(integers[0] - floats[0]) > tolerance))

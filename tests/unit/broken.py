@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from edgetpu_lib import build, calibrate, convert, data
-from edgetpu_lib.doctor import observations
+from edgetpu_lib.doctor import ranges
 from edgetpu_lib.images import pixels
 
 SIZE = 32
@@ -15,7 +15,7 @@ SIZE = 32
 
 def quantize(float_tflite, images):
     """Quantize with the ranges of any images, also of values beyond 0..255."""
-    network = observations.open_network(float_tflite)
+    network = ranges.open_network(float_tflite)
     rows = list(calibrate.iterate_ranges(float_tflite, images))
     tensors = {}
     for index, name in network.names.items():

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from edgetpu_lib.doctor import causes, observations
-from edgetpu_lib.doctor.observations import Observations
+from edgetpu_lib.doctor import causes
+from edgetpu_lib.doctor import preprocessing_variants as variants
+from edgetpu_lib.doctor.ranges import Observations
 from edgetpu_lib.doctor.weight_errors import PaddingDifference, WeightError
 from edgetpu_lib.evaluation import metrics
 
@@ -102,11 +103,11 @@ def seen(right, better, labels):
         return Observations(np.zeros(0), np.zeros(0), answering(given))
 
     ways = dict.fromkeys(
-        (observations.SQUARE, observations.WHOLE, observations.UNIT), scores(right)
+        (variants.SQUARE, variants.WHOLE, variants.UNIT), scores(right)
     )
     return {
-        observations.RIGHT: scores(right),
-        observations.BGR: scores(better),
+        variants.RIGHT: scores(right),
+        variants.BGR: scores(better),
         **ways,
     }
 

@@ -151,7 +151,7 @@ def dequantize_free(content, arrays, name):
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_the_number_of_workers_changes_nothing(contents, comparison, arrays, workers):
-    again = layer_errors.compare_layers(*contents, iter(arrays), workers=workers)
+    again = layer_errors.compare_layers(*contents, arrays, workers=workers)
     assert again.layers == comparison.layers
     np.testing.assert_array_equal(again.int8_scores, comparison.int8_scores)
 

@@ -1,36 +1,40 @@
-"""Ranges in a file tell what it was calibrated on, where that is sure."""
+"""Ranges in a file tell what it was calibrated on, where that is certain."""
+
+import itertools
+import math
 
 import broken
 import numpy as np
 import pytest
 
 from edgetpu_lib import data
-from edgetpu_lib.doctor import observations, range_evidence, range_suspects
+from edgetpu_lib.doctor import calibration_faults, preprocessing_variants, ranges
 
 
 @pytest.fixture(scope="module")
 def network(float_tflite):
-    return observations.open_network(float_tflite.read_bytes())
+    return ranges.open_network(float_tflite.read_bytes())
 
 
 @pytest.fixture(scope="module")
 def suspect(network, images):
-    """Return a function: calibration images to the codes of suspicions, and proof."""
-    seen = observations.observe_images(network, images, progress=None)
-    others = observations.observe_noise(network, progress=None)
+    """Return a function: calibration images to the codes of faults, and proof."""
+    seen = ranges.observe(network, preprocessing_variants.prepare_variants(images, 32))
+    synthetic = ranges.observe(network, preprocessing_variants.synthetic_images(32))
     names = [path.name for path in images.paths]
 
     def run(arrays, *, at_hand=None, calibrated_on=None):
         int8 = broken.quantize(network.content, arrays)
-        file = range_evidence.file_ranges(network, int8)
+        file = ranges.file_ranges(network, int8)
         shown = {
-            way: observations.Observations(
+            variant: ranges.Observations(
                 each.lows[:at_hand], each.highs[:at_hand], each.scores[:at_hand]
             )
-            for way, each in seen.items()
+            for variant, each in seen.items()
         }
-        evidence = range_evidence.Evidence(file, shown, *others, names, calibrated_on)
-        found, proven = range_suspects.find_suspicions(evidence)
+        found, proven = calibration_faults.find_faults(
+            calibration_faults.Evidence(file, shown, synthetic, names, calibrated_on)
+        )
         return [each.code for each in found], proven
 
     return run
@@ -76,9 +80,9 @@ def test_a_black_picture_is_not_taken_for_divided_pixels(suspect, images):
 
 
 def test_a_file_with_nothing_to_compare_is_not_judged(suspect):
-    empty = range_evidence.FileRanges(np.zeros(0, int), np.zeros(0), np.zeros(0))
-    evidence = range_evidence.Evidence(empty, {}, {}, {}, ())
-    assert range_suspects.find_suspicions(evidence) == ([], False)
+    empty = ranges.FileRanges(np.zeros(0, int), np.zeros(0), np.zeros(0))
+    evidence = calibration_faults.Evidence(empty, {}, {}, ())
+    assert calibration_faults.find_faults(evidence) == ([], False)
 
 
 @pytest.mark.parametrize("at_hand", [1, 2, 5])
@@ -91,3 +95,49 @@ def test_few_photos_at_hand_are_enough_to_be_careful(suspect, others, at_hand):
 def test_the_record_knows_the_number_of_photos(suspect, others, count, codes):
     images = broken.rightly(others)[:count]
     assert suspect(images, calibrated_on=count) == (codes, False)
+
+
+# The ranges of few to many images.
+
+
+@pytest.fixture(scope="module")
+def logarithms():
+    """Return logarithms of ranges that fall off as those of images do."""
+    return np.random.default_rng(0).gumbel(0, 0.2, (200, 40))
+
+
+def test_sizes_double_up_to_all():
+    assert calibration_faults.sizes(100) == [1, 2, 4, 8, 16, 32, 100]
+    assert calibration_faults.sizes(1) == [1]
+
+
+def test_curve_goes_from_one_picture_to_more_than_all(logarithms):
+    curve = calibration_faults.curve(logarithms)
+    assert len(curve) == len(calibration_faults.sizes(len(logarithms))) + 5
+    assert (np.diff(curve.mean(axis=1)) > 0).all()
+    np.testing.assert_allclose(curve[0], logarithms.mean(axis=0))
+    np.testing.assert_allclose(curve[-6], logarithms.max(axis=0))
+
+
+def test_growth_is_that_of_the_tail(logarithms):
+    """The maximum of a Gumbel variable grows by its scale × log 2 a doubling."""
+    growth = calibration_faults.growth(logarithms).mean()
+    assert growth == pytest.approx(0.2 * math.log(2), rel=0.2)
+
+
+def test_one_picture_grows_not(logarithms):
+    assert (calibration_faults.growth(logarithms[:1]) == 0).all()
+    assert calibration_faults.curve(logarithms[:1]).shape == (6, 40)
+
+
+def test_distance_is_the_mean_difference_up_to_a_factor_of_two():
+    curve = np.array([[0.0, 0.0], [1.0, 0.1]])
+    found = calibration_faults.distances(np.array([0.0, 5.0]), curve)
+    np.testing.assert_allclose(found, [0.35, 0.7])
+
+
+def test_curve_is_the_mean_over_all_subsets():
+    values = np.random.default_rng(1).normal(size=(5, 3))
+    pairs = [np.maximum(*pair) for pair in itertools.combinations(values, 2)]
+    found = calibration_faults.curve(values)[1]
+    np.testing.assert_allclose(found, np.mean(pairs, axis=0))

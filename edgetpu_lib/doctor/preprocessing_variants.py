@@ -1,0 +1,87 @@
+"""Images prepared correctly and in the usual wrong ways, and synthetic images.
+
+Each variant is given as pixels before the normalisation (pixel − 127) / 128: whatever
+an application feeds the network is converted back to what `pixels.normalize` takes.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from edgetpu_lib import data
+from edgetpu_lib.base import parallel
+from edgetpu_lib.images import pixels
+
+RIGHT = "right"
+BGR, SQUARE, WHOLE = "bgr", "square", "whole"
+UNIT, DIVIDED = "0..1", "divided twice"
+# Wrong variant → the cause it is reported as, and how its images are described.
+FAULTS = {
+    BGR: ("preprocessing-bgr", "with red and blue exchanged"),
+    SQUARE: ("preprocessing-no-crop", "without the centre crop"),
+    WHOLE: ("preprocessing-no-crop", "squeezed whole to a square"),
+    UNIT: ("preprocessing-div255", "divided by 255 instead of normalised"),
+    DIVIDED: ("preprocessing-div255", "divided by 255, then normalised"),
+}
+NOISE = "noise"
+# The ranges of noise images differ little, so this many suffice.
+_NOISE_IMAGES = 48
+
+
+def prepare_variants(
+    images: data.Images, image_size: int
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield images in each variant: its name, and [images, size, size, 3], RGB.
+
+    Raises:
+        InputError: an image cannot be used.
+    """
+    arrays = data.load_pixels(images, image_size)
+    yield RIGHT, arrays
+    yield BGR, arrays[..., ::-1]
+    yield SQUARE, data.load_pixels(images, image_size, whole_square=True)
+    squeeze = functools.partial(_squeeze, image_size=image_size)
+    yield WHOLE, np.stack(list(parallel.map_in_order(squeeze, images.paths)))
+    divided = arrays.astype(np.float32) / 255
+    yield UNIT, _before_normalisation(divided)
+    yield DIVIDED, divided
+
+
+def synthetic_images(image_size: int) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield images that no camera takes, from fixed seeds.
+
+    Noise is what people calibrate with by mistake, and has `NOISE` in its name; the
+    others get into calibration sets as single outliers.
+    """
+    rng = np.random.default_rng(0)
+    shape = (_NOISE_IMAGES, image_size, image_size, 3)
+    yield f"{NOISE} of bytes", rng.integers(0, 256, shape, np.uint8)
+    yield f"{NOISE} of 0..1", _before_normalisation(rng.random(shape, np.float32))
+    both_signs = rng.uniform(-1, 1, shape).astype(np.float32)
+    yield f"{NOISE} of −1..1", _before_normalisation(both_signs)
+    normal = rng.standard_normal(shape, np.float32)
+    yield f"normal {NOISE}", _before_normalisation(normal)
+    saturated = rng.integers(0, 2, shape, np.uint8) * 255
+    yield f"black and white {NOISE}", np.repeat(saturated[..., :1], 3, axis=-1)
+    yield f"saturated {NOISE}", saturated
+    yield "black", np.zeros((1, *shape[1:]), np.uint8)
+    yield "white", np.full((1, *shape[1:]), 255, np.uint8)
+    row, column = np.indices((image_size, image_size))
+    for side in (1, 2, 4, 8):
+        board = ((row // side + column // side) % 2 * 255).astype(np.uint8)
+        yield f"a checkerboard of {side}-pixel fields", np.stack([board] * 3, -1)[None]
+
+
+def _before_normalisation(fed: np.ndarray) -> np.ndarray:
+    """Return the pixels that `pixels.normalize` turns into what is fed."""
+    return fed * np.float32(pixels.STDDEV) + np.float32(pixels.MEAN)
+
+
+def _squeeze(path: Path, image_size: int) -> np.ndarray:
+    """Load a whole image, resized to a square: uint8 [size, size, 3]."""
+    _, image = pixels.open_image(path)
+    return pixels.to_uint8(pixels.resize(pixels.to_rgb(image, path), image_size))

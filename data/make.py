@@ -12,6 +12,7 @@ from edgetpu_lib import deploy, specs
 from edgetpu_lib.costs import layers
 from edgetpu_lib.images import pixels
 from edgetpu_lib.images.rendered import render_flower
+from edgetpu_lib.plots import architecture as plots_architecture
 from edgetpu_lib.plots import common as plots
 from edgetpu_lib.plots import hardware as plots_hardware
 
@@ -41,7 +42,7 @@ def make_figure() -> None:
         [["network"] * 5, list(CHOSEN)], figsize=(9, 4.6), height_ratios=(1.1, 1)
     )
     rows = layers.layer_table(specs.SPECS["efficientnet-edgetpu-S"])
-    plots.plot_network(rows, ax=axes["network"])
+    plots_architecture.plot_network(rows, ax=axes["network"])
     axes["network"].set_title("EfficientNet-EdgeTPU-S, every layer to scale")
     for name in CHOSEN:
         image = DATA / "samples" / f"{name}_1.jpg"

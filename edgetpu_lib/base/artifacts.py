@@ -176,21 +176,19 @@ def require_artifact(folder: str | Path, name: str, *, made_by: str) -> Path:
 
 def library_versions() -> dict[str, str]:
     """Return the versions of Python and of the libraries that shape results."""
-    # A tenth of the time that `check` takes, which needs no versions.
-    import importlib.metadata
+    # Imported here: `check` needs no versions and starts sooner.
+    from edgetpu_lib.base import environment
 
-    versions = {"python": platform.python_version()}
-    for name in ("edgetpu_lib", "tensorflow", "keras", "ai-edge-litert", "numpy"):
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions[name] = importlib.metadata.version(name)
-    return versions
+    names = ("edgetpu_lib", "tensorflow", "keras", "ai-edge-litert", "numpy")
+    python = {"python": platform.python_version()}
+    return python | environment.installed_versions(names)
 
 
 def check_environment() -> str:
-    """Start TensorFlow and return one line that names what a notebook runs on.
+    """Start TensorFlow and return the versions that a notebook runs on.
 
     Returns:
-        The versions; where a library is newer than any tested, a line that says so.
+        One line; and another for each library that is newer than tested.
 
     Raises:
         InputError: Python or a library is missing, too old or too new, TensorFlow
@@ -198,16 +196,21 @@ def check_environment() -> str:
     """
     from edgetpu_lib.base import environment
 
-    if found := environment.troubles():
-        raise InputError("; ".join(found))
+    if problems := environment.find_problems():
+        raise InputError("; ".join(problems))
     versions = library_versions()
     try:
         start_tensorflow()
     # What a NumPy of another binary interface raises is not always an ImportError.
     except (ImportError, AttributeError, TypeError, ValueError) as error:
-        raise InputError(environment.loading_trouble(error, versions)) from error
+        tensorflow, numpy = (versions.get(n, "?") for n in ("tensorflow", "numpy"))
+        reason = str(error).strip().split("\n")[0]
+        raise InputError(
+            f"TensorFlow {tensorflow} cannot be loaded with NumPy {numpy} ({reason});"
+            " `%pip install --force-reinstall tensorflow numpy` and restart the kernel"
+        ) from error
     line = " · ".join(f"{name} {version}" for name, version in versions.items())
-    return "\n".join([line, *environment.remarks(versions)])
+    return "\n".join([line, *environment.newer_than_tested(versions)])
 
 
 def data_file(name: str) -> Path:

@@ -1,8 +1,4 @@
-"""Draw how good a model is, how sure that is, and where it fails.
-
-Takes evaluations; gives Matplotlib axes with titles, labels and units.
-Used by notebook 5 and by the command `evaluate`.
-"""
+"""Figures of accuracy: intervals, classes, confusion, mistakes."""
 
 from __future__ import annotations
 
@@ -13,34 +9,30 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from edgetpu_lib import data
-from edgetpu_lib.base.artifacts import atomic_path
 from edgetpu_lib.evaluate import Evaluation
 from edgetpu_lib.evaluation import metrics
 from edgetpu_lib.images import pixels
-from edgetpu_lib.plots import common as plots
+from edgetpu_lib.plots import common
 from edgetpu_lib.plots.common import BLUE, GREEN, GREY, ORANGE
 
 COLOURS = (BLUE, ORANGE, GREEN)
-# More rows or numbers than these cannot be read on a page.
+# More than these cannot be read on a page.
 MAX_CLASS_ROWS = 15
 MAX_NUMBERED_CLASSES = 12
 MAX_CONFUSION_CLASSES = 100
+MAX_MISTAKES = 10
 THUMBNAIL_PIXELS = 160
 
 
-def plot_accuracies(
-    found: Mapping[str, metrics.Metrics], ax: Axes | None = None
-) -> Axes:
+def plot_accuracies(found: Mapping[str, metrics.Metrics]) -> Axes:
     """Draw the top-1 of several models with their 95 % intervals.
 
     Args:
         found: name → accuracies, drawn from the top.
-        ax: where to draw; `None` makes a new figure.
     """
-    ax = ax or plt.subplots(figsize=(6, 0.9 + 0.4 * len(found)))[1]
+    _, ax = plt.subplots(figsize=(6, 0.9 + 0.4 * len(found)))
     for row, (each, colour) in enumerate(zip(found.values(), COLOURS, strict=False)):
         value = 100 * each.top1
         ends = [[value - 100 * each.top1_low], [100 * each.top1_high - value]]
@@ -62,15 +54,12 @@ def plot_accuracies(
     return ax
 
 
-def plot_classes(
-    found: Mapping[str, Sequence[metrics.ClassRow]], ax: Axes | None = None
-) -> Axes:
-    """Draw how well each class is recognised, with 95 % intervals, the worst first.
+def plot_classes(found: Mapping[str, Sequence[metrics.ClassRow]]) -> Axes:
+    """Draw the top-1 of each class with 95 % intervals, the worst first.
 
     Args:
         found: name of the model → rows of `metrics.per_class`. The first model gives
             the order; of many classes its worst are shown.
-        ax: where to draw; `None` makes a new figure.
     """
     first, *_ = found.values()
     order = sorted(
@@ -79,7 +68,7 @@ def plot_classes(
     )[:MAX_CLASS_ROWS]
     height = 0.8 / len(found)
     size = (6.5, 1.1 + 0.2 * len(order) * (1 + len(found)) / 2)
-    ax = ax or plt.subplots(figsize=size)[1]
+    _, ax = plt.subplots(figsize=size)
     for number, ((name, rows), colour) in enumerate(
         zip(found.items(), COLOURS, strict=False)
     ):
@@ -109,19 +98,16 @@ def plot_classes(
     return ax
 
 
-def plot_confusion(
-    matrix: np.ndarray, class_names: Sequence[str], ax: Axes | None = None
-) -> Axes:
+def plot_confusion(matrix: np.ndarray, class_names: Sequence[str]) -> Axes:
     """Draw a confusion matrix, each row as a share of its true class.
 
     Args:
         matrix: int64 [classes, classes], rows true, from `metrics.confusion`.
         class_names: one a class.
-        ax: where to draw; `None` makes a new figure.
     """
     many = len(class_names) > MAX_NUMBERED_CLASSES
     side = 6 if many else 1.6 + 0.6 * len(class_names)
-    ax = ax or plt.subplots(figsize=(side + 0.6, side))[1]
+    _, ax = plt.subplots(figsize=(side + 0.6, side))
     share = 100 * matrix / np.maximum(1, matrix.sum(axis=1, keepdims=True))
     drawn = ax.imshow(share, cmap="Blues", vmin=0, vmax=100)
     if many:
@@ -132,7 +118,7 @@ def plot_confusion(
             ax.text(column, row, f"{value:.0f}", ha="center", va="center", color=colour)
         ax.set_xticks(range(len(class_names)), class_names, rotation=30, ha="right")
         ax.set_yticks(range(len(class_names)), class_names)
-    ax.set(xlabel="answer", ylabel="truth", title="Confusion, % of the true class")
+    ax.set(xlabel="prediction", ylabel="label", title="Confusion, % of the true class")
     return ax
 
 
@@ -141,24 +127,22 @@ def plot_probabilities(
     second: metrics.Predictions,
     *,
     names: tuple[str, str] = ("float", "int8"),
-    ax: Axes | None = None,
 ) -> Axes:
-    """Draw how sure two models are of the first model's answers.
+    """Draw both models' probabilities of the first model's predictions.
 
     Args:
-        first: answers of one model.
-        second: of another to the same images.
+        first: predictions of one model.
+        second: of another on the same images.
         names: of the models.
-        ax: where to draw; `None` makes a new figure.
     """
-    ax = ax or plt.subplots(figsize=(4.2, 4))[1]
-    # An answer beyond the second's best five has hardly any probability.
+    _, ax = plt.subplots(figsize=(4.2, 4))
+    # A class beyond the second's best five counts as probability 0.
     places = second.indices == first.best[:, None]
     theirs = (second.probabilities * places).sum(axis=1)
     same = first.best == second.best
     for chosen, colour, label in (
-        (same, BLUE, "same answer"),
-        (~same, ORANGE, "another answer"),
+        (same, BLUE, "same prediction"),
+        (~same, ORANGE, "another prediction"),
     ):
         ax.plot(
             first.probabilities[chosen, 0],
@@ -180,20 +164,17 @@ def plot_probabilities(
     return ax
 
 
-def plot_mistakes(
-    evaluation: Evaluation, images: data.Images, count: int = 10
-) -> np.ndarray | None:
-    """Show the most confident mistakes; None where there are none.
+def plot_mistakes(evaluation: Evaluation, images: data.Images) -> np.ndarray | None:
+    """Show the ten most confident mistakes; return None if there are none.
 
     Args:
         evaluation: of a model on these images.
         images: that it was made on.
-        count: how many at most.
 
     Returns:
         The axes of the images.
     """
-    places = evaluation.mistakes[:count]
+    places = evaluation.mistakes[:MAX_MISTAKES]
     found, names = evaluation.predictions, evaluation.names
     return _gallery(
         images,
@@ -215,14 +196,14 @@ def plot_disagreements(
     names: tuple[str, str] = ("float", "int8"),
     count: int = 10,
 ) -> np.ndarray | None:
-    """Show images that two models answer differently; None where there are none.
+    """Show images that two models classify differently; None if there are none.
 
     Args:
         first: evaluation of one model.
         second: of another on the same images.
         images: that both were made on.
         names: of the models.
-        count: how many at most; those of which the first is surest.
+        count: how many at most; the first model's most confident.
 
     Returns:
         The axes of the images.
@@ -246,7 +227,7 @@ def plot_disagreements(
 
 
 def _short(name: str) -> str:
-    """Return the first of a class's names, cut to what fits above an image."""
+    """Return the first of a class's names, shortened to fit above an image."""
     return textwrap.shorten(name.split(",")[0], 18, placeholder="…")
 
 
@@ -259,7 +240,7 @@ def _gallery(
         pixels.to_uint8(data.load_image(images.paths[place], THUMBNAIL_PIXELS))
         for place in places
     ]
-    return plots.plot_images(arrays, titles, columns=min(5, len(arrays)))
+    return common.plot_images(arrays, titles, columns=min(5, len(arrays)))
 
 
 def save_figures(
@@ -275,7 +256,7 @@ def save_figures(
     Raises:
         InputError: a file cannot be written.
     """
-    plots.use_style()
+    common.use_style()
     first, *rest = evaluations.values()
     drawn = {
         "accuracy": plot_accuracies({n: e.metrics for n, e in evaluations.items()}),
@@ -293,14 +274,7 @@ def save_figures(
             first, second, images, names=("1st", "2nd")
         )
     return [
-        _save(Path(folder) / f"{name}.png", np.ravel(axes)[0].figure)
+        common.save_figure(Path(folder) / f"{name}.png", np.ravel(axes)[0].figure)
         for name, axes in drawn.items()
         if axes is not None
     ]
-
-
-def _save(path: Path, figure: Figure) -> Path:
-    with atomic_path(path) as scratch:
-        figure.savefig(scratch)
-    plt.close(figure)
-    return path

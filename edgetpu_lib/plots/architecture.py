@@ -1,8 +1,4 @@
-"""Draw what a network sees and keeps, layer by layer.
-
-Takes rows of `summary` and feature maps; gives Matplotlib axes with titles and units.
-Used by the notebooks.
-"""
+"""Figures of a network: layers, costs, receptive fields, feature maps, memory."""
 
 from __future__ import annotations
 
@@ -14,29 +10,98 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
-from edgetpu_lib.costs import layers as summary
+from edgetpu_lib.costs import layers
 from edgetpu_lib.hardware import edge_tpu
 from edgetpu_lib.plots.common import BLUE, GREEN, GREY, ORANGE, PINK
 
+KIND_COLOURS = {"conv": BLUE, "depthwise": ORANGE, "dense": GREEN}
 COLOURS = (BLUE, ORANGE, GREEN, PINK)
-# Light ones, that stand out from an image.
+# Light colours, visible on an image.
 FRAME_COLOURS = (ORANGE, "#56B4E9", PINK, "#F0E442")
 
 
-def plot_receptive_fields(
-    rows: Sequence[summary.LayerCost], image_size: int, ax: Axes | None = None
-) -> Axes:
-    """Draw how far each layer looks, and from where on it sees the whole image.
+def plot_network(rows: Sequence[layers.LayerCost], ax: Axes | None = None) -> Axes:
+    """Draw a network's layers as boxes: height is map size, width is channels.
 
     Args:
-        rows: from `summary.layer_table`.
+        rows: from `layers.layer_table`.
+        ax: where to draw; `None` makes a new figure.
+    """
+    ax = ax or plt.subplots(figsize=(9, 3.2))[1]
+    x, height = 0.0, 0
+    for row in rows:
+        width = row.output_channels / 100
+        ax.add_patch(
+            Rectangle(
+                (x, -row.output_size / 2),
+                width,
+                row.output_size,
+                facecolor=KIND_COLOURS[row.kind],
+                edgecolor="white",
+                linewidth=0.5,
+            )
+        )
+        if row.output_size != height and row.kind != "dense":
+            height = row.output_size
+            ax.text(x, height / 2 + 2, f"{height} px", fontsize=9, color=GREY)
+        x += width + 0.6
+    half = rows[0].output_size / 2
+    ax.set(
+        xlim=(-1, x),
+        ylim=(-half - 2, half + 12),
+        title="Every layer to scale: tall is resolution, wide is channels",
+    )
+    ax.set_axis_off()
+    _legend_of_kinds(ax)
+    return ax
+
+
+def plot_costs(rows: Sequence[layers.LayerCost]) -> Axes:
+    """Draw each stage's share of MACs and of weights.
+
+    Args:
+        rows: from `layers.layer_table`.
+    """
+    _, ax = plt.subplots(figsize=(7, 3))
+    stages = range(max(row.stage for row in rows) + 1)
+    macs = np.array([sum(r.macs for r in rows if r.stage == s) for s in stages])
+    weights = np.array([sum(r.weights for r in rows if r.stage == s) for s in stages])
+    position = np.arange(len(macs))
+    ax.bar(position - 0.2, 100 * macs / macs.sum(), 0.4, color=BLUE, label="arithmetic")
+    ax.bar(
+        position + 0.2,
+        100 * weights / weights.sum(),
+        0.4,
+        color=ORANGE,
+        label="weights",
+    )
+    names = ["stem", *(f"stage {s}" for s in stages[1:-1]), "head"]
+    ax.set_xticks(position, names)
+    ax.set(ylabel="share, %", title="Arithmetic sits early, weights sit late")
+    ax.legend(frameon=False)
+    return ax
+
+
+def _legend_of_kinds(ax: Axes) -> None:
+    handles = [Rectangle((0, 0), 1, 1, color=c) for c in KIND_COLOURS.values()]
+    labels = ["convolution", "depthwise convolution", "classifier"]
+    ax.legend(handles, labels, frameon=False, loc="upper right")
+
+
+def plot_receptive_fields(
+    rows: Sequence[layers.LayerCost], image_size: int, ax: Axes | None = None
+) -> Axes:
+    """Draw each layer's receptive field beside the size of the image.
+
+    Args:
+        rows: from `layers.layer_table`.
         image_size: of the input, pixels.
         ax: where to draw; `None` makes a new figure.
     """
     ax = ax or plt.subplots(figsize=(6, 3.4))[1]
-    fields = summary.receptive_fields(list(rows))
-    layers = [row for row in rows if row.name in fields]
-    sides = np.array([fields[row.name] for row in layers])
+    fields = layers.receptive_fields(list(rows))
+    shown = [row for row in rows if row.name in fields]
+    sides = np.array([fields[row.name] for row in shown])
     ax.step(range(1, len(sides) + 1), sides, where="mid", color=BLUE)
     ax.axhline(image_size, color=ORANGE, linewidth=1)
     ax.annotate(
@@ -46,7 +111,7 @@ def plot_receptive_fields(
         textcoords="offset points",
         color="#9A6700",
     )
-    _shade_stages(ax, [row.stage for row in layers])
+    _shade_stages(ax, [row.stage for row in shown])
     ax.set(
         xlabel="layer, with its stage",
         ylabel="receptive field, pixels",
@@ -75,12 +140,12 @@ def _shade_stages(ax: Axes, stages: Sequence[int]) -> None:
 
 
 def plot_fields_on_image(
-    stages: Sequence[summary.StageCost], image_u8: np.ndarray, ax: Axes | None = None
+    stages: Sequence[layers.StageCost], image_u8: np.ndarray, ax: Axes | None = None
 ) -> Axes:
-    """Draw on an image what the middle of each stage's last map depends on.
+    """Draw on an image the receptive field at the centre of each stage's last map.
 
     Args:
-        stages: from `summary.stage_table`.
+        stages: from `layers.stage_table`.
         image_u8: uint8 [size, size, 3], RGB, of the network's input size.
         ax: where to draw; `None` makes a new figure.
     """
@@ -102,25 +167,25 @@ def plot_fields_on_image(
 
 
 def plot_activations(
-    image_u8: np.ndarray, maps: Mapping[str, np.ndarray], *, channels: int = 2
+    image_u8: np.ndarray, maps: Mapping[str, np.ndarray]
 ) -> np.ndarray:
-    """Draw an image, and of each feature map the channels that vary most.
+    """Draw an image, and the two channels of each feature map that vary most.
 
     Args:
         image_u8: uint8 [size, size, 3], RGB.
         maps: title → float [height, width, channels]; blue is below zero, red above.
-        channels: shown of each map.
 
     Returns:
-        The axes of the maps, [channels, maps].
+        The axes of the maps, [2 channels, maps].
     """
+    channels = 2
     figure = plt.figure(figsize=(len(maps) + 1.8, channels + 0.35))
     grid = figure.add_gridspec(
         channels, 1 + len(maps), width_ratios=(1.7, *[1] * len(maps))
     )
     image = figure.add_subplot(grid[:, 0])
     image.imshow(image_u8)
-    image.set_title("photo", fontsize=9, fontweight="normal", loc="center")
+    image.set_title("image", fontsize=9, fontweight="normal", loc="center")
     axes = np.array(
         [
             [figure.add_subplot(grid[row, 1 + column]) for column in range(len(maps))]
@@ -140,18 +205,15 @@ def plot_activations(
 
 
 def plot_memory(
-    profiles: Mapping[str, Sequence[summary.OperatorMemory]],
-    limit_bytes: int,
-    ax: Axes | None = None,
+    profiles: Mapping[str, Sequence[layers.OperatorMemory]], limit_bytes: int
 ) -> Axes:
-    """Draw what must be kept while each operator runs, and what the chip can hold.
+    """Draw the live activations during each operator, and the chip's memory.
 
     Args:
-        profiles: name → from `summary.memory_profile`.
+        profiles: name → from `layers.memory_profile`.
         limit_bytes: of the chip's memory for activations.
-        ax: where to draw; `None` makes a new figure.
     """
-    ax = ax or plt.subplots(figsize=(7, 2.9))[1]
+    _, ax = plt.subplots(figsize=(7, 2.9))
     for (name, rows), colour in zip(profiles.items(), COLOURS, strict=False):
         live_mib = np.array([row.live_bytes for row in rows]) / edge_tpu.MIB
         ax.stairs(live_mib, np.arange(len(rows) + 1), color=colour, label=name)

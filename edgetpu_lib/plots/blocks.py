@@ -1,8 +1,4 @@
-"""Draw what every block costs, and what other blocks and other sizes would cost.
-
-Takes rows of `block_costs` and `block_kinds`; gives Matplotlib axes with titles and
-units. Used by the notebooks.
-"""
+"""Figures of the cost of blocks: roofline, kinds of blocks, and scaling."""
 
 from __future__ import annotations
 
@@ -28,19 +24,16 @@ KIND_COLOURS = (BLUE, ORANGE, GREEN)
 MARKERS = {"fused": "s", "inverted": "o"}
 
 
-def plot_blocks(
-    blocks: Sequence[BlockTime], estimate: Estimate, ax: Axes | None = None
-) -> Axes:
-    """Draw the speed of every block under the roof, in the colour of what limits it.
+def plot_blocks(blocks: Sequence[BlockTime], estimate: Estimate) -> Axes:
+    """Draw every block on the roofline, in the colour of what limits it.
 
-    Blocks with the same costs lie on one point, which bears the numbers of all.
+    Blocks with the same costs share one point and label.
 
     Args:
-        blocks: from `block_costs.block_times`.
-        estimate: that they are from.
-        ax: where to draw; `None` makes a new figure.
+        blocks: from `blocks.block_times`.
+        estimate: of the whole network.
     """
-    ax = ax or plt.subplots(figsize=(7.5, 3.8))[1]
+    _, ax = plt.subplots(figsize=(7.5, 3.8))
     points: dict[tuple[float, float], list[BlockTime]] = {}
     for block in blocks:
         place = block.macs / block.parameter_bytes, block.macs / block.latency_ms * 1e3
@@ -59,7 +52,7 @@ def plot_blocks(
     xs, ys = np.array(list(points)).T
     ax.set(xscale="log", yscale="log")
     plots_hardware.draw_roofs(ax, estimate, min(xs), max(xs))
-    # From where the slanted roof begins, so that networks can be compared.
+    # The lower end of the slanted roof, so that figures of networks can be compared.
     lowest = ax.get_xlim()[0] * estimate.device.link_bytes_per_s
     ax.set(
         ylim=(lowest, None),
@@ -90,18 +83,15 @@ def _legend_of_blocks(ax: Axes, blocks: Sequence[BlockTime]) -> None:
 
 
 def plot_kinds(
-    compared: Mapping[str, Sequence[KindCost]],
-    own: Mapping[str, str],
-    ax: Axes | None = None,
+    compared: Mapping[str, Sequence[KindCost]], own: Mapping[str, str]
 ) -> Axes:
-    """Draw how long a block takes in each kind, one group of bars a stage.
+    """Draw the latency of a block of each kind, one group of bars a stage.
 
     Args:
         compared: name of the stage → from `block_kinds.compare_kinds`.
         own: name of the stage → the kind that the network has there.
-        ax: where to draw; `None` makes a new figure.
     """
-    ax = ax or plt.subplots(figsize=(7.2, 3))[1]
+    _, ax = plt.subplots(figsize=(7.2, 3))
     kinds = [cost.kind for cost in next(iter(compared.values()))]
     wide = 0.8 / len(kinds)
     for index, (kind, colour) in enumerate(zip(kinds, KIND_COLOURS, strict=False)):
@@ -118,7 +108,7 @@ def plot_kinds(
         title="One block in three kinds; outlined is the network's own",
     )
     ax.margins(y=0.1)
-    # Drawn anew, for the first bars may be outlined.
+    # Not the bars themselves, which may be outlined.
     handles = [Rectangle((0, 0), 1, 1, color=colour) for colour in KIND_COLOURS]
     ax.legend(handles[: len(kinds)], kinds, frameon=False, loc="upper left")
     return ax
@@ -129,11 +119,11 @@ def plot_scaling(
 ) -> np.ndarray:
     """Draw estimated milliseconds over width and depth, one panel an input size.
 
-    White lines join equal arithmetic. Beyond the dashed line the parameters do not fit
-    on the chip any more, and some are sent for every inference.
+    White lines are of equal MACs. Beyond the dashed line the parameters do not fit on
+    the chip, and some are sent for every inference.
 
     Args:
-        grid: from `block_costs.scaling_grid`.
+        grid: from `blocks.scaling_grid`.
         published: name → its cost; drawn on the panel of its size.
 
     Returns:
@@ -211,7 +201,7 @@ def _mark_networks(ax: Axes, networks: Mapping[str, ScaledCost]) -> None:
 
 
 def _legend_of_lines(figure: Figure) -> None:
-    """Explain the lines on a dark ground, where white ones can be seen."""
+    """Add a legend with a dark background, on which white lines show."""
     figure.legend(
         [
             Line2D([], [], color="white"),

@@ -1,8 +1,4 @@
-"""Draw what `diagnose` measured: where the error is, ranges, numbers of images.
-
-Takes a diagnosis; gives Matplotlib axes with titles, labels and units.
-Used by the command `diagnose` and by the notebooks.
-"""
+"""Figures of a diagnosis: errors of layers, ranges, and the calibration sweep."""
 
 from __future__ import annotations
 
@@ -14,34 +10,27 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
-from edgetpu_lib.base.artifacts import atomic_path
 from edgetpu_lib.doctor.diagnose import Diagnosis, SweepPoint
 from edgetpu_lib.doctor.layer_errors import LayerError
-from edgetpu_lib.plots import common as plots
+from edgetpu_lib.plots import common
 from edgetpu_lib.plots.common import BLUE, GREY, ORANGE
 
 _WORST = 15
 
 
-def plot_layers(
-    layers: Sequence[LayerError], *, worst: int = _WORST, axes: np.ndarray | None = None
-) -> np.ndarray:
+def plot_layers(layers: Sequence[LayerError], *, worst: int = _WORST) -> np.ndarray:
     """Draw the tensors with the lowest signal-to-noise ratio, worst on top.
 
     Args:
         layers: of a diagnosis.
         worst: how many.
-        axes: two, side by side; `None` makes a new figure.
 
     Returns:
         The axes: signal-to-noise ratio, and share of clipped values.
     """
     chosen = sorted(layers, key=lambda layer: layer.snr_db)[:worst]
-    if axes is None:
-        height = 1.2 + 0.26 * len(chosen)
-        _, axes = plt.subplots(
-            1, 2, figsize=(9, height), sharey=True, width_ratios=(2, 1)
-        )
+    height = 1.2 + 0.26 * len(chosen)
+    _, axes = plt.subplots(1, 2, figsize=(9, height), sharey=True, width_ratios=(2, 1))
     rows = np.arange(len(chosen))
     left, right = axes
     bars = left.barh(rows, [layer.snr_db for layer in chosen], color=BLUE)
@@ -70,17 +59,16 @@ def _short(share: float) -> str:
     return f"{share:.2g}" if share >= 0.01 else "< 0.01"
 
 
-def plot_needed_ranges(layers: Sequence[LayerError], ax: Axes | None = None) -> Axes:
-    """Draw the ranges that the integer file has against those that images need.
+def plot_needed_ranges(layers: Sequence[LayerError]) -> Axes:
+    """Draw the int8 model's ranges beside those that images need.
 
     Args:
         layers: of a diagnosis.
-        ax: where to draw; `None` makes a new figure.
     """
-    ax = ax or plt.subplots(figsize=(9, 3.4))[1]
+    _, ax = plt.subplots(figsize=(9, 3.4))
     rows = np.arange(len(layers))
     for name, wide, colour, label in (
-        ("int8", 0.85, BLUE, "the integer file has"),
+        ("int8", 0.85, BLUE, "the int8 model has"),
         ("float", 0.45, ORANGE, "these images need"),
     ):
         low = np.array([getattr(layer, f"{name}_low") for layer in layers])
@@ -91,7 +79,7 @@ def plot_needed_ranges(layers: Sequence[LayerError], ax: Axes | None = None) -> 
     ax.axhline(0, color="black", linewidth=0.6)
     ax.margins(x=0.01)
     ax.set(
-        xlabel="tensor, from the image to the answer",
+        xlabel="tensor, from input to output",
         ylabel="value (logarithmic beyond ±1)",
         title="Orange beyond blue is clipped; blue beyond orange wastes steps",
     )
@@ -99,24 +87,21 @@ def plot_needed_ranges(layers: Sequence[LayerError], ax: Axes | None = None) -> 
     return ax
 
 
-def plot_sweep(
-    sweep: Sequence[SweepPoint], agreement: float, ax: Axes | None = None
-) -> Axes:
+def plot_sweep(sweep: Sequence[SweepPoint], agreement: float) -> Axes:
     """Draw agreement with the float model by number of calibration images.
 
     Args:
         sweep: of a diagnosis.
-        agreement: of the integer file that was diagnosed, 0..1.
-        ax: where to draw; `None` makes a new figure.
+        agreement: of the int8 model that was diagnosed, 0..1.
     """
-    ax = ax or plt.subplots(figsize=(6, 3.2))[1]
+    _, ax = plt.subplots(figsize=(6, 3.2))
     shares = [100 * point.agreement for point in sweep]
     ax.plot(
         [p.images for p in sweep], shares, "o-", color=BLUE, label="quantized again"
     )
-    ax.axhline(100 * agreement, color=ORANGE, linestyle="--", label="the file as it is")
+    ax.axhline(100 * agreement, color=ORANGE, linestyle="--", label="the file as given")
     ax.set_xscale("log")
-    # Neighbours closer than that would print over each other.
+    # Labels of closer neighbours would overlap.
     apart = [p for p, q in itertools.pairwise(sweep) if q.images > 1.5 * p.images]
     ticks = [p.images for p in (*apart, sweep[-1])]
     ax.set_xticks(ticks, [str(tick) for tick in ticks])
@@ -124,7 +109,7 @@ def plot_sweep(
     ax.set_ylim(min(*shares, 100 * agreement) - 3, 101.5)
     ax.set(
         xlabel="calibration images",
-        ylabel="same answer as float, %",
+        ylabel="same prediction as float, %",
         title="How many calibration images it takes",
     )
     ax.legend(frameon=False, loc="best")
@@ -144,18 +129,14 @@ def save_figures(folder: str | Path, diagnosis: Diagnosis) -> list[Path]:
     Raises:
         InputError: the folder cannot be written.
     """
-    plots.use_style()
+    common.use_style()
     drawn = {
-        "layers.png": plot_layers(diagnosis.layers)[0].figure,
-        "ranges.png": plot_needed_ranges(diagnosis.layers).figure,
+        "layers": plot_layers(diagnosis.layers)[0].figure,
+        "ranges": plot_needed_ranges(diagnosis.layers).figure,
     }
     if diagnosis.sweep:
-        axis = plot_sweep(diagnosis.sweep, diagnosis.agreement)
-        drawn["sweep.png"] = axis.figure
-    written = []
-    for name, figure in drawn.items():
-        with atomic_path(Path(folder) / name) as path:
-            figure.savefig(path)
-        plt.close(figure)
-        written.append(Path(folder) / name)
-    return written
+        drawn["sweep"] = plot_sweep(diagnosis.sweep, diagnosis.agreement).figure
+    return [
+        common.save_figure(Path(folder) / f"{name}.png", figure)
+        for name, figure in drawn.items()
+    ]

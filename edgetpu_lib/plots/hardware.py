@@ -1,8 +1,4 @@
-"""Draw what the Edge TPU spends its time on, and how well that is estimated.
-
-Takes estimates and published latencies; gives Matplotlib axes with titles and units.
-Used by the notebooks and by the README's figure.
-"""
+"""Figures of estimated latency: against published values, and the roofline."""
 
 from __future__ import annotations
 
@@ -31,21 +27,18 @@ SHARES = {
 # Half the width of the band around what was published.
 BAND = 0.15
 LABEL_POINTS = 8.5
-# How far a name may be below or above its point, in lines, the nearest first.
+# Vertical offsets of a label from its point, in lines, the nearest first.
 LABEL_LINES = (0, -0.6, -1.2, -1.8, -2.4, -3, -3.6)
 
 
-def plot_published(
-    rows: Sequence[Mapping[str, object]], ax: Axes | None = None
-) -> Axes:
+def plot_published(rows: Sequence[Mapping[str, object]]) -> Axes:
     """Draw estimated against published latencies, each row left out of its fit.
 
     Args:
         rows: of `data/latency_published.json`: "network", "published_ms",
             "left_out_ms", and "not_fitted", the reason why a row is not fitted or "".
-        ax: where to draw; `None` makes a new figure.
     """
-    ax = ax or plt.subplots(figsize=(7, 5.6))[1]
+    _, ax = plt.subplots(figsize=(7, 5.6))
     published = np.array([row["published_ms"] for row in rows], float)
     predicted = np.array([row["left_out_ms"] for row in rows], float)
     fitted = np.array([not row["not_fitted"] for row in rows], bool)
@@ -92,11 +85,11 @@ def plot_published(
 def label_points(
     ax: Axes, names: Sequence[str], xs: np.ndarray, ys: np.ndarray
 ) -> None:
-    """Write a name beside each point, where it covers no point and no other name.
+    """Label each point without covering points or other labels.
 
     Args:
-        ax: where the points are drawn; its limits are settled.
-        names: of the points; one that finds no place is left out.
+        ax: with the points and its final limits.
+        names: of the points; one without free space is left out.
         xs: float [points].
         ys: float [points].
     """
@@ -116,7 +109,7 @@ def label_points(
                 va="center",
                 arrowprops={"arrowstyle": "-", "color": GREY, "linewidth": 0.5},
             )
-            label.get_window_extent()  # Puts it into its place, and counts its line.
+            label.get_window_extent()  # Moves the label to its final place.
             box = Text.get_window_extent(label)
             inside = ax.bbox.x0 <= box.x0 and box.x1 <= ax.bbox.x1
             if inside and not box.count_overlaps(taken):
@@ -127,60 +120,12 @@ def label_points(
         taken.append(box)
 
 
-def plot_operator_times(estimate: Estimate, ax: Axes | None = None) -> Axes:
-    """Draw where the time goes: bars of operators with the same size of output.
-
-    Args:
-        estimate: from `estimate.estimate_tflite`.
-        ax: where to draw; `None` makes a new figure.
-    """
-    groups: dict[str, list] = {}
-    for operator in estimate.operators:
-        groups.setdefault(_place_of(operator.cost.output_shape), []).append(operator)
-    names = ["call and transfer", *groups]
-    ax = ax or plt.subplots(figsize=(7, 1.5 + 0.32 * len(names)))[1]
-    spent = {key: np.zeros(len(names)) for key in SHARES}
-    spent["transfer"][0] = estimate.transfer_ms
-    for row, operators in enumerate(groups.values(), start=1):
-        for operator in operators:
-            for key, milliseconds in operator.shares_ms().items():
-                spent[key][row] += milliseconds
-    start = np.zeros(len(names))
-    for key, milliseconds in spent.items():
-        if not milliseconds.any():
-            continue
-        label, colour = SHARES[key]
-        ax.barh(names, milliseconds, left=start, color=colour, label=label)
-        start += milliseconds
-    for row, total in enumerate(start):
-        count = len(groups[names[row]]) if row else 0
-        text = f"{total:.2f} ms"
-        if count:
-            text += f", {count} operator{'s' if count > 1 else ''}"
-        ax.annotate(text, (total, row), (4, 0), textcoords="offset points", va="center")
-    ax.invert_yaxis()
-    ax.margins(x=0.3)
-    place = estimate.device.title
-    title = f"{place}: {estimate.latency_ms:.1f} ms, estimated"
-    ax.set(xlabel="ms", ylabel="size of the output, pixels", title=title)
-    # Under the label of the axis, however many bars there are.
-    below = -0.5 / (0.32 * len(names))
-    ax.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.4, below), ncols=3)
-    return ax
-
-
-def _place_of(shape: tuple[int, ...]) -> str:
-    """Return height × width of a batch of maps; vectors are 1 × 1."""
-    height, width = shape[1:3] if len(shape) > 2 else (1, 1)
-    return f"{height} × {width}"
-
-
 def draw_roofs(ax: Axes, estimate: Estimate, lowest: float, highest: float) -> None:
-    """Draw the peak, what convolutions reach of it, and the link.
+    """Draw the roofline: peak, best convolution, and link bandwidth.
 
     Args:
         ax: with logarithmic axes, MACs for each byte and MAC/s.
-        estimate: whose device and clock count.
+        estimate: its device and clock are drawn.
         lowest: MACs for each byte of parameters, where the points begin.
         highest: where they end.
     """

@@ -1,8 +1,4 @@
-"""Draw what a search found: accuracy against latency, and how it got there.
-
-Takes candidates; gives Matplotlib axes with titles and units.
-Used by the `search` command and the notebooks.
-"""
+"""Figures of a search: accuracy against latency, progress, and several seeds."""
 
 from __future__ import annotations
 
@@ -14,13 +10,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from edgetpu_lib.base.artifacts import atomic_path
-from edgetpu_lib.plots import common as plots
+from edgetpu_lib.plots import common
 from edgetpu_lib.plots.common import BLUE, GREEN, GREY, ORANGE, PINK
 from edgetpu_lib.search import evolution
 from edgetpu_lib.search.evolution import Candidate
 
-# Colour and mark of the networks that a strategy proposed.
+# Colour and marker of each strategy's networks.
 STRATEGY_LOOKS = {"evolution": (BLUE, "o"), "random": (ORANGE, "s")}
 
 
@@ -29,7 +24,6 @@ def plot_candidates(
     *,
     target_latency_ms: float,
     references: Mapping[str, tuple[float, float]] | None = None,
-    ax: Axes | None = None,
 ) -> Axes:
     """Draw accuracy against latency, with the Pareto front and each search's winner.
 
@@ -37,9 +31,8 @@ def plot_candidates(
         searches: strategy → what it found.
         target_latency_ms: drawn as a line.
         references: other networks, name → (latency in ms, top-1).
-        ax: where to draw; `None` makes a new figure.
     """
-    ax = ax or plt.subplots(figsize=(7.5, 4.6))[1]
+    _, ax = plt.subplots(figsize=(7.5, 4.6))
     everything = [candidate for found in searches.values() for candidate in found]
     front = evolution.pareto_front(everything)
     ax.step(
@@ -52,28 +45,7 @@ def plot_candidates(
         zorder=1,
     )
     for strategy, found in searches.items():
-        colour, mark = STRATEGY_LOOKS[strategy]
-        ax.scatter(
-            [c.latency_ms for c in found],
-            [c.top1 for c in found],
-            s=28,
-            color=colour,
-            marker=mark,
-            alpha=0.55,
-            linewidth=0,
-            label=f"{strategy}, {len(found)} networks",
-        )
-        winner = evolution.best(found)
-        ax.scatter(
-            winner.latency_ms,
-            winner.top1,
-            s=150,
-            facecolor="none",
-            edgecolor=colour,
-            linewidth=2,
-            marker=mark,
-            label=f"its winner, reward {winner.reward:.3f}",
-        )
+        _draw_search(ax, strategy, found)
     for name, (latency_ms, top1) in (references or {}).items():
         ax.scatter(latency_ms, top1, s=70, color=PINK, marker="D", label=name)
     ax.axvline(target_latency_ms, color=GREY, linewidth=1, linestyle=":")
@@ -94,12 +66,38 @@ def plot_candidates(
     )
     ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     ax.xaxis.set_minor_formatter(lambda value, _: _few(value))
-    # Whole percents, so that no label is rounded.
+    # Steps of whole percents, so that no label is rounded.
     ax.yaxis.set_major_locator(MaxNLocator(steps=[1, 2, 5, 10]))
     ax.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
-    # Beside the axes: wherever inside, it would cover networks.
+    # Beside the axes, where it covers no networks.
     ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1), fontsize=9)
     return ax
+
+
+def _draw_search(ax: Axes, strategy: str, found: Sequence[Candidate]) -> None:
+    """Draw all networks of a search, and its winner with a circle."""
+    colour, mark = STRATEGY_LOOKS[strategy]
+    ax.scatter(
+        [c.latency_ms for c in found],
+        [c.top1 for c in found],
+        s=28,
+        color=colour,
+        marker=mark,
+        alpha=0.55,
+        linewidth=0,
+        label=f"{strategy}, {len(found)} networks",
+    )
+    winner = evolution.best(found)
+    ax.scatter(
+        winner.latency_ms,
+        winner.top1,
+        s=150,
+        facecolor="none",
+        edgecolor=colour,
+        linewidth=2,
+        marker=mark,
+        label=f"its winner, reward {winner.reward:.3f}",
+    )
 
 
 def _few(value: float) -> str:
@@ -108,16 +106,13 @@ def _few(value: float) -> str:
     return f"{value:g}" if round(digit) in (2, 5) else ""
 
 
-def plot_progress(
-    searches: Mapping[str, Sequence[Candidate]], ax: Axes | None = None
-) -> Axes:
-    """Draw the best reward so far against the number of networks that were judged.
+def plot_progress(searches: Mapping[str, Sequence[Candidate]]) -> Axes:
+    """Draw the best reward so far over the number of evaluated networks.
 
     Args:
         searches: strategy → what it found, in order.
-        ax: where to draw; `None` makes a new figure.
     """
-    ax = ax or plt.subplots(figsize=(7, 3.2))[1]
+    _, ax = plt.subplots(figsize=(7, 3.2))
     for strategy, found in searches.items():
         colour, mark = STRATEGY_LOOKS[strategy]
         rewards = [candidate.reward for candidate in found]
@@ -131,7 +126,7 @@ def plot_progress(
         )
         ax.scatter(numbers, rewards, s=16, color=colour, marker=mark, alpha=0.5)
     ax.set(
-        xlabel="networks judged",
+        xlabel="networks evaluated",
         ylabel="reward",
         title="A mark is a network, the line the best so far",
     )
@@ -140,19 +135,14 @@ def plot_progress(
     return ax
 
 
-def plot_seeds(
-    rows: Sequence[Mapping[str, float]],
-    strategies: Sequence[str],
-    ax: Axes | None = None,
-) -> Axes:
-    """Draw what the winners of several searches are worth, a line a seed.
+def plot_seeds(rows: Sequence[Mapping[str, float]], strategies: Sequence[str]) -> Axes:
+    """Draw the rewards of several searches' winners, a line a seed.
 
     Args:
         rows: one a seed; strategy → reward of its winner, trained again.
         strategies: in the order of the axis.
-        ax: where to draw; `None` makes a new figure.
     """
-    ax = ax or plt.subplots(figsize=(5, 3.2))[1]
+    _, ax = plt.subplots(figsize=(5, 3.2))
     for row in rows:
         values = [row[strategy] for strategy in strategies]
         ax.plot(strategies, values, color=GREY, linewidth=1, zorder=1)
@@ -187,9 +177,6 @@ def save_figure(
     Raises:
         InputError: the file cannot be written.
     """
-    plots.use_style()
-    figure = plot_candidates(searches, target_latency_ms=target_latency_ms).figure
-    with atomic_path(path) as scratch:
-        figure.savefig(scratch)
-    plt.close(figure)
-    return Path(path)
+    common.use_style()
+    ax = plot_candidates(searches, target_latency_ms=target_latency_ms)
+    return common.save_figure(path, ax.figure)

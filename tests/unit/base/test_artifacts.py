@@ -241,7 +241,9 @@ def test_environment_names_the_versions():
 
 
 def test_what_is_wrong_becomes_one_line(monkeypatch):
-    monkeypatch.setattr(environment, "troubles", lambda: ["this is old", "that too"])
+    monkeypatch.setattr(
+        environment, "find_problems", lambda: ["this is old", "that too"]
+    )
     with pytest.raises(InputError, match="^this is old; that too$"):
         artifacts.check_environment()
 

@@ -67,7 +67,7 @@ def test_activations_show_the_channels_that_vary_most():
         "first": rng.normal(size=(8, 8, 4)) * spread,
         "second": rng.normal(size=(4, 4, 4)) * spread[::-1],
     }
-    axes = plots_architecture.plot_activations(PHOTO, maps, channels=2)
+    axes = plots_architecture.plot_activations(PHOTO, maps)
     assert axes.shape == (2, 2)
     for column, order, values in zip(
         axes.T, ((1, 3), (2, 0)), maps.values(), strict=True
@@ -79,14 +79,12 @@ def test_activations_show_the_channels_that_vary_most():
             assert low == -high, "white is zero"
     image = axes[0, 0].figure.axes[0]
     assert np.array_equal(image.images[0].get_array(), PHOTO)
-    assert {"photo", "first", "second"} <= words(image)
+    assert {"image", "first", "second"} <= words(image)
 
 
 def test_activations_leave_empty_what_a_narrow_map_does_not_have():
-    axes = plots_architecture.plot_activations(
-        PHOTO, {"narrow": np.ones((2, 2, 1))}, channels=3
-    )
-    assert [len(axis.images) for axis in axes[:, 0]] == [1, 0, 0]
+    axes = plots_architecture.plot_activations(PHOTO, {"narrow": np.ones((2, 2, 1))})
+    assert [len(axis.images) for axis in axes[:, 0]] == [1, 0]
 
 
 def memory(*live_bytes):
@@ -115,7 +113,6 @@ def test_figures_are_drawn_where_they_are_told():
     for draw, given in (
         (plots_architecture.plot_receptive_fields, (rows, 224)),
         (plots_architecture.plot_fields_on_image, (stages, PHOTO)),
-        (plots_architecture.plot_memory, ({"a": memory(1, 2)}, 3)),
     ):
         _, ax = plt.subplots()
         before = plt.get_fignums()

@@ -3,7 +3,6 @@
 import itertools
 
 import matplotlib
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from matplotlib.collections import QuadMesh
@@ -23,10 +22,10 @@ pytestmark = pytest.mark.usefixtures("tidy_figures")
 S, M, L = specs.SPECS.values()
 
 
-def drawn_blocks(spec, **where):
+def drawn_blocks(spec):
     found = networks.estimate_spec(spec)
     blocks = block_costs.block_times(spec, found)
-    return blocks, plots_blocks.plot_blocks(blocks, found, **where)
+    return blocks, plots_blocks.plot_blocks(blocks, found)
 
 
 def points_of(ax):
@@ -193,12 +192,3 @@ def test_nothing_is_dashed_where_all_parameters_fit():
     )
     (ax,) = plots_blocks.plot_scaling(tiny, {})
     assert not [c for c in ax.collections if is_dashed(c)]
-
-
-def test_figures_are_drawn_where_they_are_told():
-    _, ax = plt.subplots()
-    assert drawn_blocks(S, ax=ax)[1] is ax
-    _, ax = plt.subplots()
-    assert plots_blocks.plot_kinds(COMPARED, OWN, ax=ax) is ax
-    for drawn in plt.get_fignums():
-        assert plt.figure(drawn).axes[0].get_title(loc="left")

@@ -72,7 +72,7 @@ def test_ranges_are_drawn_over_each_other():
     wide, narrow = ax.containers
     assert wide[3].get_height() == pytest.approx(3.0 * 3 + 1 + 1.5)
     assert narrow[3].get_y() == pytest.approx(-3)
-    assert {"the integer file has", "these images need"} <= words(ax)
+    assert {"the int8 model has", "these images need"} <= words(ax)
 
 
 def test_sweep_has_a_point_for_every_number():

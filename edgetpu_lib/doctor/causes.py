@@ -148,7 +148,8 @@ def _of_other_weights(weights: Sequence[WeightError]) -> list[tuple[str, str]]:
         words = (
             f"in {max(larger, smaller):.0%} of the channels all weights are"
             f" {direction} by one factor, {low:.3f} to {high:.3f}, in"
-            f" {min(larger, smaller):.0%} the other way, as another epsilon does when batch normalisation is folded in"
+            f" {min(larger, smaller):.0%} the other way, as another epsilon does when"
+            " batch normalisation is folded in"
         )
         return [("batch-norm-epsilon", words)]
     changed = share("bias_changed")

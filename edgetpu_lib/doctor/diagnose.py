@@ -105,8 +105,7 @@ def diagnose(
         float_model: a Keras model, the path of a `.keras` file, or the path or bytes of
             a float `.tflite` file.
         int8: path or bytes of the int8 `.tflite` file made of it.
-        images: to compare predictions on. Labels are judged if there are as many
-            classes as outputs, or one more or less.
+        images: to compare predictions on, and labels if the number of classes fits.
         calibration: images like those that the file was calibrated on, or among which
             they were; up to 400 are used. `None` takes `images`.
         label_offset: added to every label: 1 where output 0 is the background.
@@ -120,13 +119,12 @@ def diagnose(
     """
     pair = open_pair(float_model, int8, images, progress=progress)
     calibration = calibration or images
-    weights, paddings = weight_errors.compare_stored(
-        pair.float_tflite, pair.int8_tflite
-    )
+    files = pair.float_tflite, pair.int8_tflite
+    weights, paddings = weight_errors.compare_stored(*files)
     twin = dequantize.to_float(pair.int8_tflite)
     agreement_of_weights = pair.agreement_with(pair.predict(twin))
     stored = causes.of_weights(weights, paddings, agreement_of_weights)
-    # Ranges fit the network that was quantized, which may be another.
+    # The ranges belong to the network that was quantized, which may be another.
     network = doctor_ranges.open_network(twin if stored else pair.float_tflite)
     faults, seen = _calibration_faults(pair, network, calibration, progress)
     sweep, predictions, notes = _sweep(pair, network, seen[RIGHT], progress)

@@ -20,7 +20,7 @@ from edgetpu_lib.base.artifacts import atomic_path
 from edgetpu_lib.deploy import Prediction
 from edgetpu_lib.fine_tune import Epoch
 
-# Distinct with any colour vision. Source: Okabe and Ito, Color Universal Design, 2008.
+# Distinct with any colour vision (Okabe and Ito). One colour per role.
 BLUE, ORANGE, GREEN, PINK, GREY = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#767676"
 
 

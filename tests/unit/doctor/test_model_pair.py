@@ -53,7 +53,7 @@ def test_record_tells_the_number_of_calibration_photos(
 @pytest.mark.parametrize(
     ("float_is", "int8_is", "words"),
     [
-        ("float", "float", "is not quantized; give the integer"),
+        ("float", "float", "is not quantized; give the int8"),
         ("int8", "int8", "is quantized; give the float"),
     ],
 )

@@ -75,7 +75,7 @@ def plot_candidates(
 
 
 def _draw_search(ax: Axes, strategy: str, found: Sequence[Candidate]) -> None:
-    """Draw all networks of a search, and its winner with a circle."""
+    """Draw all networks of a search, and outline its winner."""
     colour, mark = STRATEGY_LOOKS[strategy]
     ax.scatter(
         [c.latency_ms for c in found],

@@ -39,7 +39,7 @@ _CLIP = 0.7
 _FEW = 4
 # Half of the ranges are narrower (of `_FEW` images and less), or wider (outliers), than
 # the images at hand explain, by this factor. On the same other flowers, 272 of 300
-# single images were named as such, 4 of 300 draws of 20, none of 600 draws of 50 or 100.
+# single images were named as such, 4 of 300 draws of 20, none of 600 of 50 or 100.
 _NARROW = math.log(0.7)
 _WIDE = math.log(1.25)
 # Assumed where the metadata does not tell: the default of `export`.

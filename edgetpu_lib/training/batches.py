@@ -7,11 +7,11 @@ gets the batches that an uninterrupted one would have had.
 
 from __future__ import annotations
 
-import collections
-import concurrent.futures
 import contextlib
 import functools
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -82,59 +82,51 @@ class TrainingBatches:
             randaugment=recipe.randaugment, mixup=recipe.mixup
         )
 
-    @contextlib.contextmanager
     def from_step(
         self, first: int, last: int
-    ) -> Iterator[Iterator[tuple[np.ndarray, np.ndarray]]]:
+    ) -> contextlib.closing[Iterator[tuple[np.ndarray, np.ndarray]]]:
         """Open the batches of steps `first` … `last` − 1.
 
-        Yields:
-            An iterator of float32 [batch, size, size, 3], normalised, and float32
-            [batch, classes], one-hot. Of several processes each gets its share.
+        Each is float32 [batch, size, size, 3], normalised, and float32 [batch,
+        classes], one-hot. Of several processes each gets its share.
         """
-        pool = concurrent.futures.ThreadPoolExecutor(parallel.cores())
-        try:
-            yield self._stream(pool, first, last)
-        finally:
-            pool.shutdown(cancel_futures=True)
+        return contextlib.closing(self._stream(first, last))
 
     def describe(self, step: int) -> str:
         """Return the first images of a step's batch, for an error."""
-        names = [
-            str(self.images.paths[self._index(part, position)])
+        return first_names(
+            self.images.paths[self._index(part, position)]
             for part, positions in self._positions(step)
             for position in positions
-        ]
-        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-        return ", ".join(names[:3]) + more
+        )
 
-    def _stream(self, pool, first: int, last: int):
-        waiting: collections.deque = collections.deque()
-        for step in range(first, last):
-            waiting.append((step, self._submit(pool, step)))
-            if len(waiting) > BATCHES_AHEAD:
-                yield self._gather(*waiting.popleft())
-        while waiting:
-            yield self._gather(*waiting.popleft())
-
-    def _submit(self, pool, step: int) -> list[list[concurrent.futures.Future]]:
-        return [
-            [pool.submit(self._read, part, position) for position in positions]
+    def _stream(self, first: int, last: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        places = (
+            (part, position)
+            for step in range(first, last)
             for part, positions in self._positions(step)
-        ]
+            for position in positions
+        )
+        own_batch = self.recipe.batch_size // devices.process()[1]
+        read = parallel.map_in_order(
+            self._read, places, ahead=BATCHES_AHEAD * own_batch
+        )
+        with contextlib.closing(read):
+            for step in range(first, last):
+                yield self._gather(step, read)
 
-    def _gather(self, step: int, futures: list) -> tuple[np.ndarray, np.ndarray]:
+    def _gather(
+        self, step: int, read: Iterator[tuple[np.ndarray, int]]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Take a batch from the images that were read, and vary it."""
         shares = []
         classes = len(self.images.class_names) + self.label_offset
-        for part, share in zip(_own_parts(len(self._parts)), futures, strict=True):
-            images, labels = zip(*(future.result() for future in share), strict=True)
-            targets = np.eye(classes, dtype=np.float32)[
-                np.array(labels) + self.label_offset
-            ]
+        for part, positions in self._positions(step):
+            share = itertools.islice(read, len(positions))
+            images, labels = zip(*share, strict=True)
+            targets = one_hot(np.array(labels) + self.label_offset, classes)
             shares.append(self._vary(np.stack(images), targets, (step, part)))
-        arrays, targets = (
-            np.concatenate(arrays) for arrays in zip(*shares, strict=True)
-        )
+        arrays, targets = map(np.concatenate, zip(*shares, strict=True))
         return pixels.normalize(arrays), targets
 
     def _positions(self, step: int) -> Iterator[tuple[int, range]]:
@@ -143,8 +135,9 @@ class TrainingBatches:
         for part in _own_parts(len(self._parts)):
             yield part, range(step * share, (step + 1) * share)
 
-    def _read(self, part: int, position: int) -> tuple[np.ndarray, int]:
+    def _read(self, place: tuple[int, int]) -> tuple[np.ndarray, int]:
         """Read and vary the image at a position, or the next that can be read."""
+        part, position = place
         for further in range(len(self._parts[part])):
             index = self._index(part, position, further)
             epoch = position // len(self._parts[part])
@@ -161,12 +154,8 @@ class TrainingBatches:
                 self.skipped[str(self.images.paths[index])] = str(error)
                 continue
             return image, int(self.images.labels[index])
-        raise InputError(
-            "no image can be read; the first error: " + self._first_error()
-        )
-
-    def _first_error(self) -> str:
-        return next(iter(self.skipped.values()))
+        first_error = next(iter(self.skipped.values()))
+        raise InputError(f"no image can be read; the first error: {first_error}")
 
     def _index(self, part: int, position: int, further: int = 0) -> int:
         epoch, rank = divmod(position, len(self._parts[part]))
@@ -177,6 +166,18 @@ class TrainingBatches:
     def _order(self, part: int, epoch: int) -> np.ndarray:
         rng = np.random.default_rng([self.seed, epoch, part])
         return rng.permutation(self._parts[part])
+
+
+def one_hot(labels: np.ndarray, classes: int) -> np.ndarray:
+    """Return float32 [number, classes]: one at each label, zero elsewhere."""
+    return np.eye(classes, dtype=np.float32)[labels]
+
+
+def first_names(names: Iterable[Any]) -> str:
+    """Return the first three names, and how many more there are."""
+    names = [str(name) for name in names]
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
 
 
 def _divide(images: data.Images, parts: int) -> list[np.ndarray]:

@@ -21,7 +21,7 @@ from edgetpu_lib.datasets import opening
 from edgetpu_lib.images import pixels
 from edgetpu_lib.training import examples, fast_layers, features, loop
 from edgetpu_lib.training.examples import Examples, ShuffledBatches
-from edgetpu_lib.training.state import TrainingState
+from edgetpu_lib.training.state import Tensors, TrainingState
 
 LABEL_SMOOTHING = 0.1
 WEIGHT_DECAY = 1e-4
@@ -83,7 +83,7 @@ class Epoch:
         top1: accuracy over the steps.
         validation_loss: at the end of the epoch.
         validation_top1: accuracy at the end of the epoch.
-        seconds: of steps and validation.
+        seconds: of the steps, with waiting for images, without validation.
     """
 
     phase: str
@@ -134,38 +134,34 @@ def fine_tune(
     config = config or FineTuneConfig()
     loop.check_classes(model, splits["train"], 0)
     keras.utils.set_random_seed(config.seed)
-    settings = _settings(model, splits, pretrained, config)
+    settings = {
+        "model": [model.name, model.input_shape[1], checkpoint.weights_digest(model)],
+        **{side: data.list_digest(images) for side, images in splits.items()},
+        **dataclasses.asdict(config),
+    }
+    new_state = functools.partial(
+        TrainingState, state_dir, settings, keep_minutes=keep_minutes
+    )
     train, validation = _open_examples(splits, model.input_shape[1])
-    new_state = functools.partial(_new_state, state_dir, settings, keep_minutes)
     if not pretrained:
         return train_all_layers(model, train, validation, config, new_state=new_state)
     build.zero_classifier(model)
     rows = _train_head(model, splits, config, cache_dir, new_state)
     blocks = count_blocks(model)
     freeze_until(model, f"block_{max(0, blocks - config.unfrozen_blocks)}")
-    phase = _Phase("unfrozen stages", config.epochs, config.fine_learning_rate)
-    batches = _cropped_batches(model, train, config)
     return rows + _fit(
-        model, batches, validation, phase, config, new_state, keep_start=True
+        model,
+        ShuffledBatches(
+            train, config.batch_size, config.seed, crop_size=model.input_shape[1]
+        ),
+        validation,
+        config,
+        new_state,
+        phase="unfrozen stages",
+        epochs=config.epochs,
+        learning_rate=config.fine_learning_rate,
+        keep_start=True,
     )
-
-
-def _settings(
-    model: keras.Model,
-    splits: dict[str, data.Images],
-    pretrained: bool,
-    config: FineTuneConfig,
-) -> dict[str, Any]:
-    """Return what makes this training, for its state."""
-    return {
-        "model": model.name,
-        "image_size": model.input_shape[1],
-        "start": checkpoint.weights_digest(model),
-        "train": data.list_digest(splits["train"]),
-        "validation": data.list_digest(splits["validation"]),
-        "pretrained": pretrained,
-        **dataclasses.asdict(config),
-    }
 
 
 def _open_examples(
@@ -195,7 +191,7 @@ def train_all_layers(
     validation: Examples,
     config: FineTuneConfig,
     *,
-    new_state: NewState | None = None,
+    new_state: Callable[..., TrainingState] | None = None,
     show_progress: bool = True,
 ) -> list[Epoch]:
     """Train `model` in place from nothing; the weights of the best epoch are kept.
@@ -217,11 +213,15 @@ def train_all_layers(
             layer.momentum = SCRATCH_MOMENTUM
     return _fit(
         model,
-        _cropped_batches(model, train, config),
+        ShuffledBatches(
+            train, config.batch_size, config.seed, crop_size=model.input_shape[1]
+        ),
         validation,
-        _Phase("all layers", config.epochs, config.scratch_learning_rate),
         config,
-        new_state or functools.partial(_new_state, None, {}, math.inf),
+        new_state or functools.partial(TrainingState, None, {}),
+        phase="all layers",
+        epochs=config.epochs,
+        learning_rate=config.scratch_learning_rate,
         show_progress=show_progress,
     )
 
@@ -256,20 +256,12 @@ def count_blocks(model: keras.Model) -> int:
     return sum(layer.name.endswith("_project_conv") for layer in model.layers)
 
 
-def _cropped_batches(
-    model: keras.Model, train: Examples, config: FineTuneConfig
-) -> ShuffledBatches:
-    return ShuffledBatches(
-        train, config.batch_size, config.seed, crop_size=model.input_shape[1]
-    )
-
-
 def _train_head(
     model: keras.Model,
     splits: dict[str, data.Images],
     config: FineTuneConfig,
     cache_dir: str | Path | None,
-    new_state: NewState,
+    new_state: Callable[..., TrainingState],
 ) -> list[Epoch]:
     """Train the classifier on pooled features that are computed once."""
     train, validation = (
@@ -282,53 +274,28 @@ def _train_head(
     )
     dropout, logits = model.get_layer("head_dropout"), model.get_layer("logits")
     head = keras.Sequential([keras.Input(logits.kernel.shape[:1]), dropout, logits])
-    batches = ShuffledBatches(train, config.batch_size, config.seed)
-    phase = _Phase("classifier", config.head_epochs, config.head_learning_rate)
-    return _fit(head, batches, validation, phase, config, new_state)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Phase:
-    name: str
-    epochs: int
-    learning_rate: float
-
-
-@dataclasses.dataclass
-class _Best:
-    """The weights of the best epoch so far."""
-
-    values: list[Any]
-
-
-NewState = Callable[[str, keras.Model, _Best], TrainingState]
-
-
-def _new_state(
-    folder: str | Path | None,
-    settings: dict[str, Any],
-    keep_minutes: float,
-    phase: str,
-    model: keras.Model,
-    best: _Best,
-) -> TrainingState:
-    """Return the state of a phase, in a file of its own."""
-    path = folder and Path(folder) / f"{phase.replace(' ', '_')}.safetensors"
-    state = TrainingState(
-        path, settings, model, {"best": best}, keep_minutes=keep_minutes
+    return _fit(
+        head,
+        ShuffledBatches(train, config.batch_size, config.seed),
+        validation,
+        config,
+        new_state,
+        phase="classifier",
+        epochs=config.head_epochs,
+        learning_rate=config.head_learning_rate,
     )
-    state.progress |= {"best_epoch": 1, "best_loss": math.inf}
-    return state
 
 
 def _fit(
     model: keras.Model,
     batches: ShuffledBatches,
     validation: Examples,
-    phase: _Phase,
     config: FineTuneConfig,
-    new_state: NewState,
+    new_state: Callable[..., TrainingState],
     *,
+    phase: str,
+    epochs: int,
+    learning_rate: float,
     keep_start: bool = False,
     show_progress: bool = True,
 ) -> list[Epoch]:
@@ -337,35 +304,33 @@ def _fit(
     With `keep_start` the weights it starts from are kept if no epoch is better.
     """
     twin = fast_layers.training_twin(model)
-    optimizer = _optimizer(phase, batches.steps_per_epoch)
+    optimizer = _optimizer(learning_rate, epochs * batches.steps_per_epoch)
     loop.compile_model(twin, optimizer, label_smoothing=LABEL_SMOOTHING)
-    best = _Best(twin.get_weights())
-    state = new_state(phase.name, twin, best)
+    best = Tensors(twin.get_weights())
+    state = new_state(phase.replace(" ", "_"), twin, {"best": best})
+    state.progress |= {"best_epoch": 1, "best_loss": math.inf}
 
     def validate() -> tuple[float, float]:
         held_out = examples.in_order(validation)
         return loop.evaluate(twin, held_out, label_smoothing=LABEL_SMOOTHING)
 
-    if not state.restore() and keep_start:
-        state.progress["best_loss"], _ = validate()
-
-    def end_epoch(epoch: int, loss: float, top1: float) -> dict[str, Any]:
-        held_out = dict(zip(("validation_loss", "validation_top1"), validate()))
-        if held_out["validation_loss"] < state.progress["best_loss"]:
-            state.progress["best_loss"] = held_out["validation_loss"]
-            state.progress["best_epoch"] = epoch
+    def end_epoch(**means: float) -> dict[str, Any]:
+        loss, top1 = validate()
+        if loss < state.progress["best_loss"]:
+            state.progress |= {"best_epoch": means["epoch"], "best_loss": loss}
             best.values = twin.get_weights()
-        return {"phase": phase.name, "epoch": epoch, "loss": loss, "top1": top1} | (
-            held_out
-        )
+        row = Epoch(phase, **means, validation_loss=loss, validation_top1=top1)
+        return dataclasses.asdict(row)
 
     def is_over() -> bool:
-        epochs_without = len(state.progress["history"]) - state.progress["best_epoch"]
-        return epochs_without >= config.patience
+        epochs_since = len(state.progress["history"]) - state.progress["best_epoch"]
+        return epochs_since >= config.patience
 
+    if not state.restore() and keep_start:
+        state.progress["best_loss"], _ = validate()
     course = loop.Course(
-        title=phase.name,
-        epochs=phase.epochs,
+        title=phase,
+        epochs=epochs,
         steps_per_epoch=batches.steps_per_epoch,
         end_epoch=end_epoch,
         is_over=is_over,
@@ -376,15 +341,14 @@ def _fit(
     return [Epoch(**row) for row in state.progress["history"]]
 
 
-def _optimizer(phase: _Phase, steps_per_epoch: int) -> keras.optimizers.Optimizer:
+def _optimizer(learning_rate: float, steps: int) -> keras.optimizers.Optimizer:
     """Return AdamW with a warm-up over a tenth of the steps and a cosine decay."""
-    steps = phase.epochs * steps_per_epoch
     warmup = max(1, steps // 10)
     schedule = keras.optimizers.schedules.CosineDecay(
-        phase.learning_rate / 10,
+        learning_rate / 10,
         max(1, steps - warmup),
         alpha=0.0,
-        warmup_target=phase.learning_rate,
+        warmup_target=learning_rate,
         warmup_steps=warmup,
     )
     return keras.optimizers.AdamW(schedule, weight_decay=WEIGHT_DECAY)

@@ -29,8 +29,6 @@ from edgetpu_lib.training.recipe import (
 )
 from edgetpu_lib.training.state import TrainingState
 
-STATE_NAME = "training_state.safetensors"
-
 
 @dataclasses.dataclass(frozen=True)
 class EpochRow:
@@ -44,7 +42,7 @@ class EpochRow:
         validation_top1: accuracy of the averaged weights on images as evaluation sees
             them, 0..1; `None` without validation images.
         learning_rate: of the last step.
-        seconds: of steps, waiting for images, and validation.
+        seconds: of steps, with waiting for images, without validation.
     """
 
     epoch: int
@@ -123,8 +121,9 @@ def train(
     names = checkpoint.reference_names(twin)
     averages = Averages(list(names.values()), recipe.average_decay)
     state = TrainingState(
-        Path(output_dir) / STATE_NAME,
+        output_dir,
         settings,
+        "training_state",
         twin,
         {"average": averages},
         keep_minutes=keep_minutes,
@@ -183,7 +182,7 @@ def _run(
     if devices.process()[1] > 1:
         validation = None
 
-    def end_epoch(epoch: int, loss: float, top1: float) -> dict[str, Any]:
+    def end_epoch(**means: float) -> dict[str, Any]:
         held_out = None
         if validation is not None:
             with averages.applied():
@@ -193,14 +192,14 @@ def _run(
                     label_offset=batches.label_offset,
                 )
         rate = state.model.optimizer.learning_rate
-        return {
-            "epoch": epoch,
-            "step": state.step,
-            "loss": loss,
-            "top1": top1,
-            "validation_top1": held_out,
-            "learning_rate": float(keras.ops.convert_to_numpy(rate)),
-        }
+        row = EpochRow(
+            **means,
+            step=state.step,
+            validation_top1=held_out,
+            learning_rate=float(keras.ops.convert_to_numpy(rate)),
+        )
+        tqdm.write(_line(row), file=sys.stderr)
+        return dataclasses.asdict(row)
 
     state.restore()
     course = loop.Course(
@@ -209,7 +208,6 @@ def _run(
         steps_per_epoch=len(batches.images) // batches.recipe.batch_size,
         end_epoch=end_epoch,
         after_step=averages.update,
-        report=_report,
     )
     loop.run(state, batches, course)
 
@@ -226,11 +224,11 @@ def _validation_batches(
         start += len(arrays)
 
 
-def _report(row: dict[str, Any]) -> None:
-    """Write a line on an epoch, above the progress bar."""
-    epoch = EpochRow(**row)
+def _line(row: EpochRow) -> str:
     held_out = ""
-    if epoch.validation_top1 is not None:
-        held_out = f", validation {epoch.validation_top1:.1%}"
-    line = f"epoch {epoch.epoch}: loss {epoch.loss:.3f}, top-1 {epoch.top1:.1%}"
-    tqdm.write(f"{line}{held_out}, {epoch.seconds:.0f} s", file=sys.stderr)
+    if row.validation_top1 is not None:
+        held_out = f", validation {row.validation_top1:.1%}"
+    return (
+        f"epoch {row.epoch}: loss {row.loss:.3f}, top-1 {row.top1:.1%}{held_out},"
+        f" {row.seconds:.0f} s"
+    )

@@ -20,10 +20,11 @@ from edgetpu_lib import data
 from edgetpu_lib.base import parallel
 from edgetpu_lib.images import pixels
 from edgetpu_lib.training.batches import first_names, one_hot
-from edgetpu_lib.training.loop import EVALUATION_BATCH
 
 # Of decoded images, kept in memory: 1,300 of 256 pixels, all of the tutorial's.
 CACHE_BYTES = 256 << 20
+# Of one size, batches are compiled once and spread evenly over devices.
+EVALUATION_BATCH = 64
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -148,10 +149,7 @@ class ShuffledBatches:
         return first_names(self._examples.names[index] for index in chosen)
 
     def _plan(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """Yield of every step the examples, the corners of the crops, and what to mirror.
-
-        Drawing again what came before a step takes microseconds a step.
-        """
+        """Yield of every step: examples, corners of their crops, which to mirror."""
         order_rng = np.random.default_rng(self._seed)
         crop_rng = np.random.default_rng([self._seed, 1])
         size = self._batch_size

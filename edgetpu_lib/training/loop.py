@@ -6,12 +6,11 @@ one row of numbers an epoch.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import keras
 import numpy as np
@@ -20,22 +19,9 @@ from tqdm import tqdm
 from edgetpu_lib import data
 from edgetpu_lib.base.artifacts import InputError
 from edgetpu_lib.images import pixels
+from edgetpu_lib.training.batches import TrainingBatches
+from edgetpu_lib.training.examples import EVALUATION_BATCH, ShuffledBatches
 from edgetpu_lib.training.state import TrainingState, new_progress, stop_between_steps
-
-# Of one size, batches are compiled once and spread evenly over devices.
-EVALUATION_BATCH = 64
-
-
-class Batches(Protocol):
-    """A sequence of batches that can be entered at any step."""
-
-    def from_step(
-        self, first: int, last: int
-    ) -> contextlib.AbstractContextManager[Iterator[tuple[np.ndarray, np.ndarray]]]:
-        """Open the batches of steps `first` … `last` − 1: inputs and one-hot targets."""
-
-    def describe(self, step: int) -> str:
-        """Return what a step's batch holds, for an error."""
 
 
 def check_classes(model: keras.Model, images: data.Images, label_offset: int) -> None:
@@ -87,25 +73,25 @@ class Course:
         title: of the progress bar.
         epochs: at most.
         steps_per_epoch: batches an epoch.
-        end_epoch: takes the epoch (from 1) and the means of loss and top-1 accuracy
-            over its steps; gives the row of the history, to which `seconds` is added.
+        end_epoch: takes epoch (from 1), mean loss, mean top1 (0..1) and seconds of the
+            steps by these names; gives the row of the history.
         after_step: takes the number of steps taken so far.
         is_over: whether training stops before its last epoch; asked after each epoch.
-        report: takes each finished row.
         show_progress: with a bar.
     """
 
     title: str
     epochs: int
     steps_per_epoch: int
-    end_epoch: Callable[[int, float, float], dict[str, Any]]
+    end_epoch: Callable[..., dict[str, Any]]
     after_step: Callable[[int], None] = lambda step: None
     is_over: Callable[[], bool] = lambda: False
-    report: Callable[[dict[str, Any]], None] = lambda row: None
     show_progress: bool = True
 
 
-def run(state: TrainingState, batches: Batches, course: Course) -> None:
+def run(
+    state: TrainingState, batches: TrainingBatches | ShuffledBatches, course: Course
+) -> None:
     """Take steps from `state.step` on until the course is over.
 
     Single steps, not `model.fit`: Keras feeds batches that Python makes through a
@@ -121,37 +107,33 @@ def run(state: TrainingState, batches: Batches, course: Course) -> None:
         InputError: a loss is not finite, or the state cannot be written.
         KeyboardInterrupt: after Ctrl-C or SIGTERM, once the state is kept.
     """
-    last = course.epochs * course.steps_per_epoch
-    with (
-        stop_between_steps() as stopping,
-        batches.from_step(
-            state.step, state.step if course.is_over() else last
-        ) as stream,
-        tqdm(
-            total=last,
-            initial=state.step,
-            unit="step",
-            desc=course.title,
-            leave=False,
-            disable=not course.show_progress,
-        ) as bar,
-    ):
+    total = course.epochs * course.steps_per_epoch
+    bar = tqdm(
+        total=total,
+        initial=state.step,
+        unit="step",
+        desc=course.title,
+        leave=False,
+        disable=not course.show_progress,
+    )
+    last = state.step if course.is_over() else total
+    with bar, stop_between_steps() as stop, batches.from_step(state.step, last) as read:
         since = time.perf_counter()
-        for inputs, targets in stream:
+        for inputs, targets in read:
             _step(state, batches, inputs, targets)
             course.after_step(state.step)
-            bar.update()
-            _show(bar, state.progress)
-            epoch, steps_since = divmod(state.step, course.steps_per_epoch)
-            row = None if steps_since else course.end_epoch(epoch, *_means(state))
             now = time.perf_counter()
             state.progress["seconds"] += now - since
             since = now
-            if row:
-                course.report(_add_row(state, row))
+            bar.update()
+            recent = np.mean(state.progress["loss"][-20:])
+            bar.set_postfix(loss=f"{recent:.3f}", refresh=False)
+            if state.step % course.steps_per_epoch == 0:
+                _end_epoch(state, course)
+                since = time.perf_counter()
                 if course.is_over():
                     break
-            if stopping.is_set():
+            if stop.is_set():
                 state.keep()
                 raise KeyboardInterrupt
             state.keep_when_due()
@@ -159,7 +141,7 @@ def run(state: TrainingState, batches: Batches, course: Course) -> None:
 
 
 def _step(
-    state: TrainingState, batches: Batches, inputs: np.ndarray, targets: np.ndarray
+    state: TrainingState, batches: Any, inputs: np.ndarray, targets: np.ndarray
 ) -> None:
     """Take one step.
 
@@ -178,26 +160,16 @@ def _step(
         state.progress[name].append(float(logs[name]))
 
 
-def _means(state: TrainingState) -> tuple[float, float]:
-    """Return the means of loss and top-1 accuracy over the steps of this epoch."""
-    return tuple(float(np.mean(state.progress[name])) for name in ("loss", "top1"))
-
-
-def _add_row(state: TrainingState, row: dict[str, Any]) -> dict[str, Any]:
+def _end_epoch(state: TrainingState, course: Course) -> None:
     """Move what an epoch gathered into the history."""
-    progress = state.progress
-    row = {**row, "seconds": progress["seconds"]}
-    state.progress |= new_progress() | {"history": [*progress["history"], row]}
-    return row
-
-
-def _show(bar: tqdm, progress: dict[str, Any]) -> None:
-    """Show the mean loss of the last steps, and the last epoch's validation."""
-    facts = {"loss": f"{np.mean(progress['loss'][-20:]):.3f}"}
-    history = progress["history"]
-    if history and history[-1]["validation_top1"] is not None:
-        facts["validation"] = f"{history[-1]['validation_top1']:.1%}"
-    bar.set_postfix(facts, refresh=False)
+    row = course.end_epoch(
+        epoch=state.step // course.steps_per_epoch,
+        loss=float(np.mean(state.progress["loss"])),
+        top1=float(np.mean(state.progress["top1"])),
+        seconds=state.progress["seconds"],
+    )
+    history = [*state.progress["history"], row]
+    state.progress |= {**new_progress(), "history": history}
 
 
 def evaluate(

@@ -7,13 +7,14 @@ replaced as a whole. A resumed training takes the steps of an uninterrupted one.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import signal
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import keras
 import numpy as np
@@ -24,7 +25,8 @@ from edgetpu_lib.base.artifacts import InputError, atomic_path
 from edgetpu_lib.training import devices
 
 
-class Tensors(Protocol):
+@dataclasses.dataclass
+class Tensors:
     """What a training keeps besides the model: averages, or the best weights."""
 
     values: list[Any]
@@ -51,10 +53,11 @@ class TrainingState:
 
     def __init__(
         self,
-        path: str | Path | None,
+        folder: str | Path | None,
         settings: dict[str, Any],
+        name: str,
         model: keras.Model,
-        extra: dict[str, Tensors],
+        extra: dict[str, Any],
         *,
         keep_minutes: float = 10,
         keep_steps: int | None = None,
@@ -62,14 +65,15 @@ class TrainingState:
         """Describe what is kept; nothing is read or written yet.
 
         Args:
-            path: of the file; `None` keeps nothing.
+            folder: of the file; `None` keeps nothing.
             settings: what makes this training; anything JSON can hold.
+            name: of the file, without its ending.
             model: compiled, its optimizer built.
-            extra: further tensors, by the name of their group in the file.
+            extra: `Tensors` or `Averages`, by the name of their group in the file.
             keep_minutes: between two writings by `keep_when_due`.
             keep_steps: between two writings; `None`: by the clock alone.
         """
-        self.path = path and Path(path)
+        self.path = folder and Path(folder) / f"{name}.safetensors"
         self.step = 0
         self.progress = new_progress()
         self._settings = json.loads(json.dumps(settings))

@@ -311,9 +311,9 @@ def head(data_dir: str, image_size: int, epochs: int, batch_size: int) -> None:
     quiet.prefer_onednn()
     import keras
 
-    from edgetpu_lib import build, data, fine_tune
+    from edgetpu_lib import build, data
     from edgetpu_lib.images import pixels
-    from edgetpu_lib.training import examples, features, loop
+    from edgetpu_lib.training import examples, features, loop, phases
     from edgetpu_lib.training.batches import one_hot
 
     images = data.list_images(data_dir)
@@ -333,7 +333,7 @@ def head(data_dir: str, image_size: int, epochs: int, batch_size: int) -> None:
         [keras.Input(rows.shape[1:]), *model.layers[-2:]]  # dropout, logits
     )
     steps = len(images) // batch_size
-    optimizer = fine_tune._optimizer(1e-2, steps * epochs)
+    optimizer = phases._optimizer(1e-2, steps * epochs)
     loop.compile_model(classifier, optimizer, label_smoothing=0.1)
     batches = examples.ShuffledBatches(
         examples.from_array(rows, images.labels, classes), batch_size, 0
@@ -347,7 +347,7 @@ def head(data_dir: str, image_size: int, epochs: int, batch_size: int) -> None:
     model = new_model()
     for layer in model.layers[:-1]:
         layer.trainable = False
-    optimizer = fine_tune._optimizer(1e-2, steps * epochs)
+    optimizer = phases._optimizer(1e-2, steps * epochs)
     loop.compile_model(model, optimizer, label_smoothing=0.1)
     arrays = pixels.normalize(data.load_pixels(images, image_size))
     targets = one_hot(images.labels, classes)

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import keras
 
@@ -19,12 +17,11 @@ from edgetpu_lib import build, checkpoint, data
 from edgetpu_lib.base.artifacts import InputError
 from edgetpu_lib.datasets import opening
 from edgetpu_lib.images import pixels
-from edgetpu_lib.training import examples, fast_layers, features, loop
+from edgetpu_lib.training import examples, features, loop, phases
 from edgetpu_lib.training.examples import Examples, ShuffledBatches
-from edgetpu_lib.training.state import Tensors, TrainingState
+from edgetpu_lib.training.phases import Epoch
+from edgetpu_lib.training.state import TrainingState
 
-LABEL_SMOOTHING = 0.1
-WEIGHT_DECAY = 1e-4
 # The published 0.99 averages batch-norm statistics over hundreds of steps, more than a
 # short training has.
 SCRATCH_MOMENTUM = 0.9
@@ -61,38 +58,9 @@ class FineTuneConfig:
 
     def __post_init__(self) -> None:
         """Refuse numbers that no training could use."""
-        for field in (
-            "head_epochs",
-            "epochs",
-            "batch_size",
-            "patience",
-            "unfrozen_blocks",
-        ):
-            if getattr(self, field) < 1:
-                raise InputError(f"{field}={getattr(self, field)} must be at least 1")
-
-
-@dataclasses.dataclass(frozen=True)
-class Epoch:
-    """Numbers of one epoch: losses with label smoothing, accuracies 0..1.
-
-    Attributes:
-        phase: "classifier", "unfrozen stages" or "all layers".
-        epoch: from 1 in each phase.
-        loss: mean over the steps, on augmented images.
-        top1: accuracy over the steps.
-        validation_loss: at the end of the epoch.
-        validation_top1: accuracy at the end of the epoch.
-        seconds: of the steps, with waiting for images, without validation.
-    """
-
-    phase: str
-    epoch: int
-    loss: float
-    top1: float
-    validation_loss: float
-    validation_top1: float
-    seconds: float
+        for field, value in dataclasses.asdict(self).items():
+            if isinstance(value, int) and field != "seed" and value < 1:
+                raise InputError(f"{field}={value} must be at least 1")
 
 
 def fine_tune(
@@ -149,13 +117,11 @@ def fine_tune(
     rows = _train_head(model, splits, config, cache_dir, new_state)
     blocks = count_blocks(model)
     freeze_until(model, f"block_{max(0, blocks - config.unfrozen_blocks)}")
-    return rows + _fit(
+    return rows + phases.fit(
         model,
-        ShuffledBatches(
-            train, config.batch_size, config.seed, crop_size=model.input_shape[1]
-        ),
+        _cropped(model, train, config),
         validation,
-        config,
+        config.patience,
         new_state,
         phase="unfrozen stages",
         epochs=config.epochs,
@@ -211,19 +177,24 @@ def train_all_layers(
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = SCRATCH_MOMENTUM
-    return _fit(
+    return phases.fit(
         model,
-        ShuffledBatches(
-            train, config.batch_size, config.seed, crop_size=model.input_shape[1]
-        ),
+        _cropped(model, train, config),
         validation,
-        config,
+        config.patience,
         new_state or functools.partial(TrainingState, None, {}),
         phase="all layers",
         epochs=config.epochs,
         learning_rate=config.scratch_learning_rate,
         show_progress=show_progress,
     )
+
+
+def _cropped(
+    model: keras.Model, train: Examples, config: FineTuneConfig
+) -> ShuffledBatches:
+    size = model.input_shape[1]
+    return ShuffledBatches(train, config.batch_size, config.seed, crop_size=size)
 
 
 def freeze_until(model: keras.Model, first_trained: str) -> None:
@@ -274,81 +245,13 @@ def _train_head(
     )
     dropout, logits = model.get_layer("head_dropout"), model.get_layer("logits")
     head = keras.Sequential([keras.Input(logits.kernel.shape[:1]), dropout, logits])
-    return _fit(
+    return phases.fit(
         head,
         ShuffledBatches(train, config.batch_size, config.seed),
         validation,
-        config,
+        config.patience,
         new_state,
         phase="classifier",
         epochs=config.head_epochs,
         learning_rate=config.head_learning_rate,
     )
-
-
-def _fit(
-    model: keras.Model,
-    batches: ShuffledBatches,
-    validation: Examples,
-    config: FineTuneConfig,
-    new_state: Callable[..., TrainingState],
-    *,
-    phase: str,
-    epochs: int,
-    learning_rate: float,
-    keep_start: bool = False,
-    show_progress: bool = True,
-) -> list[Epoch]:
-    """Train until the epochs or the patience run out; keep the best epoch's weights.
-
-    With `keep_start` the weights it starts from are kept if no epoch is better.
-    """
-    twin = fast_layers.training_twin(model)
-    optimizer = _optimizer(learning_rate, epochs * batches.steps_per_epoch)
-    loop.compile_model(twin, optimizer, label_smoothing=LABEL_SMOOTHING)
-    best = Tensors(twin.get_weights())
-    state = new_state(phase.replace(" ", "_"), twin, {"best": best})
-    state.progress |= {"best_epoch": 1, "best_loss": math.inf}
-
-    def validate() -> tuple[float, float]:
-        held_out = examples.in_order(validation)
-        return loop.evaluate(twin, held_out, label_smoothing=LABEL_SMOOTHING)
-
-    def end_epoch(**means: float) -> dict[str, Any]:
-        loss, top1 = validate()
-        if loss < state.progress["best_loss"]:
-            state.progress |= {"best_epoch": means["epoch"], "best_loss": loss}
-            best.values = twin.get_weights()
-        row = Epoch(phase, **means, validation_loss=loss, validation_top1=top1)
-        return dataclasses.asdict(row)
-
-    def is_over() -> bool:
-        epochs_since = len(state.progress["history"]) - state.progress["best_epoch"]
-        return epochs_since >= config.patience
-
-    if not state.restore() and keep_start:
-        state.progress["best_loss"], _ = validate()
-    course = loop.Course(
-        title=phase,
-        epochs=epochs,
-        steps_per_epoch=batches.steps_per_epoch,
-        end_epoch=end_epoch,
-        is_over=is_over,
-        show_progress=show_progress,
-    )
-    loop.run(state, batches, course)
-    model.set_weights([keras.ops.convert_to_numpy(value) for value in best.values])
-    return [Epoch(**row) for row in state.progress["history"]]
-
-
-def _optimizer(learning_rate: float, steps: int) -> keras.optimizers.Optimizer:
-    """Return AdamW with a warm-up over a tenth of the steps and a cosine decay."""
-    warmup = max(1, steps // 10)
-    schedule = keras.optimizers.schedules.CosineDecay(
-        learning_rate / 10,
-        max(1, steps - warmup),
-        alpha=0.0,
-        warmup_target=learning_rate,
-        warmup_steps=warmup,
-    )
-    return keras.optimizers.AdamW(schedule, weight_decay=WEIGHT_DECAY)

@@ -1,13 +1,13 @@
-"""Batches of varied images, decided by seed and step alone.
+"""Augmented batches for `train`, read ahead by threads.
 
-Takes images and a recipe; gives batches from any step on, read ahead by threads.
-Next: `train` steps on them. A resumed training asks for the step where it stopped and
-gets the batches that an uninterrupted one would have had.
+Takes images and a recipe; gives batches from any step on. Seed and step alone decide
+what they hold, so that a resumed training gets those of an uninterrupted one.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import itertools
 from collections.abc import Iterable, Iterator
@@ -25,61 +25,55 @@ from edgetpu_lib.training.recipe import Recipe
 BATCHES_AHEAD = 2
 
 
+@dataclasses.dataclass(eq=False)
 class TrainingBatches:
     """The batches of one training.
 
     Attributes:
-        skipped: what was left out so far: the error of every unreadable image.
+        images: to train on.
+        recipe: batch size and augmentation.
+        image_size: height and width, pixels.
+        label_offset: added to every label: so many logits come before the classes.
+        seed: of order and augmentation.
+        parts: number of independent orders, which share every batch equally; of several
+            processes each reads its own.
+        on_error: "raise", or "skip" for images that cannot be read.
+        skipped: the error of every image that was left out so far, by its name.
     """
 
-    def __init__(
-        self,
-        images: data.Images,
-        recipe: Recipe,
-        image_size: int,
-        *,
-        label_offset: int = 0,
-        seed: int = 0,
-        parts: int = 1,
-        on_error: str = "raise",
-    ) -> None:
-        """Prepare the order; nothing is read yet.
+    images: data.Images
+    recipe: Recipe
+    image_size: int
+    label_offset: int = 0
+    seed: int = 0
+    parts: int = 1
+    on_error: str = "raise"
+    skipped: dict[str, str] = dataclasses.field(default_factory=dict)
 
-        Args:
-            images: to train on.
-            recipe: batch size and augmentation.
-            image_size: height and width, pixels.
-            label_offset: added to every label, and one more class before all others.
-            seed: of order and augmentation.
-            parts: so many independent orders, which share every batch equally. Of
-                several processes each reads its own.
-            on_error: "raise" or "skip", for images that cannot be read.
+    def __post_init__(self) -> None:
+        """Divide the images; nothing is read yet.
 
         Raises:
             InputError: the numbers do not go together.
         """
-        if on_error not in ("raise", "skip"):
-            raise InputError(f"on_error={on_error!r} is unknown; use raise or skip")
+        batch_size, parts = self.recipe.batch_size, self.parts
+        if self.on_error not in ("raise", "skip"):
+            raise InputError(
+                f"on_error={self.on_error!r} is unknown; use raise or skip"
+            )
         processes = devices.process()[1]
         if parts % processes:
             raise InputError(
                 f"parts={parts} must be a multiple of the {processes} processes"
             )
-        if recipe.batch_size % parts or recipe.batch_size > len(images):
+        if batch_size % parts or batch_size > len(self.images):
             raise InputError(
-                f"batch_size={recipe.batch_size} must be a multiple of the {parts}"
-                f" parts and at most the {len(images)} images"
+                f"batch_size={batch_size} must be a multiple of the {parts} parts and"
+                f" at most the {len(self.images)} images"
             )
-        self.images = images
-        self.recipe = recipe
-        self.image_size = image_size
-        self.label_offset = label_offset
-        self.seed = seed
-        self.on_error = on_error
-        self.skipped: dict[str, str] = {}
-        self._parts = _divide(images, parts)
+        self._parts = _divide(self.images, parts)
         self._vary = augment.BatchAugmentation(
-            randaugment=recipe.randaugment, mixup=recipe.mixup
+            randaugment=self.recipe.randaugment, mixup=self.recipe.mixup
         )
 
     def from_step(

@@ -6,6 +6,7 @@ Next: `loop` steps on them.
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import dataclasses
 import functools
@@ -76,58 +77,46 @@ def from_images(
         image = data.load_image(images.paths[index], image_size, **load)
         return pixels.to_uint8(image)
 
-    stream = parallel.map_in_order(read, range(len(images)))
-    bar = {"unit": "image", "leave": False, "delay": 0.5}
-    for _ in tqdm(stream, progress, len(images), **bar):
-        pass
+    all_read = parallel.map_in_order(read, range(len(images)))
+    bar = {"total": len(images), "unit": "image", "leave": False, "delay": 0.5}
+    collections.deque(tqdm(all_read, progress, **bar), maxlen=0)
     return Examples(read, images.labels, len(images.class_names), images.paths)
 
 
 def in_order(examples: Examples) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield all examples for `loop.evaluate`: float32 inputs and int64 labels."""
-    chunks = np.split(
-        np.arange(len(examples)),
-        range(EVALUATION_BATCH, len(examples), EVALUATION_BATCH),
-    )
+    indices = range(len(examples))
+    starts = range(0, len(examples), EVALUATION_BATCH)
 
-    def read(chunk: np.ndarray) -> np.ndarray:
-        return _as_input(np.stack([examples.read(int(index)) for index in chunk]))
+    def read(start: int) -> tuple[np.ndarray, np.ndarray]:
+        chunk = indices[start : start + EVALUATION_BATCH]
+        inputs = np.stack([examples.read(index) for index in chunk])
+        return _as_input(inputs), examples.labels[chunk]
 
-    inputs = parallel.map_in_order(read, chunks, ahead=1)
-    for chunk, array in zip(chunks, inputs, strict=True):
-        yield array, examples.labels[chunk]
+    yield from parallel.map_in_order(read, starts, ahead=1)
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
 class ShuffledBatches:
     """Examples in a new order each epoch; images are cropped and mirrored at random.
 
     Attributes:
-        steps_per_epoch: whole batches an epoch; the rest is left out, another one each
-            time.
+        examples: what batches consist of.
+        batch_size: examples a batch; all, if there are fewer.
+        seed: of order, crops and mirroring.
+        crop_size: height and width of the windows cut out of images; `None` takes
+            examples as they are.
     """
 
-    def __init__(
-        self,
-        examples: Examples,
-        batch_size: int,
-        seed: int,
-        *,
-        crop_size: int | None = None,
-    ) -> None:
-        """Prepare the batches; nothing is read yet.
+    examples: Examples
+    batch_size: int
+    seed: int
+    crop_size: int | None = None
 
-        Args:
-            examples: what batches consist of.
-            batch_size: examples a batch; all, if there are fewer.
-            seed: of order, crops and mirroring.
-            crop_size: height and width of the windows cut out of images; `None` takes
-                examples as they are.
-        """
-        self._examples = examples
-        self._batch_size = min(batch_size, len(examples))
-        self._seed = seed
-        self._crop_size = crop_size
-        self.steps_per_epoch = len(examples) // self._batch_size
+    @property
+    def steps_per_epoch(self) -> int:
+        """Number of whole batches; other examples are left out in each epoch."""
+        return max(1, len(self.examples) // self.batch_size)
 
     def from_step(
         self, first: int, last: int
@@ -146,20 +135,18 @@ class ShuffledBatches:
     def describe(self, step: int) -> str:
         """Return the first examples of a step's batch, for an error."""
         chosen, *_ = next(itertools.islice(self._plan(), step, None))
-        return first_names(self._examples.names[index] for index in chosen)
+        return first_names(self.examples.names[index] for index in chosen)
 
     def _plan(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """Yield of every step: examples, corners of their crops, which to mirror."""
-        order_rng = np.random.default_rng(self._seed)
-        crop_rng = np.random.default_rng([self._seed, 1])
-        size = self._batch_size
-        margin = 0
-        if self._crop_size:
-            margin = len(self._examples.read(0)) - self._crop_size
+        order_rng = np.random.default_rng(self.seed)
+        crop_rng = np.random.default_rng([self.seed, 1])
+        size = min(self.batch_size, len(self.examples))
+        margin = self.crop_size and len(self.examples.read(0)) - self.crop_size
         while True:
-            order = order_rng.permutation(len(self._examples))
+            order = order_rng.permutation(len(self.examples))
             for start in range(0, len(order) - size + 1, size):
-                corners = crop_rng.integers(0, margin + 1, (size, 2))
+                corners = crop_rng.integers(0, (margin or 0) + 1, (size, 2))
                 mirrored = crop_rng.random(size) < 0.5
                 yield order[start : start + size], corners, mirrored
 
@@ -167,15 +154,15 @@ class ShuffledBatches:
         self, drawn: tuple[np.ndarray, np.ndarray, np.ndarray]
     ) -> tuple[np.ndarray, np.ndarray]:
         chosen, corners, mirrored = drawn
-        inputs = [self._examples.read(int(index)) for index in chosen]
-        if size := self._crop_size:
+        inputs = [self.examples.read(int(index)) for index in chosen]
+        if size := self.crop_size:
             inputs = [
                 image[top : top + size, left : left + size][:, :: -1 if mirror else 1]
                 for image, (top, left), mirror in zip(
                     inputs, corners, mirrored, strict=True
                 )
             ]
-        targets = one_hot(self._examples.labels[chosen], self._examples.classes)
+        targets = one_hot(self.examples.labels[chosen], self.examples.classes)
         return _as_input(np.stack(inputs)), targets
 
 

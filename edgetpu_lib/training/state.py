@@ -33,11 +33,7 @@ class Tensors:
 
 
 def new_progress() -> dict[str, Any]:
-    """Return what a training remembers before its first step: nothing yet.
-
-    "history" holds one row an epoch; the rest is of the current epoch: loss and top-1
-    accuracy of each step, and seconds.
-    """
+    """Return an empty history, and the numbers of an epoch before its first step."""
     return {"history": [], "loss": [], "top1": [], "seconds": 0.0}
 
 
@@ -182,10 +178,11 @@ class TrainingState:
         Raises:
             InputError: it names what differs.
         """
+        now = self._settings
         different = [
-            f"{name} was {found.get(name)!r} and is now {self._settings.get(name)!r}"
-            for name in sorted({*found, *self._settings})
-            if found.get(name) != self._settings.get(name)
+            f"{name} was {found.get(name)!r} and is now {now.get(name)!r}"
+            for name in sorted({*found, *now})
+            if found.get(name) != now.get(name)
         ]
         if different:
             raise InputError(

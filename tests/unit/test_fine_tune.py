@@ -309,17 +309,21 @@ class Stopped(Exception):
     """Stands for whatever ends a process."""
 
 
-@pytest.mark.parametrize("pretrained", [False, True])
+RESUMED = dataclasses.replace(GENTLE, head_epochs=2, unfrozen_blocks=1)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(new_model, splits):
+    """Return a model fine-tuned in two phases, and its epochs."""
+    model = new_model(depth_coefficient=0.1)
+    return model, fine_tune.fine_tune(model, splits, pretrained=True, config=RESUMED)
+
+
 @pytest.mark.parametrize("stop", [3, 20])
 def test_resumed_fine_tuning_ends_with_the_same_weights(
-    new_model, splits, tmp_path, pretrained, stop
+    uninterrupted, new_model, splits, tmp_path, monkeypatch, stop
 ):
-    config = dataclasses.replace(GENTLE, head_epochs=2, scratch_learning_rate=1e-3)
-    if not pretrained:
-        config = dataclasses.replace(config, epochs=4)
-    arguments = {"pretrained": pretrained, "config": config}
-    whole = new_model()
-    expected = fine_tune.fine_tune(whole, splits, **arguments)
+    arguments = {"pretrained": True, "config": RESUMED}
     arguments |= {"state_dir": tmp_path, "keep_minutes": 0}
     take, taken = loop._step, []
 
@@ -329,15 +333,14 @@ def test_resumed_fine_tuning_ends_with_the_same_weights(
         taken.append(1)
         take(*step)
 
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped):
-        patch.setattr(loop, "_step", step_or_stop)
-        fine_tune.fine_tune(new_model(), splits, **arguments)
-    keras.utils.set_random_seed(99)
-    model = new_model()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "_step", lambda *step: (taken.append(1), take(*step)))
-        epochs = fine_tune.fine_tune(model, splits, **arguments)
+    monkeypatch.setattr(loop, "_step", step_or_stop)
+    with pytest.raises(Stopped):
+        fine_tune.fine_tune(new_model(depth_coefficient=0.1), splits, **arguments)
+    stop = None
+    model = new_model(depth_coefficient=0.1)
+    epochs = fine_tune.fine_tune(model, splits, **arguments)
     assert len(taken) == 24
+    whole, expected = uninterrupted
     for found, value in zip(model.get_weights(), whole.get_weights(), strict=True):
         np.testing.assert_array_equal(found, value)
     assert [dataclasses.replace(e, seconds=0) for e in epochs] == [
@@ -350,21 +353,23 @@ def test_patience_that_ran_out_is_remembered(new_model, splits, tmp_path, monkey
     evaluated = iter([(1.0, 0.5), (2.0, 0.5)])
     monkeypatch.setattr(loop, "evaluate", lambda *_, **__: next(evaluated))
     arguments = {"pretrained": False, "config": config, "state_dir": tmp_path}
-    once = fine_tune.fine_tune(new_model(), splits, **arguments)
+    model, again = (new_model(depth_coefficient=0.1) for _ in range(2))
+    once = fine_tune.fine_tune(model, splits, **arguments)
     assert [epoch.validation_loss for epoch in once] == [1, 2]
-    model = new_model()
     monkeypatch.setattr(loop, "_step", None)
-    assert fine_tune.fine_tune(model, splits, **arguments) == once
-    assert changed(weights_by_name(new_model()), model)
+    assert fine_tune.fine_tune(again, splits, **arguments) == once
+    assert not changed(weights_by_name(model), again)
 
 
 def test_state_of_other_images_is_refused(new_model, splits, tmp_path):
-    config = dataclasses.replace(SCRATCH, epochs=1)
+    config = dataclasses.replace(SCRATCH, epochs=1, batch_size=48)
     arguments = {"pretrained": False, "config": config, "state_dir": tmp_path}
-    fine_tune.fine_tune(new_model(), splits, **arguments)
-    fewer = splits["train"].take(np.arange(40))
+    fine_tune.fine_tune(new_model(depth_coefficient=0.1), splits, **arguments)
+    fewer = {**splits, "train": splits["train"].take(np.arange(40))}
+    kept = (tmp_path / "all_layers.safetensors").read_bytes()
     with pytest.raises(InputError, match="another training: train was"):
-        fine_tune.fine_tune(new_model(), {**splits, "train": fewer}, **arguments)
+        fine_tune.fine_tune(new_model(depth_coefficient=0.1), fewer, **arguments)
+    assert (tmp_path / "all_layers.safetensors").read_bytes() == kept
 
 
 def test_loss_that_is_not_finite_names_the_images(new_model, splits, monkeypatch):
@@ -372,12 +377,13 @@ def test_loss_that_is_not_finite_names_the_images(new_model, splits, monkeypatch
         examples, "one_hot", lambda labels, classes: np.full((8, 3), np.nan, "float32")
     )
     with pytest.raises(InputError, match=r"step 1, on .*(jpg|png).* and 5 more"):
-        fine_tune.fine_tune(new_model(), splits, pretrained=False, config=SCRATCH)
+        model = new_model(depth_coefficient=0.1)
+        fine_tune.fine_tune(model, splits, pretrained=False, config=SCRATCH)
 
 
 @pytest.mark.parametrize("kind", ["SIGKILL", "SIGINT"])
 def test_stopped_command_resumes_to_the_same_file(class_folders, tmp_path, kind):
-    shape = ("--width_coefficient=0.1", "--depth_coefficient=0.3", "--image_size=32")
+    shape = ("--width_coefficient=0.1", "--depth_coefficient=0.1", "--image_size=32")
     command = [
         *(sys.executable, "-m", "edgetpu_lib", "fine-tune", *shape),
         *(f"--data_dir={class_folders}", "--epochs=60", "--batch_size=3"),

@@ -1,8 +1,10 @@
-"""Measure training: throughput against PyTorch, and the head against `fit`.
+"""Measure training: throughput, streaming, memory, and the head against `fit`.
 
     python benchmarks/training.py throughput [--torch_python=other/.venv/bin/python]
     python benchmarks/training.py profile
-    python benchmarks/training.py head
+    python benchmarks/training.py stream
+    python benchmarks/training.py memory
+    python benchmarks/training.py head --data_dir=photos/
 
 Both sides of a comparison run in turns in one call; medians and ratios are printed.
 PyTorch and timm are no dependency: give the Python of an environment that has them.
@@ -17,6 +19,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
@@ -45,11 +48,12 @@ print(json.dumps(seconds[2:]))
 OURS = """
 import json, sys, time
 size, batch, steps, fast = map(int, sys.argv[1:])
-from edgetpu_lib import quiet
+from edgetpu_lib.base import quiet
 if fast:
     quiet.prefer_onednn()
 import keras, numpy as np
-from edgetpu_lib import build, fast_layers, recipe, train
+from edgetpu_lib import build, train
+from edgetpu_lib.training import fast_layers, recipe
 keras.utils.set_random_seed(0)
 model = build.build_model("efficientnet-edgetpu-S", num_classes=1000, image_size=size)
 if not fast:
@@ -77,7 +81,7 @@ def main() -> None:
 @click.option("--steps", default=8)
 @click.option("--turns", default=3)
 def throughput(torch_python: str | None, steps: int, turns: int) -> None:
-    table = Table("pixels", "batch", "side", "photos/s", "ratio to the first")
+    table = Table("pixels", "batch", "side", "images/s", "ratio to the first")
     for size, batch in ((96, 32), (224, 16)):
         numbers = [str(size), str(batch), str(steps)]
         sides = {
@@ -98,7 +102,7 @@ def throughput(torch_python: str | None, steps: int, turns: int) -> None:
     Console().print(table)
 
 
-def _run(command: list[str]) -> list[float]:
+def _run(command: list[str]) -> Any:
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise click.ClickException(done.stderr[-500:])
@@ -165,6 +169,136 @@ def profile(image_size: int, batch_size: int, steps: int, fast: bool) -> None:
     Console().print(table)
 
 
+def in_memory(arrays_u8, labels, size, batch_size, classes):
+    """Yield what `fine_tune` trains on, from images that are all held in memory."""
+    import numpy as np
+
+    from edgetpu_lib.images import pixels
+
+    order_rng, crop_rng = np.random.default_rng(0), np.random.default_rng([0, 1])
+    while True:
+        order = order_rng.permutation(len(arrays_u8))
+        for start in range(0, len(order) - batch_size + 1, batch_size):
+            chosen = order[start : start + batch_size]
+            margin = arrays_u8.shape[1] - size
+            corners = crop_rng.integers(0, margin + 1, (batch_size, 2))
+            crops = np.stack(
+                [
+                    arrays_u8[index, top : top + size, left : left + size]
+                    for index, (top, left) in zip(chosen, corners, strict=True)
+                ]
+            )
+            mirrored = crop_rng.random(batch_size) < 0.5
+            crops[mirrored] = crops[mirrored, :, ::-1]
+            yield pixels.normalize(crops), np.eye(classes, dtype="f4")[labels[chosen]]
+
+
+@main.command()
+@click.option("--data_dir", default="rendered_flowers", show_default=True)
+@click.option("--image_size", default=64, show_default=True)
+@click.option("--batch_size", default=16, show_default=True)
+@click.option("--steps", default=44, show_default=True, help="A turn of one side.")
+@click.option("--turns", default=7, show_default=True)
+def stream(
+    data_dir: str, image_size: int, batch_size: int, steps: int, turns: int
+) -> None:
+    """Step on images that are read as needed, and on images held in memory."""
+    from edgetpu_lib.base import quiet
+
+    quiet.prefer_onednn()
+    quiet.start_tensorflow()
+    import itertools
+
+    import keras
+    import numpy as np
+
+    from edgetpu_lib import build, data
+    from edgetpu_lib.images import pixels
+    from edgetpu_lib.training import examples, fast_layers, loop
+
+    images = data.split_images(data.open_data_set(data_dir))["train"]
+    classes = len(images.class_names)
+    model = fast_layers.training_twin(
+        build.build_model(
+            "efficientnet-edgetpu-S", num_classes=classes, image_size=image_size
+        )
+    )
+    loop.compile_model(model, keras.optimizers.AdamW(1e-4), label_smoothing=0.1)
+    margin_size = round(image_size / pixels.CROP_FRACTION)
+    held = data.load_pixels(images, margin_size, whole_square=True)
+    plain = in_memory(held, images.labels, image_size, batch_size, classes)
+    streamed = examples.ShuffledBatches(
+        examples.from_images(
+            images, margin_size, whole_square=True, progress="training images"
+        ),
+        batch_size,
+        0,
+        crop_size=image_size,
+    )
+    found: dict[str, list[float]] = {"in memory": [], "streamed": []}
+    with streamed.from_step(0, (turns + 1) * steps) as reading:
+        for turn in range(turns + 1):
+            for side, batches in (("in memory", plain), ("streamed", reading)):
+                start = time.perf_counter()
+                losses = [
+                    model.train_on_batch(*batch)
+                    for batch in itertools.islice(batches, steps)
+                ]
+                assert np.isfinite(losses).all()
+                if turn:  # The first compiles.
+                    found[side].append(steps / (time.perf_counter() - start))
+    table = Table("side", "steps/s, median", "lowest", "highest", "ratio")
+    first = statistics.median(found["in memory"])
+    for side, rates in found.items():
+        rate = statistics.median(rates)
+        row = (rate, min(rates), max(rates), rate / first)
+        table.add_row(side, *(f"{number:.2f}" for number in row))
+    Console().print(table)
+
+
+MEMORY = """
+import resource, sys
+count, size, steps = map(int, sys.argv[1:])
+from edgetpu_lib.base import quiet
+quiet.prefer_onednn()
+quiet.start_tensorflow()
+import numpy as np
+from edgetpu_lib import build, data, fine_tune
+from edgetpu_lib.training import loop
+drawn = data.open_data_set("rendered_flowers", images_per_class=20)
+many = drawn.take(np.arange(count) % len(drawn))
+model = build.build_model("efficientnet-edgetpu-S", num_classes=5, image_size=size)
+take, taken = loop._step, []
+def step(*given):
+    take(*given)
+    taken.append(1)
+    if len(taken) == steps:
+        raise KeyboardInterrupt
+loop._step = step
+splits = {"train": many, "validation": drawn}
+try:
+    fine_tune.fine_tune(model, splits, pretrained=False)
+except KeyboardInterrupt:
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@main.command()
+@click.option("--images", default=50_000, show_default=True)
+@click.option("--image_size", default=224, show_default=True)
+@click.option("--steps", default=5, show_default=True)
+def memory(images: int, image_size: int, steps: int) -> None:
+    """Print the peak memory of some steps of fine-tuning, with few and many images."""
+    table = Table("training images", "peak resident, GiB", "above the first, GiB")
+    first = None
+    for count in (100, images):
+        numbers = [str(number) for number in (count, image_size, steps)]
+        peak_gib = _run([sys.executable, "-c", MEMORY, *numbers]) / 2**20
+        first = first or peak_gib
+        table.add_row(f"{count:,}", f"{peak_gib:.2f}", f"{peak_gib - first:.2f}")
+    Console().print(table)
+
+
 @main.command()
 @click.option("--data_dir", required=True, help="Folder of class folders.")
 @click.option("--image_size", default=64)
@@ -177,9 +311,10 @@ def head(data_dir: str, image_size: int, epochs: int, batch_size: int) -> None:
     quiet.prefer_onednn()
     import keras
 
-    from edgetpu_lib import build, data, fine_tune
+    from edgetpu_lib import build, data
     from edgetpu_lib.images import pixels
-    from edgetpu_lib.training import features
+    from edgetpu_lib.training import examples, features, loop, phases
+    from edgetpu_lib.training.batches import one_hot
 
     images = data.list_images(data_dir)
     classes = len(images.class_names)
@@ -198,19 +333,25 @@ def head(data_dir: str, image_size: int, epochs: int, batch_size: int) -> None:
         [keras.Input(rows.shape[1:]), *model.layers[-2:]]  # dropout, logits
     )
     steps = len(images) // batch_size
-    fine_tune._compile(classifier, 1e-2, steps * epochs)
-    batches = fine_tune.shuffled_batches(rows, images.labels, batch_size, 0)
-    for _ in range(epochs * steps):
-        classifier.train_on_batch(*next(batches))
+    optimizer = phases._optimizer(1e-2, steps * epochs)
+    loop.compile_model(classifier, optimizer, label_smoothing=0.1)
+    batches = examples.ShuffledBatches(
+        examples.from_array(rows, images.labels, classes), batch_size, 0
+    )
+    with batches.from_step(0, epochs * steps) as reading:
+        for batch in reading:
+            classifier.train_on_batch(*batch)
     ours_s = time.perf_counter() - start
 
     start = time.perf_counter()
     model = new_model()
     for layer in model.layers[:-1]:
         layer.trainable = False
-    fine_tune._compile(model, 1e-2, steps * epochs)
+    optimizer = phases._optimizer(1e-2, steps * epochs)
+    loop.compile_model(model, optimizer, label_smoothing=0.1)
     arrays = pixels.normalize(data.load_pixels(images, image_size))
-    model.fit(arrays, images.labels, batch_size, epochs, verbose=0)
+    targets = one_hot(images.labels, classes)
+    model.fit(arrays, targets, batch_size, epochs, verbose=0)
     fit_s = time.perf_counter() - start
     table = Table("side", "seconds", "ratio")
     table.add_row("fit on a frozen backbone", f"{fit_s:.1f}", "1.0")

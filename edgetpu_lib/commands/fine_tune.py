@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import click
@@ -32,6 +33,13 @@ from edgetpu_lib.commands import options
 @options.SEED
 @options.ON_ERROR
 @click.option(
+    "--keep_minutes",
+    type=float,
+    default=1,
+    show_default=True,
+    help="The state is written after so many minutes; the same command resumes.",
+)
+@click.option(
     "--output",
     default="artifacts/fine_tuned.keras",
     show_default=True,
@@ -47,6 +55,7 @@ def fine_tune(
     batch_size,
     seed,
     on_error,
+    keep_minutes,
     output,
     as_json,
     **network,
@@ -55,7 +64,8 @@ def fine_tune(
 
     M and L, and S of another width, have no checkpoint that ships: without --ckpt_dir
     all their layers start from random numbers. A small --image_size such as 96 keeps
-    that within minutes.
+    that within minutes. Stopped or killed, the same command resumes from the state
+    beside --output, which is removed at the end.
     """
     if not output.endswith(".keras"):
         raise InputError(f"--output={output} must end in .keras")
@@ -95,8 +105,15 @@ def fine_tune(
     if start:
         options.load_weights(model, start, network, include_classifier=False)
     config = tuning.FineTuneConfig(epochs=epochs, batch_size=batch_size, seed=seed)
+    state_dir = f"{output}.state"
     history = tuning.fine_tune(
-        model, splits, pretrained=bool(start), config=config, cache_dir=cache_dir
+        model,
+        splits,
+        pretrained=bool(start),
+        config=config,
+        cache_dir=cache_dir,
+        state_dir=state_dir,
+        keep_minutes=keep_minutes,
     )
     predictions = evaluate.predict(classifiers.open_classifier(model), splits["test"])
     found = metrics.measure(predictions, splits["test"].labels)
@@ -113,6 +130,7 @@ def fine_tune(
         test=dataclasses.asdict(found),
         skipped=skipped,
     )
+    shutil.rmtree(state_dir, ignore_errors=True)
     options.show(
         {"model": output, "test": dataclasses.asdict(found), "skipped": skipped},
         as_json,

@@ -191,14 +191,14 @@ def normalize(
 
 
 def fill_batch(images: np.ndarray, batch_size: int) -> np.ndarray:
-    """Repeat zeros behind a last, smaller batch: networks are compiled for one size.
+    """Append zeros to a last, smaller batch: networks are compiled for one size.
 
     Args:
-        images: [at most batch_size, height, width, channels].
+        images: [at most batch_size, …].
         batch_size: of the result.
     """
     missing = batch_size - len(images)
-    return np.pad(images, ((0, missing), (0, 0), (0, 0), (0, 0)))
+    return np.pad(images, [(0, missing)] + [(0, 0)] * (images.ndim - 1))
 
 
 def to_uint8(pixels: np.ndarray) -> np.ndarray:

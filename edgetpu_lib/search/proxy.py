@@ -1,7 +1,7 @@
-"""How good a network would be, guessed from a brief training of a small copy.
+"""Estimate the accuracy of a network by a brief training of a small copy.
 
-Takes stages and a task; gives the accuracy of the copy. Each call stands alone and can
-run in any process on any machine. Used by `search`.
+Takes stages and a task; gives the accuracy of the copy. A call depends on nothing else,
+so that it can run in any process on any machine. Used by `evolution`.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class ProxyTask:
 
     @property
     def num_classes(self) -> int:
-        """Kinds of image."""
+        """Number of classes."""
         return int(self.train_labels.max()) + 1
 
     def facts(self) -> dict[str, object]:
@@ -64,7 +64,7 @@ class ProxyTask:
 
     @property
     def digest(self) -> str:
-        """What tells this task from others, in eight letters."""
+        """First eight hex digits of the SHA-256 of `facts`."""
         text = json.dumps(self.facts(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
@@ -137,14 +137,15 @@ def proxy_top1(stages: Stages, task: ProxyTask) -> float:
     import keras
 
     from edgetpu_lib import build, fine_tune
+    from edgetpu_lib.training import examples
 
     keras.backend.clear_session()
     keras.utils.set_random_seed(task.seed)
     model = build.build_network(copy_spec(stages, task))
     rows = fine_tune.train_all_layers(
         model,
-        (task.train_u8, task.train_labels),
-        (task.held_out_u8, task.held_out_labels),
+        examples.from_array(task.train_u8, task.train_labels, task.num_classes),
+        examples.from_array(task.held_out_u8, task.held_out_labels, task.num_classes),
         fine_tune.FineTuneConfig(
             epochs=task.epochs,
             batch_size=task.batch_size,

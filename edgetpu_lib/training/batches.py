@@ -1,17 +1,17 @@
-"""Batches of varied images, decided by seed and step alone.
+"""Augmented batches for `train`, read ahead by threads.
 
-Takes images and a recipe; gives batches from any step on, read ahead by threads.
-Next: `train` steps on them. A resumed training asks for the step where it stopped and
-gets the batches that an uninterrupted one would have had.
+Takes images and a recipe; gives batches from any step on. Seed and step alone decide
+what they hold, so that a resumed training gets those of an uninterrupted one.
 """
 
 from __future__ import annotations
 
-import collections
-import concurrent.futures
 import contextlib
+import dataclasses
 import functools
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -25,116 +25,102 @@ from edgetpu_lib.training.recipe import Recipe
 BATCHES_AHEAD = 2
 
 
+@dataclasses.dataclass(eq=False)
 class TrainingBatches:
     """The batches of one training.
 
     Attributes:
-        skipped: what was left out so far: the error of every unreadable image.
+        images: to train on.
+        recipe: batch size and augmentation.
+        image_size: height and width, pixels.
+        label_offset: added to every label: so many logits come before the classes.
+        seed: of order and augmentation.
+        parts: number of independent orders, which share every batch equally; of several
+            processes each reads its own.
+        on_error: "raise", or "skip" for images that cannot be read.
+        skipped: the error of every image that was left out so far, by its name.
     """
 
-    def __init__(
-        self,
-        images: data.Images,
-        recipe: Recipe,
-        image_size: int,
-        *,
-        label_offset: int = 0,
-        seed: int = 0,
-        parts: int = 1,
-        on_error: str = "raise",
-    ) -> None:
-        """Prepare the order; nothing is read yet.
+    images: data.Images
+    recipe: Recipe
+    image_size: int
+    label_offset: int = 0
+    seed: int = 0
+    parts: int = 1
+    on_error: str = "raise"
+    skipped: dict[str, str] = dataclasses.field(default_factory=dict)
 
-        Args:
-            images: to train on.
-            recipe: batch size and augmentation.
-            image_size: height and width, pixels.
-            label_offset: added to every label, and one more class before all others.
-            seed: of order and augmentation.
-            parts: so many independent orders, which share every batch equally. Of
-                several processes each reads its own.
-            on_error: "raise" or "skip", for images that cannot be read.
+    def __post_init__(self) -> None:
+        """Divide the images; nothing is read yet.
 
         Raises:
             InputError: the numbers do not go together.
         """
-        if on_error not in ("raise", "skip"):
-            raise InputError(f"on_error={on_error!r} is unknown; use raise or skip")
+        batch_size, parts = self.recipe.batch_size, self.parts
+        if self.on_error not in ("raise", "skip"):
+            raise InputError(
+                f"on_error={self.on_error!r} is unknown; use raise or skip"
+            )
         processes = devices.process()[1]
         if parts % processes:
             raise InputError(
                 f"parts={parts} must be a multiple of the {processes} processes"
             )
-        if recipe.batch_size % parts or recipe.batch_size > len(images):
+        if batch_size % parts or batch_size > len(self.images):
             raise InputError(
-                f"batch_size={recipe.batch_size} must be a multiple of the {parts}"
-                f" parts and at most the {len(images)} images"
+                f"batch_size={batch_size} must be a multiple of the {parts} parts and"
+                f" at most the {len(self.images)} images"
             )
-        self.images = images
-        self.recipe = recipe
-        self.image_size = image_size
-        self.label_offset = label_offset
-        self.seed = seed
-        self.on_error = on_error
-        self.skipped: dict[str, str] = {}
-        self._parts = _divide(images, parts)
+        self._parts = _divide(self.images, parts)
         self._vary = augment.BatchAugmentation(
-            randaugment=recipe.randaugment, mixup=recipe.mixup
+            randaugment=self.recipe.randaugment, mixup=self.recipe.mixup
         )
 
-    @contextlib.contextmanager
     def from_step(
         self, first: int, last: int
-    ) -> Iterator[Iterator[tuple[np.ndarray, np.ndarray]]]:
+    ) -> contextlib.closing[Iterator[tuple[np.ndarray, np.ndarray]]]:
         """Open the batches of steps `first` … `last` − 1.
 
-        Yields:
-            An iterator of float32 [batch, size, size, 3], normalised, and float32
-            [batch, classes], one-hot. Of several processes each gets its share.
+        Each is float32 [batch, size, size, 3], normalised, and float32 [batch,
+        classes], one-hot. Of several processes each gets its share.
         """
-        pool = concurrent.futures.ThreadPoolExecutor(parallel.cores())
-        try:
-            yield self._stream(pool, first, last)
-        finally:
-            pool.shutdown(cancel_futures=True)
+        return contextlib.closing(self._stream(first, last))
 
     def describe(self, step: int) -> str:
         """Return the first images of a step's batch, for an error."""
-        names = [
-            str(self.images.paths[self._index(part, position)])
+        return first_names(
+            self.images.paths[self._index(part, position)]
             for part, positions in self._positions(step)
             for position in positions
-        ]
-        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-        return ", ".join(names[:3]) + more
+        )
 
-    def _stream(self, pool, first: int, last: int):
-        waiting: collections.deque = collections.deque()
-        for step in range(first, last):
-            waiting.append((step, self._submit(pool, step)))
-            if len(waiting) > BATCHES_AHEAD:
-                yield self._gather(*waiting.popleft())
-        while waiting:
-            yield self._gather(*waiting.popleft())
-
-    def _submit(self, pool, step: int) -> list[list[concurrent.futures.Future]]:
-        return [
-            [pool.submit(self._read, part, position) for position in positions]
+    def _stream(self, first: int, last: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        places = (
+            (part, position)
+            for step in range(first, last)
             for part, positions in self._positions(step)
-        ]
+            for position in positions
+        )
+        own_batch = self.recipe.batch_size // devices.process()[1]
+        read = parallel.map_in_order(
+            self._read, places, ahead=BATCHES_AHEAD * own_batch
+        )
+        with contextlib.closing(read):
+            for step in range(first, last):
+                yield self._gather(step, read)
 
-    def _gather(self, step: int, futures: list) -> tuple[np.ndarray, np.ndarray]:
+    def _gather(
+        self, step: int, read: Iterator[tuple[np.ndarray, int]]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Take a batch from the images that were read, and vary it."""
         shares = []
         classes = len(self.images.class_names) + self.label_offset
-        for part, share in zip(_own_parts(len(self._parts)), futures, strict=True):
-            images, labels = zip(*(future.result() for future in share), strict=True)
-            targets = np.eye(classes, dtype=np.float32)[
-                np.array(labels) + self.label_offset
-            ]
+        for part, positions in self._positions(step):
+            share = itertools.islice(read, len(positions))
+            images, labels = zip(*share, strict=True)
+            targets = one_hot(np.array(labels) + self.label_offset, classes)
             shares.append(self._vary(np.stack(images), targets, (step, part)))
-        arrays, targets = (
-            np.concatenate(arrays) for arrays in zip(*shares, strict=True)
-        )
+        arrays, targets = map(np.concatenate, zip(*shares, strict=True))
         return pixels.normalize(arrays), targets
 
     def _positions(self, step: int) -> Iterator[tuple[int, range]]:
@@ -143,8 +129,9 @@ class TrainingBatches:
         for part in _own_parts(len(self._parts)):
             yield part, range(step * share, (step + 1) * share)
 
-    def _read(self, part: int, position: int) -> tuple[np.ndarray, int]:
+    def _read(self, place: tuple[int, int]) -> tuple[np.ndarray, int]:
         """Read and vary the image at a position, or the next that can be read."""
+        part, position = place
         for further in range(len(self._parts[part])):
             index = self._index(part, position, further)
             epoch = position // len(self._parts[part])
@@ -161,12 +148,8 @@ class TrainingBatches:
                 self.skipped[str(self.images.paths[index])] = str(error)
                 continue
             return image, int(self.images.labels[index])
-        raise InputError(
-            "no image can be read; the first error: " + self._first_error()
-        )
-
-    def _first_error(self) -> str:
-        return next(iter(self.skipped.values()))
+        first_error = next(iter(self.skipped.values()))
+        raise InputError(f"no image can be read; the first error: {first_error}")
 
     def _index(self, part: int, position: int, further: int = 0) -> int:
         epoch, rank = divmod(position, len(self._parts[part]))
@@ -177,6 +160,18 @@ class TrainingBatches:
     def _order(self, part: int, epoch: int) -> np.ndarray:
         rng = np.random.default_rng([self.seed, epoch, part])
         return rng.permutation(self._parts[part])
+
+
+def one_hot(labels: np.ndarray, classes: int) -> np.ndarray:
+    """Return float32 [number, classes]: one at each label, zero elsewhere."""
+    return np.eye(classes, dtype=np.float32)[labels]
+
+
+def first_names(names: Iterable[Any]) -> str:
+    """Return the first three names, and how many more there are."""
+    names = [str(name) for name in names]
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
 
 
 def _divide(images: data.Images, parts: int) -> list[np.ndarray]:

@@ -1,13 +1,13 @@
 """Train on several devices and machines: data parallel, by Keras on JAX.
 
-Takes addresses; gives every model built afterwards a copy on each device and every
-batch a share on each. Next: `train` steps as on one device.
-Batch normalisation is over the global batch, so the number of devices changes
-nothing but rounding.
+Every model that is built afterwards has a copy on each device, which gets its share of
+every batch. Batch normalisation is over the global batch, so that the number of devices
+changes nothing but rounding.
 """
 
 from __future__ import annotations
 
+import concurrent.futures
 import itertools
 import json
 import os
@@ -69,7 +69,7 @@ def distribute(
 
 
 def map_divided(function: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
-    """Apply a function to every item, each in one of the processes; tell all of them.
+    """Apply a function to every item, each in one process; return all results in all.
 
     Every process must call it, with the same items.
 
@@ -141,25 +141,13 @@ def start_processes(arguments: Sequence[str], processes: int) -> int:
         )
         for number in range(processes)
     ]
+    pool = concurrent.futures.ThreadPoolExecutor(processes)
     try:
-        return _wait_for_all(started)
+        ends = concurrent.futures.as_completed(
+            [pool.submit(child.wait) for child in started]
+        )
+        return next((code for end in ends if (code := end.result())), 0)
     finally:
         for child in started:
             child.terminate()
-        for child in started:
-            child.wait()
-
-
-def _wait_for_all(children: list[subprocess.Popen]) -> int:
-    """Return 0 once all have ended well, or the first other exit code at once."""
-    waiting = list(children)
-    while waiting:
-        for child in list(waiting):
-            try:
-                code = child.wait(timeout=0.2)
-            except subprocess.TimeoutExpired:
-                continue
-            if code:
-                return code
-            waiting.remove(child)
-    return 0
+        pool.shutdown()

@@ -71,7 +71,12 @@ def _compute(backbone: keras.Model, images: data.Images) -> np.ndarray:
     stream = data.iterate_batches(
         images, backbone.input_shape[1], batch_size=BATCH_SIZE, progress="features"
     )
-    return np.concatenate([_predict(backbone, arrays) for arrays in stream])
+    rows = np.empty((len(images), *backbone.output_shape[1:]), np.float32)
+    start = 0
+    for arrays in stream:
+        rows[start : start + len(arrays)] = _predict(backbone, arrays)
+        start += len(arrays)
+    return rows
 
 
 def _predict(backbone: keras.Model, images: np.ndarray) -> np.ndarray:

@@ -1,15 +1,17 @@
-"""Keep everything a training needs to go on, whole or not at all.
+"""Save the state of a training so that it can resume.
 
-Takes a model that trains, its optimizer and averages; gives one safetensors file.
-Next: `train` restores it and takes the following step as if nothing had happened.
+Takes a model that trains and its optimizer; gives one safetensors file, which is
+replaced as a whole. A resumed training takes the steps of an uninterrupted one.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,43 +23,60 @@ import safetensors.numpy
 
 from edgetpu_lib.base.artifacts import InputError, atomic_path
 from edgetpu_lib.training import devices
-from edgetpu_lib.training.recipe import Averages
 
-STATE_NAME = "training_state.safetensors"
+
+@dataclasses.dataclass
+class Tensors:
+    """What a training keeps besides the model: averages, or the best weights."""
+
+    values: list[Any]
+
+
+def new_progress() -> dict[str, Any]:
+    """Return an empty history, and the numbers of an epoch before its first step."""
+    return {"history": [], "loss": [], "top1": [], "seconds": 0.0}
 
 
 class TrainingState:
-    """Weights, random state, optimizer, averages, and how far the training is.
+    """Weights, random state, optimizer, and how far the training is.
 
     Attributes:
-        path: the file.
+        path: the file; `None` keeps nothing.
         model: what trains.
-        averages: of its weights.
         step: steps taken.
         progress: what else a training remembers; anything JSON can hold.
     """
 
     def __init__(
         self,
-        folder: str | Path,
+        folder: str | Path | None,
         settings: dict[str, Any],
+        name: str,
         model: keras.Model,
-        averages: Averages,
+        extra: dict[str, Any],
+        *,
+        keep_minutes: float = 10,
+        keep_steps: int | None = None,
     ) -> None:
         """Describe what is kept; nothing is read or written yet.
 
         Args:
-            folder: where the file lies.
+            folder: of the file; `None` keeps nothing.
             settings: what makes this training; anything JSON can hold.
+            name: of the file, without its ending.
             model: compiled, its optimizer built.
-            averages: of its weights.
+            extra: `Tensors` or `Averages`, by the name of their group in the file.
+            keep_minutes: between two writings by `keep_when_due`.
+            keep_steps: between two writings; `None`: by the clock alone.
         """
-        self.path = Path(folder) / STATE_NAME
+        self.path = folder and Path(folder) / f"{name}.safetensors"
         self.step = 0
-        self.progress: dict[str, Any] = {}
+        self.progress = new_progress()
         self._settings = json.loads(json.dumps(settings))
         self.model = model
-        self.averages = averages
+        self._extra = extra
+        self._keep_minutes, self._keep_steps = keep_minutes, keep_steps
+        self._kept_at = time.monotonic()
         self._variables = {
             f"{group}/{number:04d}": variable
             for group, variables in (
@@ -68,19 +87,22 @@ class TrainingState:
         }
 
     def restore(self) -> bool:
-        """Go back to what was kept, and say whether there was anything.
+        """Go back to what was kept; return whether there was anything.
 
         Raises:
             InputError: the file is damaged or another training's.
         """
-        if not self.path.exists():
+        if not (self.path and self.path.exists()):
             return False
         try:
             with safetensors.safe_open(self.path, "numpy") as file:
                 facts = {k: json.loads(v) for k, v in file.metadata().items()}
                 tensors = {name: file.get_tensor(name) for name in file.keys()}
             self._check_settings(facts["settings"])
-            averages = [tensors.pop(name) for name in self._average_names()]
+            extra = {
+                group: [tensors[name] for name in names]
+                for group, names in self._extra_names()
+            }
             for name, variable in self._variables.items():
                 variable.assign(tensors[name])
         except (safetensors.SafetensorError, OSError, KeyError, ValueError) as error:
@@ -90,7 +112,8 @@ class TrainingState:
                 f"{self.path} is not a readable state of this training ({error});"
                 " delete it to start again"
             ) from error
-        self.averages.values = [keras.ops.convert_to_tensor(a) for a in averages]
+        for group, arrays in extra.items():
+            self._extra[group].values = [keras.ops.convert_to_tensor(a) for a in arrays]
         self.step, self.progress = facts["step"], facts["progress"]
         return True
 
@@ -101,18 +124,22 @@ class TrainingState:
             InputError: a value is not finite, or the file cannot be written; what was
                 kept before is untouched.
         """
+        if self.path is None:
+            return
         tensors = {
             name: np.array(keras.ops.convert_to_numpy(variable), order="C")
             for name, variable in self._variables.items()
         }
-        averages = map(keras.ops.convert_to_numpy, self.averages.values)
-        tensors |= zip(self._average_names(), averages, strict=True)
+        for group, names in self._extra_names():
+            arrays = map(keras.ops.convert_to_numpy, self._extra[group].values)
+            tensors |= zip(names, arrays, strict=True)
         for name, value in tensors.items():
             if value.dtype.kind == "f" and not np.isfinite(value).all():
                 raise InputError(
                     f"weights are not finite after step {self.step} ({name});"
-                    f" {self.describe()}; lower base_learning_rate"
+                    f" {self.describe()}; lower the learning rate"
                 )
+        self._kept_at = time.monotonic()
         if devices.process()[0]:
             return
         facts = {
@@ -124,15 +151,26 @@ class TrainingState:
         with atomic_path(self.path) as scratch:
             safetensors.numpy.save_file(tensors, scratch, metadata)
 
+    def keep_when_due(self) -> None:
+        """Write everything if the time or the number of steps has come.
+
+        Raises:
+            InputError: as `keep`.
+        """
+        overdue = time.monotonic() - self._kept_at >= 60 * self._keep_minutes
+        if overdue or (self._keep_steps and self.step % self._keep_steps == 0):
+            self.keep()
+
     def describe(self) -> str:
         """Return which state is on disk, for an error."""
-        if not self.path.exists():
+        if not (self.path and self.path.exists()):
             return "no state was kept before"
         with safetensors.safe_open(self.path, "numpy") as file:
             return f"{self.path} keeps step {file.metadata()['step']}"
 
-    def _average_names(self) -> list[str]:
-        return [f"average/{n:04d}" for n in range(len(self.averages.values))]
+    def _extra_names(self) -> Iterator[tuple[str, list[str]]]:
+        for group, tensors in self._extra.items():
+            yield group, [f"{group}/{n:04d}" for n in range(len(tensors.values))]
 
     def _check_settings(self, found: dict[str, Any]) -> None:
         """Refuse to go on with a training of other settings.
@@ -140,15 +178,16 @@ class TrainingState:
         Raises:
             InputError: it names what differs.
         """
+        now = self._settings
         different = [
-            f"{name} was {found.get(name)!r} and is now {self._settings.get(name)!r}"
-            for name in sorted({*found, *self._settings})
-            if found.get(name) != self._settings.get(name)
+            f"{name} was {found.get(name)!r} and is now {now.get(name)!r}"
+            for name in sorted({*found, *now})
+            if found.get(name) != now.get(name)
         ]
         if different:
             raise InputError(
                 f"{self.path} belongs to another training: {'; '.join(different[:3])};"
-                " give the same settings, or another output folder"
+                " give the same settings or another output, or delete it"
             )
 
 

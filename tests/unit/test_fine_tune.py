@@ -1,16 +1,23 @@
-"""Training learns, repeats itself, freezes what it says, and keeps the best."""
+"""Fine-tuning learns, repeats itself, freezes layers, keeps the best and resumes."""
 
 import dataclasses
+import signal
+import subprocess
+import sys
+import time
 
 import keras
 import numpy as np
 import pytest
 
-from edgetpu_lib import data, evaluate, fine_tune
+from edgetpu_lib import checkpoint, data, evaluate, fine_tune
 from edgetpu_lib.base.artifacts import InputError
 from edgetpu_lib.evaluation import classifiers
 from edgetpu_lib.images import pixels
+from edgetpu_lib.training import examples, loop
 
+# A busy machine takes minutes for the first step.
+HANGS_AFTER_S = 900
 SCRATCH = fine_tune.FineTuneConfig(epochs=5, batch_size=8, scratch_learning_rate=5e-3)
 GENTLE = fine_tune.FineTuneConfig(
     head_epochs=3,
@@ -254,6 +261,158 @@ def test_numbers_below_one_are_refused(field):
         fine_tune.FineTuneConfig(**{field: 0})
 
 
+# Compared with the code that held all images in memory; see tests/golden/README.md.
+
+
+@pytest.fixture(scope="module")
+def in_memory(repo_root):
+    with np.load(repo_root / "tests/golden/fine_tune_golden.npz") as arrays:
+        return dict(arrays)
+
+
+@pytest.mark.parametrize(
+    ("run", "pretrained", "numbers"),
+    [
+        ("all_layers", False, {"epochs": 3, "scratch_learning_rate": 2e-4}),
+        (
+            "two_phases",
+            True,
+            {
+                "head_epochs": 3,
+                "epochs": 2,
+                "head_learning_rate": 1e-3,
+                "fine_learning_rate": 1e-4,
+                "unfrozen_blocks": 2,
+            },
+        ),
+    ],
+)
+def test_streamed_images_train_as_those_in_memory(
+    in_memory, new_model, splits, run, pretrained, numbers
+):
+    model = new_model()
+    config = fine_tune.FineTuneConfig(batch_size=8, patience=9, **numbers)
+    epochs = fine_tune.fine_tune(model, splits, pretrained=pretrained, config=config)
+    rows = [
+        (e.epoch, e.loss, e.top1, e.validation_loss, e.validation_top1) for e in epochs
+    ]
+    np.testing.assert_allclose(rows, in_memory[f"{run}/history"], atol=1e-5)
+    for name in ("stem_conv", "block_8_project_conv", "logits"):
+        kernel = keras.ops.convert_to_numpy(model.get_layer(name).kernel)
+        np.testing.assert_allclose(kernel, in_memory[f"{run}/{name}"], atol=1e-5)
+
+
+# Resuming.
+
+
+class Stopped(Exception):
+    """Stands for whatever ends a process."""
+
+
+RESUMED = dataclasses.replace(GENTLE, head_epochs=2, unfrozen_blocks=1)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(new_model, splits):
+    """Return a model fine-tuned in two phases, and its epochs."""
+    model = new_model(depth_coefficient=0.1)
+    return model, fine_tune.fine_tune(model, splits, pretrained=True, config=RESUMED)
+
+
+@pytest.mark.parametrize("stop", [3, 20])
+def test_resumed_fine_tuning_ends_with_the_same_weights(
+    uninterrupted, new_model, splits, tmp_path, monkeypatch, stop
+):
+    arguments = {"pretrained": True, "config": RESUMED}
+    arguments |= {"state_dir": tmp_path, "keep_minutes": 0}
+    take, taken = loop._step, []
+
+    def step_or_stop(*step):
+        if len(taken) == stop:
+            raise Stopped
+        taken.append(1)
+        take(*step)
+
+    monkeypatch.setattr(loop, "_step", step_or_stop)
+    with pytest.raises(Stopped):
+        fine_tune.fine_tune(new_model(depth_coefficient=0.1), splits, **arguments)
+    stop = None
+    model = new_model(depth_coefficient=0.1)
+    epochs = fine_tune.fine_tune(model, splits, **arguments)
+    assert len(taken) == 24
+    whole, expected = uninterrupted
+    for found, value in zip(model.get_weights(), whole.get_weights(), strict=True):
+        np.testing.assert_array_equal(found, value)
+    assert [dataclasses.replace(e, seconds=0) for e in epochs] == [
+        dataclasses.replace(e, seconds=0) for e in expected
+    ]
+
+
+def test_patience_that_ran_out_is_remembered(new_model, splits, tmp_path, monkeypatch):
+    config = dataclasses.replace(SCRATCH, epochs=9, patience=1)
+    evaluated = iter([(1.0, 0.5), (2.0, 0.5)])
+    monkeypatch.setattr(loop, "evaluate", lambda *_, **__: next(evaluated))
+    arguments = {"pretrained": False, "config": config, "state_dir": tmp_path}
+    model, again = (new_model(depth_coefficient=0.1) for _ in range(2))
+    once = fine_tune.fine_tune(model, splits, **arguments)
+    assert [epoch.validation_loss for epoch in once] == [1, 2]
+    monkeypatch.setattr(loop, "_step", None)
+    assert fine_tune.fine_tune(again, splits, **arguments) == once
+    assert not changed(weights_by_name(model), again)
+
+
+def test_state_of_other_images_is_refused(new_model, splits, tmp_path):
+    config = dataclasses.replace(SCRATCH, epochs=1, batch_size=48)
+    arguments = {"pretrained": False, "config": config, "state_dir": tmp_path}
+    fine_tune.fine_tune(new_model(depth_coefficient=0.1), splits, **arguments)
+    fewer = {**splits, "train": splits["train"].take(np.arange(40))}
+    kept = (tmp_path / "all_layers.safetensors").read_bytes()
+    with pytest.raises(InputError, match="another training: train was"):
+        fine_tune.fine_tune(new_model(depth_coefficient=0.1), fewer, **arguments)
+    assert (tmp_path / "all_layers.safetensors").read_bytes() == kept
+
+
+def test_loss_that_is_not_finite_names_the_images(new_model, splits, monkeypatch):
+    monkeypatch.setattr(
+        examples, "one_hot", lambda labels, classes: np.full((8, 3), np.nan, "float32")
+    )
+    with pytest.raises(InputError, match=r"step 1, on .*(jpg|png).* and 5 more"):
+        model = new_model(depth_coefficient=0.1)
+        fine_tune.fine_tune(model, splits, pretrained=False, config=SCRATCH)
+
+
+@pytest.mark.parametrize("kind", ["SIGKILL", "SIGINT"])
+def test_stopped_command_resumes_to_the_same_file(class_folders, tmp_path, kind):
+    shape = ("--width_coefficient=0.1", "--depth_coefficient=0.1", "--image_size=32")
+    command = [
+        *(sys.executable, "-m", "edgetpu_lib", "fine-tune", *shape),
+        *(f"--data_dir={class_folders}", "--epochs=60", "--batch_size=3"),
+        *("--keep_minutes=0", "--pretrained=False"),
+    ]
+    whole = subprocess.Popen([*command, f"--output={tmp_path}/whole.keras"])
+    command.append(f"--output={tmp_path}/stopped.keras")
+    state = tmp_path / "stopped.keras.state/all_layers.safetensors"
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as stopped:
+        while not state.exists():
+            assert stopped.poll() is None
+            time.sleep(0.01)
+        stopped.send_signal(getattr(signal, kind))
+        assert stopped.wait(HANGS_AFTER_S) != 0
+    assert not (tmp_path / "stopped.keras").exists()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    assert whole.wait(HANGS_AFTER_S) == 0
+    models = [
+        checkpoint.load_model(tmp_path / f"{n}.keras") for n in ("whole", "stopped")
+    ]
+    assert checkpoint.weights_digest(models[0]) == checkpoint.weights_digest(models[1])
+    names = {path.name for path in tmp_path.iterdir()}
+    ends = (".keras", ".keras.json")
+    assert names == {f"{name}{end}" for name in ("whole", "stopped") for end in ends}
+
+
+# Batches.
+
+
 def numbered(count, side):
     """Return images whose pixels tell the image, the row and the column."""
     images = np.empty((count, side, side, 3), np.uint8)
@@ -263,12 +422,45 @@ def numbered(count, side):
     return images
 
 
-def take(number, count=10, side=12, size=9, batch_size=4, seed=0):
-    images = numbered(count, side)
-    batches = fine_tune.augmented_batches(
-        images, np.arange(count) + 100, size, batch_size, seed
+def take(number, count=10, side=12, size=9, batch_size=4, seed=0, first=0):
+    pictures = examples.from_array(numbered(count, side), np.arange(count), count)
+    batches = examples.ShuffledBatches(pictures, batch_size, seed, crop_size=size)
+    with batches.from_step(first, first + number) as stream:
+        return [(images, targets.argmax(axis=1) + 100) for images, targets in stream]
+
+
+def test_order_crops_and_mirroring_are_those_of_images_in_memory(in_memory):
+    batches = take(9, seed=3)
+    labels = [labels - 100 for _, labels in batches]
+    np.testing.assert_array_equal(labels, in_memory["batches/labels"])
+    images = np.stack([images for images, _ in batches]) * 128 + 127
+    first, last = images[:, :, 0, 0], images[:, :, 0, -1]
+    corners = np.stack([first[..., 1], first[..., 2], last[..., 2]], axis=-1)
+    np.testing.assert_array_equal(corners, in_memory["batches/corners"])
+
+
+def test_batches_from_the_middle_are_those_from_the_start():
+    for early, late in zip(take(9)[6:], take(3, first=6), strict=True):
+        np.testing.assert_array_equal(early[0], late[0])
+        np.testing.assert_array_equal(early[1], late[1])
+
+
+def test_a_small_cache_gives_the_same_images(splits, monkeypatch):
+    def batch():
+        images = examples.from_images(splits["train"], 37, progress="reading")
+        batches = examples.ShuffledBatches(images, 8, 0, crop_size=32)
+        with batches.from_step(7, 8) as stream:
+            return next(stream)[0]
+
+    all_kept = batch()
+    monkeypatch.setattr(examples, "CACHE_BYTES", 5 * 3 * 37**2)
+    loaded = []
+    load = data.load_image
+    monkeypatch.setattr(
+        data, "load_image", lambda *a, **k: (loaded.append(a[0]), load(*a, **k))[1]
     )
-    return [next(batches) for _ in range(number)]
+    np.testing.assert_array_equal(batch(), all_kept)
+    assert len(loaded) > len(splits["train"])
 
 
 def test_batches_have_the_promised_shapes():
@@ -326,7 +518,9 @@ def test_batch_larger_than_the_data_holds_all_of_it():
 def test_augmentation_leaves_the_pictures_alone():
     images = numbered(6, 12)
     before = images.copy()
-    batches = fine_tune.augmented_batches(images, np.arange(6), 9, 2, 0)
-    for _ in range(9):
-        next(batches)
+    pictures = examples.from_array(images, np.arange(6), 6)
+    batches = examples.ShuffledBatches(pictures, 2, 0, crop_size=9)
+    with batches.from_step(0, 9) as stream:
+        for arrays, _ in stream:
+            arrays[:] = 0
     assert np.array_equal(images, before)

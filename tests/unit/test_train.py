@@ -1,4 +1,4 @@
-"""Training: repeatable to the bit, resumable anywhere, and loud where it fails."""
+"""Training repeats to the bit, resumes anywhere, and reports what fails."""
 
 import dataclasses
 import json
@@ -18,6 +18,7 @@ import safetensors.numpy
 from edgetpu_lib import checkpoint, data, train
 from edgetpu_lib.base.artifacts import InputError
 from edgetpu_lib.training import batches as training_batches
+from edgetpu_lib.training import loop
 from edgetpu_lib.training.recipe import Recipe
 
 QUICK = Recipe(epochs=4, batch_size=10, warmup_epochs=0, min_crop_area=0.5)
@@ -50,14 +51,14 @@ class Stopped(Exception):
 
 
 def stop_at(monkeypatch, step):
-    take = train._step
+    take = loop._step
 
     def step_or_stop(state, *rest):
         if state.step == step:
             raise Stopped
         take(state, *rest)
 
-    monkeypatch.setattr(train, "_step", step_or_stop)
+    monkeypatch.setattr(loop, "_step", step_or_stop)
 
 
 @pytest.mark.parametrize("stops", [(7,), (1, 11)])
@@ -190,12 +191,12 @@ def test_loss_that_is_not_finite_stops_and_keeps_the_last_state(
     new_model, images, tmp_path, monkeypatch
 ):
     recipe = dataclasses.replace(QUICK, base_learning_rate=0.016)
-    take = train._step
+    take = loop._step
 
     def poison(state, batches, arrays, targets):
         take(state, batches, arrays, targets * (np.nan if state.step == 6 else 1))
 
-    monkeypatch.setattr(train, "_step", poison)
+    monkeypatch.setattr(loop, "_step", poison)
     with pytest.raises(InputError) as caught:
         train.train(new_model(), images, recipe, tmp_path, keep_steps=4)
     message = str(caught.value)
@@ -210,13 +211,13 @@ def test_loss_that_is_not_finite_stops_and_keeps_the_last_state(
 def test_weights_that_are_not_finite_are_never_kept(
     new_model, images, tmp_path, monkeypatch
 ):
-    take = train._step
+    take = loop._step
 
     def overflow(state, *rest):
         take(state, *rest)
         state.model.get_layer("stem_bn").gamma.assign(np.full(8, np.inf))
 
-    monkeypatch.setattr(train, "_step", overflow)
+    monkeypatch.setattr(loop, "_step", overflow)
     with pytest.raises(InputError, match="after step 1"):
         train.train(new_model(), images, QUICK, tmp_path, keep_steps=1)
     assert not (tmp_path / STATE).exists()

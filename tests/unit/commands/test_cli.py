@@ -18,6 +18,7 @@ from edgetpu_lib.base import artifacts
 from edgetpu_lib.commands.main import main
 from edgetpu_lib.tflite import file as tflite_file
 from edgetpu_lib.tflite import interpreter
+from edgetpu_lib.training import phases
 
 NETWORK = [
     "--model_name=efficientnet-edgetpu-S",
@@ -961,7 +962,7 @@ def trained(monkeypatch):
     """Note every call of the training loop instead of training."""
     calls = []
     monkeypatch.setattr(
-        fine_tune, "_fit", lambda *arguments, **options: calls.append(1) or []
+        phases, "fit", lambda *arguments, **options: calls.append(1) or []
     )
     return calls
 

@@ -1,0 +1,121 @@
+"""Train one phase of a fine-tuning: stop when validation gets no better, keep the best.
+
+Takes a model, batches and held-out examples; gives one row of numbers an epoch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+from edgetpu_lib.training import examples, fast_layers, loop
+from edgetpu_lib.training.examples import Examples, ShuffledBatches
+from edgetpu_lib.training.state import Tensors, TrainingState
+
+LABEL_SMOOTHING = 0.1
+WEIGHT_DECAY = 1e-4
+
+
+@dataclasses.dataclass(frozen=True)
+class Epoch:
+    """Numbers of one epoch: losses with label smoothing, accuracies 0..1.
+
+    Attributes:
+        phase: "classifier", "unfrozen stages" or "all layers".
+        epoch: from 1 in each phase.
+        loss: mean over the steps, on augmented images.
+        top1: accuracy over the steps.
+        validation_loss: at the end of the epoch.
+        validation_top1: accuracy at the end of the epoch.
+        seconds: of the steps, with waiting for images, without validation.
+    """
+
+    phase: str
+    epoch: int
+    loss: float
+    top1: float
+    validation_loss: float
+    validation_top1: float
+    seconds: float
+
+
+def fit(
+    model: keras.Model,
+    batches: ShuffledBatches,
+    validation: Examples,
+    patience: int,
+    new_state: Callable[..., TrainingState],
+    *,
+    phase: str,
+    epochs: int,
+    learning_rate: float,
+    keep_start: bool = False,
+    show_progress: bool = True,
+) -> list[Epoch]:
+    """Train `model` in place; the weights of the best epoch are kept.
+
+    Args:
+        model: gives logits; its frozen layers stay as they are.
+        batches: to train on.
+        validation: to choose the best epoch by.
+        patience: epochs without a better validation loss before training stops.
+        new_state: takes a name, a model and tensors; gives the state that keeps them.
+        phase: name for the progress bar and the history.
+        epochs: at most.
+        learning_rate: peak.
+        keep_start: whether the first weights are kept if no epoch is better.
+        show_progress: with a bar.
+    """
+    twin = fast_layers.training_twin(model)
+    optimizer = _optimizer(learning_rate, epochs * batches.steps_per_epoch)
+    loop.compile_model(twin, optimizer, label_smoothing=LABEL_SMOOTHING)
+    best = Tensors(twin.get_weights())
+    state = new_state(phase.replace(" ", "_"), twin, {"best": best})
+    state.progress |= {"best_epoch": 1, "best_loss": math.inf}
+
+    def validate() -> tuple[float, float]:
+        held_out = examples.in_order(validation)
+        return loop.evaluate(twin, held_out, label_smoothing=LABEL_SMOOTHING)
+
+    def end_epoch(**means: float) -> dict[str, Any]:
+        loss, top1 = validate()
+        if loss < state.progress["best_loss"]:
+            state.progress |= {"best_epoch": means["epoch"], "best_loss": loss}
+            best.values = twin.get_weights()
+        row = Epoch(phase, **means, validation_loss=loss, validation_top1=top1)
+        return dataclasses.asdict(row)
+
+    def is_over() -> bool:
+        epochs_since = len(state.progress["history"]) - state.progress["best_epoch"]
+        return epochs_since >= patience
+
+    if not state.restore() and keep_start:
+        state.progress["best_loss"], _ = validate()
+    course = loop.Course(
+        title=phase,
+        epochs=epochs,
+        steps_per_epoch=batches.steps_per_epoch,
+        end_epoch=end_epoch,
+        is_over=is_over,
+        show_progress=show_progress,
+    )
+    loop.run(state, batches, course)
+    model.set_weights([keras.ops.convert_to_numpy(value) for value in best.values])
+    return [Epoch(**row) for row in state.progress["history"]]
+
+
+def _optimizer(learning_rate: float, steps: int) -> keras.optimizers.Optimizer:
+    """Return AdamW with a warm-up over a tenth of the steps and a cosine decay."""
+    warmup = max(1, steps // 10)
+    schedule = keras.optimizers.schedules.CosineDecay(
+        learning_rate / 10,
+        max(1, steps - warmup),
+        alpha=0.0,
+        warmup_target=learning_rate,
+        warmup_steps=warmup,
+    )
+    return keras.optimizers.AdamW(schedule, weight_decay=WEIGHT_DECAY)

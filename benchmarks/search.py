@@ -69,11 +69,11 @@ def run(strategy, seed, task, pool, options) -> search.Candidate:
         exponent=options.exponent,
         seed=seed,
     )
-    known = history.Judged(f"{options.output}/judged-{task.seed}.jsonl", task.facts())
+    known = history.History(f"{options.output}/judged-{task.seed}.jsonl", task.facts())
     judge = functools.partial(proxy.proxy_top1, task=task)
     found = []
     space = search_space.SearchSpace()
-    for candidate in search.search(space, judge, config, pool, judged=known):
+    for candidate in search.search(space, judge, config, pool, history=known):
         found.append(candidate)
         print(
             f"  {candidate.number:3} {candidate.top1:.3f} {candidate.latency_ms:6.2f}"
@@ -88,7 +88,7 @@ def judge_again(winner, task, pool, options) -> float:
     """Return the mean reward of the winner from other random numbers."""
     tasks = [dataclasses.replace(task, seed=100 + n) for n in range(options.again)]
     tables = [
-        history.Judged(f"{options.output}/judged-{t.seed}.jsonl", t.facts())
+        history.History(f"{options.output}/judged-{t.seed}.jsonl", t.facts())
         for t in tasks
     ]
     missing = [
@@ -97,7 +97,7 @@ def judge_again(winner, task, pool, options) -> float:
         if table.top1_of(winner.stages) is None
     ]
     for table, future in missing:
-        table.keep(winner.stages, future.result())
+        table.add(winner.stages, future.result())
     top1 = statistics.mean(table.top1_of(winner.stages) for table in tables)
     return search.reward(
         top1,

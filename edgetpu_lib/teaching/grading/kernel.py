@@ -72,7 +72,7 @@ for _name in list(_sys.modules):
     if _name.split(".")[0] == "edgetpu_lib":
         del _sys.modules[_name]
 _os.chdir({folder!r})
-from edgetpu_lib import exercise_feedback as _feedback
+from edgetpu_lib.teaching.exercise import feedback as _feedback
 """
 DEFAULTS = "for _name in {names!r}:\n    globals().setdefault(_name, None)"
 ANSWER = (

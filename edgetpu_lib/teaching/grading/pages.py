@@ -1,6 +1,6 @@
-"""Write down grades: one table for the teacher, one page of feedback for each student.
+"""Write grades: a table for the teacher, a page of feedback for each student.
 
-Takes `grading.Grade`s; gives `grades.csv` and pages of HTML that need nothing else.
+Takes `grade.Grade`s; gives `grades.csv` and self-contained pages of HTML.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def columns(key: Key) -> list[str]:
 
 
 def row(grade: Grade, limits: Limits, key: Key) -> dict[str, str]:
-    """Return a submission's row; what is graded by hand is left empty."""
+    """Return a submission's row; columns that are graded by hand are empty."""
     return {
         "submission": cell(grade.name),
         **{each.task: f"{each.points:g}" for each in grade.feedback},
@@ -76,7 +76,7 @@ def row(grade: Grade, limits: Limits, key: Key) -> dict[str, str]:
 
 
 def cell(text: str) -> str:
-    """Return a text as a spreadsheet shows it, never as a formula."""
+    """Return a text for a spreadsheet, which does not take it for a formula."""
     return f"'{text}" if text.startswith(FORMULA_SIGNS) else text
 
 
@@ -87,12 +87,12 @@ def _limits(limits: Limits) -> str:
 def is_done(
     known: Mapping[str, str] | None, digest: str, limits: Limits, folder: Path
 ) -> bool:
-    """Return whether a row of an earlier run is still true.
+    """Return whether a row of an earlier run is still valid.
 
     Args:
         known: the row, or `None`.
         digest: of the submission and the key, as they are now.
-        limits: of this run; who failed under other limits is graded again.
+        limits: of this run; a failure under other limits is graded again.
         folder: of the results.
     """
     if known is None or known.get("digest") != digest:
@@ -140,7 +140,7 @@ def write_table(folder: str | Path, key: Key, rows: Iterable[dict[str, str]]) ->
     )
     writer.writeheader()
     writer.writerows(sorted(rows, key=lambda each: each["submission"]))
-    # The mark in front tells spreadsheets that this is UTF-8.
+    # The byte order mark tells spreadsheets that this is UTF-8.
     return write_file(Path(folder) / TABLE, stream.getvalue().encode("utf-8-sig"))
 
 
@@ -165,7 +165,7 @@ def page(grade: Grade, key: Key) -> str:
         parts.append(f'<p class="bad">Stopped: {html.escape(grade.status)}.</p>')
     parts += ["<table>", *map(_feedback_row, grade.feedback), "</table>"]
     for hand in key.by_hand:
-        text = html.escape(grade.predictions.get(hand.task, "").strip())
+        text = html.escape(grade.answers.get(hand.task, "").strip())
         parts.append(
             f"<h2>{html.escape(hand.task)}</h2><p>Up to {hand.points:g} points, given"
             f" by your teacher.</p><pre>{text or '(no answer)'}</pre>"

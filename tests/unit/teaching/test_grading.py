@@ -301,7 +301,7 @@ def test_code_that_ignores_interrupts_is_ended(key_path, tmp_path, monkeypatch):
     }
     from edgetpu_lib.teaching.grading import kernel
 
-    kernel.run(job, lambda **event: told.append(event))
+    kernel.run(job, told.append)
     assert told == [{"end": "code that cannot be stopped in code cell 1"}]
 
 

@@ -162,7 +162,9 @@ def _require_all_there(digests: dict[str, list[str]], truth: dict[str, int]) -> 
         )
 
 
-@check_of("labels", "for each test image the index of the model's output for its class")
+@check_of(
+    "labels", "for every test image the number of the model's output for its class"
+)
 def check_labels(labels: Any, splits: Any) -> str:
     """Check the labels of the test images.
 

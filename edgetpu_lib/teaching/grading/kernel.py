@@ -47,7 +47,8 @@ def _prepare(longest):
         def write_some(text):
             printed[0] += len(text)
             if printed[0] > longest:
-                raise RuntimeError(f"this cell printed more than {longest:,} letters")
+                more = f"this cell printed more than {longest:,} characters"
+                raise RuntimeError(more)
             return write(text)
         write_some.unlimited = write
         return write_some

@@ -179,7 +179,6 @@ def _digest_of(*facts: object) -> str:
 
 def measure_latency(classifier: Classifier, *, runs: int = 30) -> interpreter.Latency:
     """Measure the latency of one inference of a decoded image."""
-    size = classifier.image_size
-    image = np.random.default_rng(0).integers(0, 256, (1, size, size, 3))
-    images = image.astype(np.float32)
+    shape = (1, classifier.image_size, classifier.image_size, 3)
+    images = np.random.default_rng(0).integers(0, 256, shape).astype(np.float32)
     return interpreter.time_calls(lambda: classifier.predict(images), runs=runs)

@@ -21,7 +21,7 @@ from edgetpu_lib.evaluation.metrics import KEPT_PREDICTIONS, Predictions
 SAVE_EVERY_S = 10
 
 
-class PartialPredictions:
+class PartialPredictions(contextlib.AbstractContextManager):
     """A model's predictions for images, completed batch by batch.
 
     As a context manager it saves what is not saved yet if the block fails, and deletes
@@ -94,10 +94,6 @@ class PartialPredictions:
             self._saved = self._done
         self._saved_at = time.monotonic()
 
-    def __enter__(self) -> PartialPredictions:
-        """Return itself."""
-        return self
-
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """Delete the journal of a complete evaluation; save an interrupted one."""
         if kind:
@@ -111,14 +107,10 @@ def image_keys(images: data.Images) -> list[str]:
 
     The key follows from the image's path and its file's size and modification time.
     """
-    facts_of: dict[Path, str] = {}
     keys = []
     for path in images.paths:
-        file = path.shard if isinstance(path, Record) else path
-        if file not in facts_of:
-            facts_of[file] = _facts(file)
-        digest = hashlib.sha256(f"{path}\0{facts_of[file]}".encode())
-        keys.append(digest.hexdigest()[:16])
+        facts = _facts(path.shard if isinstance(path, Record) else path)
+        keys.append(hashlib.sha256(f"{path}\0{facts}".encode()).hexdigest()[:16])
     return keys
 
 

@@ -113,28 +113,22 @@ class Total:
         return "\n".join([self.headline, *(each.headline for each in self.feedback)])
 
     def _repr_markdown_(self) -> str:
-        rows = [
+        lines = [f"**{self.headline}**", "", "| | task | points | of | hint |"]
+        lines += ["|---|---|--:|--:|---|"] + [
             f"| {'✓' if each.passed else '✗'} | {_cell(each.task)} | {each.points:g} |"
             f" {each.max_points:g} | {_cell(each.hint)} |"
             for each in self.feedback
         ]
-        head = ["| | task | points | of | hint |", "|---|---|--:|--:|---|"]
-        return f"**{self.headline}**\n\n" + "\n".join(head + rows)
+        return "\n".join(lines)
 
 
+@dataclasses.dataclass(eq=False)
 class Wrong(Exception):
-    """A mistake that a check found.
+    """A mistake that a check found, a hint, and the points reached nevertheless."""
 
-    Attributes:
-        found: in words.
-        hint: what to look at next.
-        points: reached nevertheless.
-    """
-
-    def __init__(self, found: str, hint: str, points: float = 0) -> None:
-        """Take what was found, the hint, and the points."""
-        super().__init__(found)
-        self.found, self.hint, self.points = found, hint, points
+    found: str
+    hint: str
+    points: float = 0
 
 
 # The last feedback on each task. A check that was moved, doubled or typed anew still

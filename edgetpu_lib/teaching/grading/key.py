@@ -92,11 +92,12 @@ def read_key(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Ke
     checks, by_hand = [], []
     for cell in cells:
         facts = cell.nbgrader
-        if facts.get("grade") and facts.get("solution"):
+        if facts.get("grade"):
             task, points = facts["grade_id"], facts["points"]
-            by_hand.append(HandGraded(task, points, _first_name(cell.source)))
-        elif facts.get("grade"):
-            checks.append(Check(facts["grade_id"], facts["points"], cell.source))
+            if facts.get("solution"):
+                by_hand.append(HandGraded(task, points, _first_name(cell.source)))
+            else:
+                checks.append(Check(task, points, cell.source))
     if not checks:
         raise InputError(f"{path} has no checks; give the exercise's source notebook")
     changed = _assignments(path, cells, overrides or {})

@@ -53,11 +53,13 @@ class Limits:
 
     def __post_init__(self) -> None:
         """Validate the limits."""
-        for field in dataclasses.fields(self):
-            if not getattr(self, field.name) > 0:
-                raise InputError(
-                    f"{field.name}={getattr(self, field.name)} must be above 0"
-                )
+        for name, value in vars(self).items():
+            if not value > 0:
+                raise InputError(f"{name}={value} must be above 0")
+
+    def __str__(self) -> str:
+        """Return the limits in words."""
+        return f"{self.total_s:g} s, {self.cell_s:g} s, {self.memory_mib:g} MiB"
 
 
 def run_job(

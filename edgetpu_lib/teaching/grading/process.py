@@ -5,6 +5,7 @@ Takes a job for `kernel`; gives its events, and why it was ended early, if it wa
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -124,7 +125,8 @@ def _start(job: dict[str, Any], root: Path, mark: str) -> subprocess.Popen:
             # Ctrl-C is for the grader alone.
             start_new_session=True,
         )
-    with process.stdin as stream:
+    # One that ended at once reads nothing; `run_job` finds out why it ended.
+    with contextlib.suppress(BrokenPipeError), process.stdin as stream:
         stream.write(json.dumps(job).encode())
     return process
 

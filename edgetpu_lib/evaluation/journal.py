@@ -13,7 +13,6 @@ import numpy as np
 from edgetpu_lib import data
 from edgetpu_lib.base.artifacts import InputError
 from edgetpu_lib.base.journal import Journal
-from edgetpu_lib.datasets.tfrecord import Record
 from edgetpu_lib.evaluation.classifiers import Classifier
 from edgetpu_lib.evaluation.metrics import KEPT_PREDICTIONS, Predictions
 
@@ -109,7 +108,8 @@ def image_keys(images: data.Images) -> list[str]:
     """
     keys = []
     for path in images.paths:
-        facts = _facts(path.shard if isinstance(path, Record) else path)
+        # A record has its shard's facts.
+        facts = _facts(getattr(path, "shard", path))
         keys.append(hashlib.sha256(f"{path}\0{facts}".encode()).hexdigest()[:16])
     return keys
 

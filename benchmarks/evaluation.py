@@ -4,7 +4,7 @@
 
 The plain loop is what users write: one interpreter with its default threads, images
 decoded in line. Both sides take turns on the same images; medians and ratios are
-printed, and that both gave the same answers.
+printed, and that both gave the same predictions.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def main(model: str, pattern: str, turns: int, repeat: int) -> None:
             call()
             seconds[side].append(time.perf_counter() - start)
     first = seconds["plain loop"]
-    table = Table("side", "photos/s, median", "ratio, median of turns")
+    table = Table("side", "images/s, median", "ratio, median of turns")
     for side, taken in seconds.items():
         ratios = [a / b for a, b in zip(first, taken, strict=True)]
         rate = len(paths) / statistics.median(taken)
@@ -68,7 +68,7 @@ def main(model: str, pattern: str, turns: int, repeat: int) -> None:
     same = (predictions["plain loop"] == predictions["edgetpu_lib"]).all()
     table.caption = (
         f"{len(paths)} images, {classifier.image_size} px, {parallel.cores()} cores;"
-        f" answers {'equal' if same else 'DIFFER'}"
+        f" predictions {'equal' if same else 'DIFFER'}"
     )
     Console().print(table)
 

@@ -1,8 +1,8 @@
 """Does evolution find better networks than chance, at the same number of trainings?
 
 For each seed both search for the same number of networks, on the same images. Choosing
-the best of many brief trainings favours luck, so both winners are trained again, from
-other random numbers. What was judged is kept: stopped, the same command goes on.
+the best of many brief trainings favours luck, so both winners are trained again with
+other seeds. Evaluated networks are saved, so that the same command resumes.
 
     python benchmarks/search.py --json=data/search_seeds.json
 """
@@ -47,7 +47,7 @@ def main() -> None:
         for seed in range(options.seeds):
             for strategy, found in rows.items():
                 winner = run(strategy, seed, task, pool, options)
-                again = judge_again(winner, task, pool, options)
+                again = train_again(winner, task, pool, options)
                 found.append((winner, again))
                 print(
                     f"seed {seed} {strategy:9}: reward {winner.reward:.3f}, trained"
@@ -69,11 +69,11 @@ def run(strategy, seed, task, pool, options) -> search.Candidate:
         exponent=options.exponent,
         seed=seed,
     )
-    known = history.Judged(f"{options.output}/judged-{task.seed}.jsonl", task.facts())
-    judge = functools.partial(proxy.proxy_top1, task=task)
+    known = history.History(f"{options.output}/judged-{task.seed}.jsonl", task.facts())
+    measure = functools.partial(proxy.proxy_top1, task=task)
     found = []
     space = search_space.SearchSpace()
-    for candidate in search.search(space, judge, config, pool, judged=known):
+    for candidate in search.search(space, measure, config, pool, history=known):
         found.append(candidate)
         print(
             f"  {candidate.number:3} {candidate.top1:.3f} {candidate.latency_ms:6.2f}"
@@ -84,11 +84,11 @@ def run(strategy, seed, task, pool, options) -> search.Candidate:
     return search.best(found)
 
 
-def judge_again(winner, task, pool, options) -> float:
-    """Return the mean reward of the winner from other random numbers."""
+def train_again(winner, task, pool, options) -> float:
+    """Return the mean reward of the winner with other seeds."""
     tasks = [dataclasses.replace(task, seed=100 + n) for n in range(options.again)]
     tables = [
-        history.Judged(f"{options.output}/judged-{t.seed}.jsonl", t.facts())
+        history.History(f"{options.output}/judged-{t.seed}.jsonl", t.facts())
         for t in tasks
     ]
     missing = [
@@ -97,7 +97,7 @@ def judge_again(winner, task, pool, options) -> float:
         if table.top1_of(winner.stages) is None
     ]
     for table, future in missing:
-        table.keep(winner.stages, future.result())
+        table.add(winner.stages, future.result())
     top1 = statistics.mean(table.top1_of(winner.stages) for table in tables)
     return search.reward(
         top1,

@@ -120,7 +120,7 @@ def search(
     # Neither test images nor those that a later training is watched with.
     images = opening.with_validation(splits, seed=seed)["train"]
     task = proxy.load_task(images, image_size=image_size, epochs=epochs, seed=seed)
-    known = history.Judged(folder / "judged.jsonl", task.facts())
+    known = history.History(folder / "judged.jsonl", task.facts())
     judge = functools.partial(proxy.proxy_top1, task=task)
     found: list[stage.Candidate] = []
     with (
@@ -128,7 +128,7 @@ def search(
         tqdm(total=candidates, unit="network", desc="search") as bar,
     ):
         for candidate in stage.search(
-            space.SearchSpace(), judge, config, executor, judged=known
+            space.SearchSpace(), judge, config, executor, history=known
         ):
             found.append(candidate)
             bar.write(_line(candidate, found), file=sys.stderr)

@@ -1,8 +1,7 @@
-"""Open a model of any kind as the same thing: images in, scores out.
+"""Open a model of any kind as a function from images to scores.
 
-Takes a Keras model, a SavedModel, or a TFLite file, float, integer or compiled; gives
-a `Classifier` that knows what its model wants to be fed.
-Next: `evaluate` asks it about images.
+Takes a Keras model, a SavedModel, or a TFLite file (float, int8 or compiled); gives a
+`Classifier`, which preprocesses images as its model needs. Used by `evaluate`.
 """
 
 from __future__ import annotations
@@ -29,17 +28,17 @@ BATCH_SIZE = 32
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Classifier:
-    """Any model, ready to answer images.
+    """An opened model of any kind.
 
     Attributes:
         name: of the model or its file.
         image_size: height and width of its input, pixels.
         classes: number of its outputs.
-        digest: of all that decides its answers.
+        digest: of the model and the preprocessing, on which predictions depend.
         predict: float32 [images, size, size, 3], RGB, 0..255, to float32 [images,
             classes]; takes up to `batch_size` images; with 1 it is thread-safe.
-        batch_size: images it answers at a time. With 1, an image is decoded and
-            answered by one thread while other threads do others.
+        batch_size: images that `predict` takes at a time. With 1, each thread decodes
+            and predicts its own images.
     """
 
     name: str
@@ -62,11 +61,11 @@ def open_classifier(
 
     Args:
         model: a Keras model; the path of a `.keras` file, of a SavedModel folder, or
-            of a `.tflite` file, float, integer or compiled for the Edge TPU (which
-            needs the device and its runtime); or the bytes of a `.tflite` file.
-        mean: what the model wants taken from its pixels, 0..255; one number or three.
-        stddev: and divided by.
-        image_size: of a SavedModel or Keras model that takes any.
+            of a `.tflite` file, float, int8 or compiled for the Edge TPU (which needs
+            the device and its runtime); or the bytes of a `.tflite` file.
+        mean: subtracted from pixels, 0..255; one number or three.
+        stddev: that pixels are divided by; one number or three.
+        image_size: of a SavedModel or Keras model that takes any, pixels.
         workers: interpreters of a TFLite file; `None` opens one a core.
 
     Raises:
@@ -159,7 +158,7 @@ def _of_tflite(
 
 
 def _size(name: str, shape: Sequence[int | None], image_size: int | None) -> int:
-    """Return the side of a model's input."""
+    """Return height and width of a model's input, pixels."""
     size = shape[1] or image_size
     if not size:
         raise InputError(f"{name} takes images of any size; give --image_size")
@@ -173,8 +172,7 @@ def _digest_of(*facts: object) -> str:
 
 
 def measure_latency(classifier: Classifier, *, runs: int = 30) -> interpreter.Latency:
-    """Time the answer to one image that is decoded already."""
-    size = classifier.image_size
-    image = np.random.default_rng(0).integers(0, 256, (1, size, size, 3))
-    images = image.astype(np.float32)
+    """Measure the latency of one inference of a decoded image."""
+    shape = (1, classifier.image_size, classifier.image_size, 3)
+    images = np.random.default_rng(0).integers(0, 256, shape).astype(np.float32)
     return interpreter.time_calls(lambda: classifier.predict(images), runs=runs)

@@ -1,46 +1,117 @@
-"""Keep what a model answered until its evaluation is whole.
-
-Takes images and rows of answers; gives back the rows that an interrupted evaluation
-left behind. Used by `evaluate`.
-"""
+"""Save partial predictions, so that an interrupted evaluation can resume."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import time
 from pathlib import Path
 
 import numpy as np
 
 from edgetpu_lib import data
-from edgetpu_lib.datasets.tfrecord import Record
-from edgetpu_lib.evaluation.metrics import KEPT_PREDICTIONS
+from edgetpu_lib.base.artifacts import InputError
+from edgetpu_lib.base.journal import Journal
+from edgetpu_lib.evaluation.classifiers import Classifier
+from edgetpu_lib.evaluation.metrics import KEPT_PREDICTIONS, Predictions
 
-# One image: which it was, and the best answers to it.
-ROW = np.dtype(
-    [
-        ("key", "<u8"),
-        ("indices", "<i4", KEPT_PREDICTIONS),
-        ("probabilities", "<f4", KEPT_PREDICTIONS),
-    ]
-)
+# A killed process loses at most the predictions of this time.
+SAVE_EVERY_S = 10
 
 
-def empty_rows(images: data.Images) -> np.ndarray:
-    """Return a `ROW` for each image, with its key and no answers yet.
+class PartialPredictions(contextlib.AbstractContextManager):
+    """A model's predictions for images, completed batch by batch.
 
-    A key follows from an image's place, size and time of change, so that an image that
-    was mended is answered anew and all others are not.
+    As a context manager it saves what is not saved yet if the block fails, and deletes
+    the journal if the block succeeds.
+
+    Attributes:
+        predictions: for all images; zeros where they are missing.
+        missing: int64, positions of the images that have none at the start.
     """
-    rows = np.zeros(len(images), ROW)
-    facts_of: dict[Path, str] = {}
-    for index, path in enumerate(images.paths):
-        file = path.shard if isinstance(path, Record) else path
-        if file not in facts_of:
-            facts_of[file] = _facts(file)
-        digest = hashlib.sha256(f"{path}\0{facts_of[file]}".encode()).digest()
-        rows["key"][index] = int.from_bytes(digest[:8], "little")
-    return rows
+
+    def __init__(
+        self, classifier: Classifier, images: data.Images, folder: str | Path | None
+    ) -> None:
+        """Restore the predictions that an interrupted evaluation saved.
+
+        Args:
+            classifier: the model.
+            images: to predict.
+            folder: of the journal, named by the model's digest; `None` saves nothing.
+
+        Raises:
+            InputError: the journal cannot be read.
+        """
+        shape = len(images), min(KEPT_PREDICTIONS, classifier.classes)
+        self.predictions = Predictions(
+            np.zeros(shape, np.int32), np.zeros(shape, np.float32), classifier.classes
+        )
+        self.missing = np.arange(len(images))
+        self._done = self._saved = 0
+        self._saved_at = time.monotonic()
+        self._journal = None
+        if folder:
+            self._keys = image_keys(images)
+            path = Path(folder) / f"{classifier.digest}.jsonl"
+            self._journal = Journal(path, {"model": classifier.digest})
+            self._restore()
+
+    def _restore(self) -> None:
+        rows = {key: values for key, *values in self._journal.rows}
+        self._journal.rows.clear()
+        known = np.array([key in rows for key in self._keys], bool)
+        self.missing = np.flatnonzero(~known)
+        for place in np.flatnonzero(known):
+            indices, probabilities = rows[self._keys[place]]
+            self.predictions.indices[place] = indices
+            self.predictions.probabilities[place] = probabilities
+
+    def add(self, batch: Predictions) -> None:
+        """Take the predictions for the next of the missing images."""
+        places = self.missing[self._done : self._done + len(batch)]
+        self.predictions.indices[places] = batch.indices
+        self.predictions.probabilities[places] = batch.probabilities
+        self._done += len(batch)
+        if time.monotonic() - self._saved_at > SAVE_EVERY_S:
+            self._save()
+
+    def _save(self) -> None:
+        """Append the new rows; a folder or a disk that takes none is no failure."""
+        if not self._journal or self._saved == self._done:
+            return
+        places = self.missing[self._saved : self._done]
+        rows = zip(
+            [self._keys[place] for place in places],
+            self.predictions.indices[places].tolist(),
+            self.predictions.probabilities[places].tolist(),
+            strict=True,
+        )
+        with contextlib.suppress(InputError):
+            self._journal.append(*rows)
+            self._saved = self._done
+        self._saved_at = time.monotonic()
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Delete the journal of a complete evaluation; save an interrupted one."""
+        if kind:
+            self._save()
+        elif self._journal:
+            self._journal.delete()
+
+
+def image_keys(images: data.Images) -> list[str]:
+    """Return a key for each image, which changes when its file changes.
+
+    The key follows from the image's path and its file's size and modification time.
+    """
+    keys = []
+    for path in images.paths:
+        # A record has its shard's facts.
+        facts = _facts(getattr(path, "shard", path))
+        keys.append(hashlib.sha256(f"{path}\0{facts}".encode()).hexdigest()[:16])
+    return keys
 
 
 def _facts(file: Path) -> str:
@@ -49,36 +120,3 @@ def _facts(file: Path) -> str:
     except OSError:
         return "missing"
     return f"{status.st_size} {status.st_mtime_ns}"
-
-
-def restore(path: Path, rows: np.ndarray) -> np.ndarray:
-    """Fill in the rows that were kept.
-
-    Args:
-        path: of the journal; need not exist.
-        rows: from `empty_rows`; changed in place.
-
-    Returns:
-        bool [images]: which rows are filled in.
-    """
-    if not path.is_file():
-        return np.zeros(len(rows), bool)
-    # A process killed while it wrote leaves part of a row, which is cut off.
-    whole = path.stat().st_size // ROW.itemsize * ROW.itemsize
-    os.truncate(path, whole)
-    kept = np.fromfile(path, ROW)
-    place_of = {key: place for place, key in enumerate(kept["key"].tolist())}
-    places = np.array([place_of.get(key, -1) for key in rows["key"].tolist()])
-    known = places >= 0
-    rows[known] = kept[places[known]]
-    return known
-
-
-def append(path: Path, rows: np.ndarray) -> None:
-    """Add rows to a journal; a folder or a disk that takes none is no failure."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "ab") as file:
-            file.write(rows.tobytes())
-    except OSError:
-        pass

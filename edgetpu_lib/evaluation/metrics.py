@@ -1,7 +1,7 @@
-"""Turn answers into numbers one can trust: shares with intervals, and who is confused.
+"""Accuracy with confidence intervals, comparisons of two models, confusion matrices.
 
-Takes a model's best answers and the truth; gives accuracies, comparisons, mistakes.
-Used by `evaluate`, `report` and `diagnose`; needs NumPy and SciPy only.
+Takes a model's best predictions and the labels. Used by `evaluate`, `report` and
+`diagnose`; needs NumPy and SciPy only.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from scipy import stats
 from edgetpu_lib.base.artifacts import InputError
 
 CONFIDENCE = 0.95
-# Chance that labels are called shifted though they are not.
+# Probability of reporting a shift of correct labels.
 SHIFT_P_VALUE = 0.001
 KEPT_PREDICTIONS = 5
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Predictions:
-    """A model's best answers to images, best first; forty bytes an image.
+    """A model's best predictions for images, best first; forty bytes an image.
 
     Attributes:
         indices: int32 [images, up to 5], of the model's outputs.
-        probabilities: float32, as `indices`.
-        classes: number of outputs they were chosen from.
+        probabilities: float32 [images, up to 5], 0..1.
+        classes: number of the model's outputs.
     """
 
     indices: np.ndarray
@@ -40,24 +40,22 @@ class Predictions:
 
     @property
     def best(self) -> np.ndarray:
-        """The answer to each image: int32 [images]."""
+        """The best prediction for each image: int32 [images]."""
         return self.indices[:, 0]
 
 
 @dataclasses.dataclass(frozen=True)
 class Metrics:
-    """How well a model did; shares are 0..1, with 95 % Wilson intervals.
+    """Accuracy of a model; shares are 0..1, with 95 % Wilson intervals.
 
     Attributes:
         images: number of images.
-        classes: number of answers the model chooses from.
-        top1: share of images whose best answer is right.
-        top1_low: lower end of its interval.
-        top1_high: upper end of its interval.
-        top5: share whose five best answers hold the right one; 1 for models of five
-            classes or fewer.
-        top5_low: lower end of its interval.
-        top5_high: upper end of its interval.
+        classes: number of the model's outputs.
+        top1: share of images whose best prediction is right.
+        top1_low, top1_high: ends of its interval.
+        top5: share of images with the label among the five best predictions; 1 for
+            models of five classes or fewer.
+        top5_low, top5_high: ends of its interval.
     """
 
     images: int
@@ -72,7 +70,7 @@ class Metrics:
 
 @dataclasses.dataclass(frozen=True)
 class ClassRow:
-    """How well one class is recognised; `top1` is None where it has no image."""
+    """Accuracy of one class, with its interval; None where it has no image."""
 
     name: str
     images: int
@@ -86,11 +84,11 @@ class Comparison:
     """Two models on the same images.
 
     Attributes:
-        agreement: share of images with the same best answer, 0..1.
+        agreement: share of images with the same best prediction, 0..1.
         only_first: images that only the first model has right.
         only_second: images that only the second model has right.
-        p_value: of the exact McNemar test: how likely so uneven a pair of counts is
-            if both models are equally good.
+        p_value: of the exact McNemar test: the probability of counts at least as
+            uneven if both models are equally accurate.
     """
 
     agreement: float
@@ -100,12 +98,10 @@ class Comparison:
 
 
 def best_predictions(scores: np.ndarray) -> Predictions:
-    """Keep the best five of a model's scores.
+    """Return the best five predictions; of equal scores the lower index is first.
 
     Args:
-        scores: float [images, classes], higher is likelier: probabilities, or
-            anything else, which a softmax turns into such, image by image. Ties go to
-            the lower index.
+        scores: float [images, classes], as `probabilities` takes them.
     """
     order = np.argsort(-scores, axis=1, kind="stable")[:, :KEPT_PREDICTIONS]
     kept = np.take_along_axis(probabilities(scores), order, axis=1)
@@ -115,13 +111,11 @@ def best_predictions(scores: np.ndarray) -> Predictions:
 
 
 def probabilities(scores: np.ndarray) -> np.ndarray:
-    """Turn scores into probabilities where they are none yet.
+    """Return scores as probabilities, 0..1.
 
     Args:
-        scores: float [images, classes].
-
-    Returns:
-        [images, classes]; rows within 0..1 as they are, others through a softmax.
+        scores: float [images, classes]. Rows within 0..1 are kept; a softmax is
+            applied to all others.
     """
     # Quantized probabilities need not sum to one: most are rounded to zero.
     given = (scores.min(axis=1) >= 0) & (scores.max(axis=1) <= 1.01)
@@ -131,22 +125,19 @@ def probabilities(scores: np.ndarray) -> np.ndarray:
 
 
 def hits(predictions: Predictions, labels: np.ndarray, *, top: int = 1) -> np.ndarray:
-    """Return for each image whether its `top` best answers hold the truth.
+    """Return whether the label is among the `top` best predictions: bool [images].
 
     Args:
         predictions: of a model.
         labels: int [images], indices of the model's outputs.
         top: 1 to 5.
 
-    Returns:
-        bool [images].
-
     Raises:
-        InputError: the numbers do not match, or a label is no class.
+        InputError: the numbers of images differ, or a label is no class.
     """
     if len(predictions) != len(labels) or not len(labels):
         raise InputError(
-            f"{len(predictions)} answers do not match {len(labels)} labels"
+            f"{len(predictions)} predictions do not match {len(labels)} labels"
         )
     if labels.min() < 0 or labels.max() >= predictions.classes:
         raise InputError(
@@ -157,7 +148,7 @@ def hits(predictions: Predictions, labels: np.ndarray, *, top: int = 1) -> np.nd
 
 
 def measure(predictions: Predictions, labels: np.ndarray) -> Metrics:
-    """Compare answers with the truth.
+    """Compare predictions with labels.
 
     Args:
         predictions: of a model.
@@ -182,8 +173,8 @@ def wilson_interval(right: int, images: int) -> tuple[float, float]:
     """Return the 95 % interval of a share, 0..1, by Wilson's score method.
 
     Args:
-        right: how many of the images count.
-        images: how many images there are, at least one.
+        right: number of images that count.
+        images: number of all images, at least one.
 
     Source: E. B. Wilson, Probable Inference, the Law of Succession, and Statistical
     Inference, 1927; without continuity correction.
@@ -194,19 +185,15 @@ def wilson_interval(right: int, images: int) -> tuple[float, float]:
 
 
 def agreement(predictions: Predictions, others: Predictions) -> float:
-    """Return the share of images on which two models give the same best answer.
+    """Return the share of images with the same best prediction from two models, 0..1.
 
     Raises:
-        InputError: they answered other images, or choose from other classes.
+        InputError: the numbers of images or of classes differ.
     """
-    mine, theirs = (
-        (len(predictions), predictions.classes),
-        (len(others), others.classes),
-    )
-    if mine != theirs:
+    if (len(predictions), predictions.classes) != (len(others), others.classes):
         raise InputError(
-            f"{mine[0]} answers of {mine[1]} classes cannot be compared with"
-            f" {theirs[0]} of {theirs[1]}"
+            f"{len(predictions)} predictions of {predictions.classes} classes cannot be"
+            f" compared with {len(others)} of {others.classes}"
         )
     return float((predictions.best == others.best).mean())
 
@@ -250,10 +237,10 @@ def paired_p_value(right: np.ndarray, others_right: np.ndarray) -> float:
 
 
 def label_shift(predictions: Predictions, labels: np.ndarray) -> int:
-    """Return by how much labels are shifted against the answers: 0, −1 or 1.
+    """Return by how much labels are shifted against the predictions: 0, −1 or 1.
 
     1 means that most images would be right if every label were one larger, as when
-    the labels leave out the background that is the model's class 0.
+    the labels do not count the model's background class 0.
 
     Args:
         predictions: of a model.
@@ -271,7 +258,7 @@ def label_shift(predictions: Predictions, labels: np.ndarray) -> int:
 def per_class(
     predictions: Predictions, labels: np.ndarray, names: Sequence[str]
 ) -> list[ClassRow]:
-    """Return how well each class is recognised.
+    """Return the accuracy of each class.
 
     Args:
         predictions: of a model.
@@ -294,11 +281,7 @@ def per_class(
 
 
 def confusion(predictions: Predictions, labels: np.ndarray) -> np.ndarray:
-    """Return int64 [classes, classes]: images by true (row) and answered (column).
-
-    Raises:
-        InputError: as `hits`.
-    """
+    """Return int64 [classes, classes]: images by label (row), prediction (column)."""
     hits(predictions, labels)
     matrix = np.zeros((predictions.classes, predictions.classes), np.int64)
     np.add.at(matrix, (labels, predictions.best), 1)
@@ -308,11 +291,7 @@ def confusion(predictions: Predictions, labels: np.ndarray) -> np.ndarray:
 def confident_mistakes(
     predictions: Predictions, labels: np.ndarray, count: int = 10
 ) -> np.ndarray:
-    """Return the positions of wrong answers, the most confident first: int64 [≤ count].
-
-    Raises:
-        InputError: as `hits`.
-    """
+    """Return int64 [≤ count]: places of wrong predictions, most confident first."""
     wrong = np.flatnonzero(~hits(predictions, labels))
     order = np.argsort(-predictions.probabilities[wrong, 0], kind="stable")
     return wrong[order[:count]]

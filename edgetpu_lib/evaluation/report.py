@@ -1,7 +1,7 @@
-"""Lay out what was measured: tables for a terminal and for Markdown, dictionaries.
+"""The result of an evaluation, as a dictionary for JSON and as tables.
 
-Takes evaluations; gives tables that say how sure each number is, beside the published
-ones. Used by the commands `evaluate` and `report`.
+Every share stands with its interval, and beside the published value where there is
+one. Used by `evaluate` and by the commands `evaluate` and `report`.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from edgetpu_lib import data
-from edgetpu_lib.evaluate import Evaluation
 from edgetpu_lib.evaluation import metrics
+from edgetpu_lib.tflite.interpreter import Latency
 
 # Top-1 on ImageNet, float and quantized, 0..1. Source: tensorflow/tpu
 # models/official/efficientnet/edgetpu/README.md.
@@ -28,15 +29,41 @@ PUBLISHED = {
     "efficientnet-edgetpu-L": (0.8062, 0.802),
 }
 IMAGENET_OUTPUTS = (1000, 1001)
-_KINDS = {"floats": "float", "integers": "int8"}
-# A confusion matrix of more classes is no reading matter.
+# A larger confusion matrix is left out of the JSON.
 MAX_CONFUSION_CLASSES = 100
 SHOWN = 5
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Evaluation:
+    """The measurements of a model on a set of images.
+
+    Attributes:
+        metrics: accuracies with their intervals.
+        label_shift: −1 or 1 where the labels seem to be shifted by that much, else 0.
+        classes: accuracy of each class.
+        mistakes: int64, positions of wrong predictions, the most confident first.
+        latency: of one inference without decoding, one thread.
+        images_per_s: with decoding, all cores.
+        predictions: for every image.
+        labels: int64 [images], indices of the model's outputs.
+        names: one for each of the model's outputs.
+    """
+
+    metrics: metrics.Metrics
+    label_shift: int
+    classes: tuple[metrics.ClassRow, ...]
+    mistakes: np.ndarray
+    latency: Latency
+    images_per_s: float
+    predictions: metrics.Predictions
+    labels: np.ndarray
+    names: tuple[str, ...]
+
+
 @dataclasses.dataclass(frozen=True)
 class ModelRow:
-    """One model in the table of the family; shares are 0..1.
+    """One model in the table of the family.
 
     Attributes:
         name: of the checkpoint.
@@ -54,7 +81,7 @@ class ModelRow:
 
     @property
     def lost_points(self) -> float:
-        """Percentage points of top-1 that int8 lost against float."""
+        """Percentage points of top-1 that the int8 model lost against float."""
         return 100 * (self.floats.top1 - self.integers.top1)
 
     @property
@@ -70,14 +97,14 @@ def as_dict(evaluation: Evaluation, images: data.Images) -> dict[str, Any]:
 
     Args:
         evaluation: of a model.
-        images: that it was made on.
+        images: of the evaluation.
     """
     found, names = evaluation.predictions, evaluation.names
     content = {
         **dataclasses.asdict(evaluation.metrics),
         "label_shift": evaluation.label_shift,
         "latency": dataclasses.asdict(evaluation.latency),
-        "photos_per_s": evaluation.photos_per_s,
+        "photos_per_s": evaluation.images_per_s,
         "per_class": [dataclasses.asdict(row) for row in evaluation.classes],
         "mistakes": [
             {
@@ -116,29 +143,27 @@ def overview(content: dict[str, Any], title: str) -> Table:
         table.add_row(
             f"ms an image, {part} % of runs within", f"{ms[f'p{part}_ms']:.1f}"
         )
-    table.add_row(
-        "images a second, decoded and answered", f"{content['photos_per_s']:.0f}"
-    )
+    table.add_row("images a second, with decoding", f"{content['photos_per_s']:.0f}")
     return table
 
 
-def worst_classes(content: dict[str, Any], shown: int = SHOWN) -> Table:
-    """Make the table of the classes that are recognised least."""
+def worst_classes(content: dict[str, Any]) -> Table:
+    """Make the table of the classes with the lowest accuracy."""
     rows = [row for row in content["per_class"] if row["images"]]
     rows.sort(key=lambda row: row["top1"])
-    table = Table("class", "photos", "top-1, %", title="Worst classes")
-    for row in rows[:shown]:
+    table = Table("class", "images", "top-1, %", title="Worst classes")
+    for row in rows[:SHOWN]:
         words = percent(row["top1"], row["low"], row["high"])
         table.add_row(row["name"], str(row["images"]), words)
     return table
 
 
-def worst_mistakes(content: dict[str, Any], shown: int = SHOWN) -> Table:
+def worst_mistakes(content: dict[str, Any]) -> Table:
     """Make the table of the most confident mistakes."""
     table = Table(
-        "photo", "truth", "answer", "probability", title="Most confident mistakes"
+        "image", "label", "prediction", "probability", title="Most confident mistakes"
     )
-    for row in content["mistakes"][:shown]:
+    for row in content["mistakes"][:SHOWN]:
         words = f"{row['probability']:.2f}"
         table.add_row(Path(row["photo"]).name, row["truth"], row["answer"], words)
     return table
@@ -152,7 +177,7 @@ def comparison_table(comparison: dict[str, Any], names: tuple[str, str]) -> Tabl
         names: of the first and the second model.
     """
     table = Table("measure", "value", title=f"{names[0]} against {names[1]}")
-    table.add_row("same answer, %", f"{100 * comparison['agreement']:.2f}")
+    table.add_row("same prediction, %", f"{100 * comparison['agreement']:.2f}")
     table.add_row(f"only {names[0]} right", str(comparison["only_first"]))
     table.add_row(f"only {names[1]} right", str(comparison["only_second"]))
     table.add_row("p-value, exact McNemar test", f"{comparison['p_value']:.3g}")
@@ -160,29 +185,32 @@ def comparison_table(comparison: dict[str, Any], names: tuple[str, str]) -> Tabl
 
 
 def family_table(rows: Sequence[ModelRow]) -> Table:
-    """Make the reference's table: float and int8 of each model, published beneath."""
+    """Make the reference's table: float, int8 and published accuracy of each model."""
     table = Table("", *(row.name for row in rows))
-    published = [row.published for row in rows]
-
-    def add(heading: str, *cells: str) -> None:
-        table.add_row(heading, *cells)
-
-    add("photos", *(f"{row.floats.images:,}" for row in rows))
-    for kind in ("floats", "integers"):
-        found = [getattr(row, kind) for row in rows]
-        cells = [percent(each.top1, each.top1_low, each.top1_high) for each in found]
-        add(f"{_KINDS[kind]} top-1, % [95 % interval]", *cells)
-    add("points lost", *(f"{row.lost_points:.2f}" for row in rows))
-    add("same answer, %", *(f"{100 * row.comparison.agreement:.2f}" for row in rows))
-    add("McNemar's p", *(f"{row.comparison.p_value:.2g}" for row in rows))
-    if any(published):
-        cells = [" / ".join(f"{100 * v:.2f}" for v in each) for each in published]
-        add("published float / int8, %", *cells)
+    cells_of = {
+        "images": lambda row: f"{row.floats.images:,}",
+        "float top-1, % [95 % interval]": lambda row: _top1(row.floats),
+        "int8 top-1, % [95 % interval]": lambda row: _top1(row.integers),
+        "points lost": lambda row: f"{row.lost_points:.2f}",
+        "same prediction, %": lambda row: f"{100 * row.comparison.agreement:.2f}",
+        "McNemar's p": lambda row: f"{row.comparison.p_value:.2g}",
+        "published float / int8, %": lambda row: " / ".join(
+            f"{100 * top1:.2f}" for top1 in row.published
+        ),
+    }
+    for heading, cell_of in cells_of.items():
+        cells = [cell_of(row) for row in rows]
+        if any(cells):
+            table.add_row(heading, *cells)
     return table
 
 
+def _top1(found: metrics.Metrics) -> str:
+    return percent(found.top1, found.top1_low, found.top1_high)
+
+
 def row_as_dict(row: ModelRow) -> dict[str, Any]:
-    """Return a model's numbers for JSON, the published ones with them."""
+    """Return a model's numbers for JSON, with the published ones."""
     return {
         "name": row.name,
         "model_name": row.model_name,

@@ -1,1 +1,1 @@
-"""The search for networks that are accurate and fast."""
+"""Search for networks that are accurate and fast on the Edge TPU."""

@@ -1,10 +1,8 @@
-"""Search for networks that are accurate and fast, as the published ones were found.
+"""Search for accurate and fast networks, by evolution or at random.
 
-Takes a space, a way to judge networks, and a budget; gives candidates, one by one.
-Next: `specs.write_spec` keeps the winner, which is trained and exported like S.
-
-Latency is estimated for the network as it would be deployed; accuracy is that of a
-small copy after a brief training (`proxy`).
+Takes a space, a function that measures accuracy, and a budget; gives candidates one by
+one. Latency is estimated for the network as deployed; accuracy is that of a small copy
+after a brief training (`proxy`).
 """
 
 from __future__ import annotations
@@ -19,14 +17,8 @@ import numpy as np
 from edgetpu_lib import specs
 from edgetpu_lib.base.artifacts import InputError
 from edgetpu_lib.costs import networks
-from edgetpu_lib.search.history import Judged
-from edgetpu_lib.search.space import (
-    SearchSpace,
-    Stages,
-    cross,
-    mutate,
-    random_stages,
-)
+from edgetpu_lib.search.history import History
+from edgetpu_lib.search.space import SearchSpace, Stages, cross, mutate, random_stages
 
 STRATEGIES = ("evolution", "random")
 _TRIES = 1000
@@ -34,22 +26,23 @@ _TRIES = 1000
 
 @dataclasses.dataclass(frozen=True)
 class SearchConfig:
-    """How to search.
+    """Settings of a search.
 
     Attributes:
-        strategy: "evolution" changes what did well; "random" draws every network anew.
-        candidates: how many networks to judge, at most.
+        strategy: "evolution" recombines the best networks; "random" draws every network
+            independently.
+        candidates: networks to evaluate, at most.
         first: of these, how many evolution draws at random before it breeds any.
         parents: the best so far, two of which are drawn for each child. It takes every
             field from one or the other, and one field is changed at random.
-        at_once: networks under way at a time. A network is proposed when all those
-            more than so many places before it are judged, so that the outcome does
-            not depend on how many processes there are, nor on their speed.
+        at_once: networks under way at a time. A network is proposed once all but the
+            last `at_once` - 1 before it are evaluated, so that the result depends
+            neither on the number of processes nor on their speed.
         patience: networks without a better reward before the search stops.
-        target_latency_ms: beyond it reward falls.
-        exponent: w of the reward; −0.07 takes a network that is twice as slow for
-            worth it where it is right 5 % more often.
-        seed: of what is drawn.
+        target_latency_ms: latency at which the reward equals the accuracy.
+        exponent: w of the reward; −0.07 trades a doubling of latency for about 5 %
+            relative accuracy.
+        seed: of all random draws.
     """
 
     strategy: str = "evolution"
@@ -63,19 +56,12 @@ class SearchConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse numbers that no search could use."""
+        """Validate the settings."""
         if self.strategy not in STRATEGIES:
             raise InputError(
                 f"strategy {self.strategy!r} is unknown; use {' or '.join(STRATEGIES)}"
             )
-        counts = (
-            "candidates",
-            "first",
-            "parents",
-            "at_once",
-            "patience",
-        )
-        for field in counts:
+        for field in ("candidates", "first", "parents", "at_once", "patience"):
             if getattr(self, field) < 1:
                 raise InputError(f"{field}={getattr(self, field)} must be at least 1")
         if self.target_latency_ms <= 0:
@@ -90,16 +76,16 @@ class SearchConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Candidate:
-    """A network that was judged.
+    """An evaluated network.
 
     Attributes:
         number: in the order of proposal, from 1.
         strategy: that proposed it.
-        stages: what it is.
-        top1: of its small copy on held-out images, a fraction 0..1.
+        stages: the rows of its stage table.
+        top1: of its small copy on held-out images, 0..1.
         latency_ms: estimated, of the network as deployed.
-        macs: multiply-accumulate operations of one inference of it.
-        reward: of accuracy and latency.
+        macs: multiply-accumulate operations of one inference of the deployed network.
+        reward: of accuracy and latency, from `reward`.
     """
 
     number: int
@@ -113,23 +99,24 @@ class Candidate:
 
 def search(
     space: SearchSpace,
-    judge: Callable[[Stages], float],
+    measure_top1: Callable[[Stages], float],
     config: SearchConfig,
     executor: Executor,
     *,
-    judged: Judged | None = None,
+    history: History | None = None,
 ) -> Iterator[Candidate]:
-    """Yield candidates in the order of their proposal, each as soon as it is judged.
+    """Yield candidates in the order of their proposal, as soon as they are evaluated.
 
     Args:
         space: of networks.
-        judge: gives the top-1 of a network, such as
+        measure_top1: returns the top-1 accuracy of a network, such as
             `functools.partial(proxy.proxy_top1, task=…)`; must be picklable where the
             executor's workers are processes.
-        config: numbers.
-        executor: runs `judge`: `proxy.worker_pool()` on this machine, or any other of
-            the standard interface, such as that of a Dask client on a cluster.
-        judged: asked first, and told what was found.
+        config: settings.
+        executor: runs `measure_top1`: `proxy.worker_pool()` on this machine, or any
+            other of the standard interface, such as that of a Dask client.
+        history: of earlier runs, whose networks are not measured again; new ones are
+            added.
 
     Raises:
         InputError: the space is exhausted.
@@ -137,29 +124,31 @@ def search(
     rng = np.random.default_rng(config.seed)
     proposed: set[Stages] = set()
     found: list[Candidate] = []
-    waiting: collections.deque[tuple[Stages, Future]] = collections.deque()
+    waiting: collections.deque[tuple[Stages, float | Future]] = collections.deque()
     try:
         while not is_over(found, config):
-            while (
-                len(waiting) < config.at_once
-                and len(found) + len(waiting) < config.candidates
-            ):
+            while len(waiting) < min(config.at_once, config.candidates - len(found)):
                 stages = _propose(found, proposed, space, config, rng)
                 proposed.add(stages)
-                waiting.append((stages, _start(stages, judge, executor, judged)))
-            stages, future = waiting.popleft()
-            top1 = float(future.result())
-            if judged is not None and judged.top1_of(stages) is None:
-                judged.keep(stages, top1)
+                known = None if history is None else history.top1_of(stages)
+                if known is None:
+                    known = executor.submit(measure_top1, stages)
+                waiting.append((stages, known))
+            stages, top1 = waiting.popleft()
+            if isinstance(top1, Future):
+                top1 = float(top1.result())
+                if history is not None:
+                    history.add(stages, top1)
             found.append(_candidate(len(found) + 1, stages, top1, config))
             yield found[-1]
     finally:
-        for _, future in waiting:
-            future.cancel()
+        for _, pending in waiting:
+            if isinstance(pending, Future):
+                pending.cancel()
 
 
 def is_over(found: Sequence[Candidate], config: SearchConfig) -> bool:
-    """Return whether the budget is spent, or `patience` networks brought nothing."""
+    """Return whether the budget is spent, or the last `patience` were no better."""
     if len(found) >= config.candidates:
         return True
     return bool(found) and len(found) - best(found).number >= config.patience
@@ -181,9 +170,9 @@ def best(candidates: Sequence[Candidate]) -> Candidate:
 
 
 def pareto_front(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Return those that no other beats in both, fastest first.
+    """Return the candidates that no other dominates, fastest first.
 
-    One beats another if it is as accurate and as fast, and better in one of them.
+    One dominates another if it is at least as accurate and as fast, and better in one.
     """
     front: list[Candidate] = []
     for candidate in sorted(candidates, key=lambda c: (c.latency_ms, -c.top1)):
@@ -193,7 +182,7 @@ def pareto_front(candidates: Sequence[Candidate]) -> list[Candidate]:
 
 
 def deployed_spec(stages: Stages, name: str = "searched") -> specs.ModelSpec:
-    """Return a found network at the size of S, in which its latency is estimated."""
+    """Return the spec of a network at the image size and width of S."""
     return dataclasses.replace(
         specs.SPECS["efficientnet-edgetpu-S"], name=name, stages=stages
     )
@@ -202,21 +191,15 @@ def deployed_spec(stages: Stages, name: str = "searched") -> specs.ModelSpec:
 def _candidate(
     number: int, stages: Stages, top1: float, config: SearchConfig
 ) -> Candidate:
-    estimated = networks.estimate_spec(deployed_spec(stages))
+    found = networks.estimate_spec(deployed_spec(stages))
     value = reward(
         top1,
-        estimated.latency_ms,
+        found.latency_ms,
         target_latency_ms=config.target_latency_ms,
         exponent=config.exponent,
     )
     return Candidate(
-        number=number,
-        strategy=config.strategy,
-        stages=stages,
-        top1=top1,
-        latency_ms=estimated.latency_ms,
-        macs=estimated.macs,
-        reward=value,
+        number, config.strategy, stages, top1, found.latency_ms, found.macs, value
     )
 
 
@@ -227,7 +210,7 @@ def _propose(
     config: SearchConfig,
     rng: np.random.Generator,
 ) -> Stages:
-    """Return a network that was not proposed before."""
+    """Return a network that was not proposed before, drawn or bred."""
     is_random = config.strategy == "random" or len(proposed) < config.first or not found
     for _ in range(_TRIES):
         if is_random:
@@ -238,7 +221,7 @@ def _propose(
             return stages
     raise InputError(
         f"no new network in {_TRIES} draws; the space has {space.size}: allow more"
-        " choices, or ask for fewer candidates"
+        " choices, or set fewer candidates"
     )
 
 
@@ -250,25 +233,10 @@ def _child(
 ) -> Stages:
     """Return a network bred from two of the best.
 
-    One changed field alone is too small a step for a few dozen networks: in a space of
-    thirty fields such a search falls behind chance.
+    Mutation alone is too small a step for a few dozen networks: in a space of thirty
+    fields such a search did worse than random draws.
     """
     ranked = sorted(found, key=lambda candidate: -candidate.reward)[: config.parents]
     chosen = rng.choice(len(ranked), min(2, len(ranked)), replace=False)
     first, second = ranked[chosen[0]].stages, ranked[chosen[-1]].stages
     return mutate(cross(first, second, space, rng), space, rng)
-
-
-def _start(
-    stages: Stages,
-    judge: Callable[[Stages], float],
-    executor: Executor,
-    judged: Judged | None,
-) -> Future:
-    """Return the accuracy to come, or one that has come already."""
-    known = judged.top1_of(stages) if judged is not None else None
-    if known is None:
-        return executor.submit(judge, stages)
-    future: Future = Future()
-    future.set_result(known)
-    return future

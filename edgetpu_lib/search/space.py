@@ -1,7 +1,6 @@
-"""What a search may change: the rows of the stage table, one field at a time.
+"""The networks that a search chooses from: the stage table with other fields.
 
-Takes the choices for each field; gives random networks and neighbours of networks.
-Next: `search` asks how good they are.
+Takes the choices for each field; gives random, mutated and crossed networks.
 """
 
 from __future__ import annotations
@@ -19,16 +18,15 @@ Stages = tuple[specs.StageSpec, ...]
 
 @dataclasses.dataclass(frozen=True)
 class SearchSpace:
-    """The choices that each stage has.
+    """The choices for the fields of each stage.
 
     Attributes:
         kinds: of blocks.
         kernel_sizes: pixels.
         expand_ratios: expanded channels per input channel.
         repeats: blocks of a stage.
-        width_factors: on the output channels of the baseline's stage.
-        baseline: says what is not searched for: the number of stages, their strides,
-            and how the first one differs from the others.
+        width_factors: multiply the output channels of the baseline's stage.
+        baseline: stages that give the fields that are not searched, such as strides.
     """
 
     kinds: Sequence[str] = ("fused", "inverted")
@@ -39,14 +37,14 @@ class SearchSpace:
     baseline: Stages = specs.STAGES
 
     def __post_init__(self) -> None:
-        """Refuse a space in which no network can be drawn."""
+        """Refuse a space without networks."""
         for field in dataclasses.fields(self):
             if not getattr(self, field.name):
                 raise InputError(f"{field.name} of the search space is empty")
 
     @property
     def size(self) -> int:
-        """How many networks there are."""
+        """Number of networks."""
         size = 1
         for index in range(len(self.baseline)):
             for options in self.options(index).values():
@@ -67,7 +65,7 @@ class SearchSpace:
 
 
 def random_stages(space: SearchSpace, rng: np.random.Generator) -> Stages:
-    """Draw a network: every field of every stage on its own."""
+    """Draw every field of every stage independently."""
     stages = []
     for index, stage in enumerate(space.baseline):
         options = space.options(index)
@@ -77,10 +75,10 @@ def random_stages(space: SearchSpace, rng: np.random.Generator) -> Stages:
 
 
 def mutate(stages: Stages, space: SearchSpace, rng: np.random.Generator) -> Stages:
-    """Return a neighbour: one field of one stage has another value.
+    """Return a copy in which one field of one stage has another value.
 
     Raises:
-        InputError: the space offers nothing else.
+        InputError: the space has no other network.
     """
     places = [
         (index, name, [v for v in values if v != getattr(stages[index], name)])
@@ -99,7 +97,7 @@ def mutate(stages: Stages, space: SearchSpace, rng: np.random.Generator) -> Stag
 def cross(
     first: Stages, second: Stages, space: SearchSpace, rng: np.random.Generator
 ) -> Stages:
-    """Return a child: every field of every stage from one parent or the other."""
+    """Return a child that takes each field of each stage from one of two parents."""
     stages = []
     for index, parents in enumerate(zip(first, second, strict=True)):
         fields = {n: getattr(_one_of(parents, rng), n) for n in space.options(index)}
@@ -121,12 +119,12 @@ def describe(stages: Stages) -> str:
 
 
 def _one_of(values: Sequence, rng: np.random.Generator) -> object:
-    # Not `rng.choice`, which would make NumPy's types of Python's.
+    # `rng.choice` would convert Python's types to NumPy's.
     return values[int(rng.integers(len(values)))]
 
 
 def _linked(stages: Sequence[specs.StageSpec]) -> Stages:
-    """Let each stage expect the channels that the one before it leaves."""
+    """Set the input channels of each stage to the output channels before it."""
     linked = list(stages[:1])
     for stage in stages[1:]:
         arriving = linked[-1].channels

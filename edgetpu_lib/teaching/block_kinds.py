@@ -1,7 +1,7 @@
-"""Build one block in three kinds, and ask what each costs on the Edge TPU.
+"""Compare the cost of one block in three kinds on the Edge TPU.
 
-Takes the numbers of a block; gives small Keras models, and the costs of their 8-bit
-files. Used by the notebooks, to show why the early blocks are fused.
+Takes the parameters of a block; gives small Keras models and the costs of their int8
+models. Used by notebook 2, to show why the early blocks are fused.
 """
 
 from __future__ import annotations
@@ -15,27 +15,27 @@ from keras import layers
 from edgetpu_lib import build, convert, specs
 from edgetpu_lib.base.artifacts import InputError
 from edgetpu_lib.costs import estimate
-from edgetpu_lib.costs import layers as summary
+from edgetpu_lib.costs import layers as layer_costs
 from edgetpu_lib.hardware import check
 
-# What the first EfficientNets squeeze to, as a share of the block's input channels.
+# Squeezed channels as a share of the block's input channels.
 # Source: tensorflow/tpu efficientnet_builder.py, "se0.25" of the block strings.
 SQUEEZE_RATIO = 0.25
 
 
 @dataclasses.dataclass(frozen=True)
 class KindCost:
-    """What one kind of block costs.
+    """Cost of one kind of block.
 
     Attributes:
         kind: a key of `KINDS`.
         macs: multiply-accumulate operations.
-        parameters: all that training moves.
+        parameters: trainable ones.
         latency_ms: estimated, of the block inside a network: without the call, the
-            transfer, and the conversion of bytes at both ends. All its parameters are
-            taken to be on the chip as far as they fit there alone.
-        live_bytes: the most that is kept at a time, of the block's maps.
-        report: what `check` says of the file.
+            transfer, and the conversion of bytes at both ends. The block alone may
+            use the memory on the chip for its parameters.
+        live_bytes: peak memory of the block's maps.
+        report: of `check` for the int8 model.
     """
 
     kind: str
@@ -49,15 +49,15 @@ class KindCost:
 def efficientnet_block(
     x: keras.KerasTensor, block: specs.BlockSpec
 ) -> keras.KerasTensor:
-    """Add a block as the first EfficientNets have it: swish, and squeeze-and-excite.
+    """Add a block of the first EfficientNets: with swish and squeeze-and-excite.
 
-    A 1×1 convolution expands, a k×k depthwise one filters. Then each channel is
-    weighed by a number between 0 and 1, which a small network computes from the means
-    of all channels. A 1×1 convolution projects.
+    A 1×1 convolution expands, a k×k depthwise one filters. Each channel is multiplied
+    by a weight in 0..1, which a small network computes from the means of all channels.
+    A 1×1 convolution projects.
 
     Args:
         x: [batch, height, width, block.input_channels].
-        block: the numbers; its kind is not looked at.
+        block: its parameters; its kind is ignored.
 
     Returns:
         [batch, height / stride, width / stride, block.output_channels].
@@ -88,16 +88,12 @@ KINDS = {
 
 
 def build_block(kind: str, block: specs.BlockSpec, *, map_size: int) -> keras.Model:
-    """Build a model of a single block, with fresh weights.
+    """Return a model of a single block with random weights.
 
     Args:
         kind: a key of `KINDS`.
-        block: the numbers; its own kind is not looked at.
-        map_size: height and width of the map that arrives, pixels.
-
-    Returns:
-        float32 [batch, map_size, map_size, block.input_channels] to what the block
-        gives.
+        block: its parameters; its kind is ignored.
+        map_size: height and width of the input map, pixels.
 
     Raises:
         InputError: the kind is unknown.
@@ -110,30 +106,31 @@ def build_block(kind: str, block: specs.BlockSpec, *, map_size: int) -> keras.Mo
 
 
 def compare_kinds(block: specs.BlockSpec, *, map_size: int) -> list[KindCost]:
-    """Build a block in every kind, convert it to 8 bits, and return what each costs.
+    """Return the cost of a block in every kind, as an int8 model.
 
-    Nothing of this depends on weights or on what the maps hold: both are random.
+    Costs do not depend on weights or activations, which are random.
 
     Args:
-        block: the numbers that all kinds share: channels, kernel, stride, skip.
-        map_size: height and width of the map that arrives, pixels.
+        block: the parameters of all kinds: channels, kernel, stride, skip.
+        map_size: height and width of the input map, pixels.
     """
     shape = (map_size, map_size, block.input_channels)
-    arriving = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    calibration = [np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)]
     costs = []
     for kind in KINDS:
         model = build_block(kind, block, map_size=map_size)
-        content = convert.to_int8_tflite(model, [arriving])
+        content = convert.to_int8_tflite(model, calibration)
         found = estimate.estimate_tflite(content)
         inside = [o for o in found.operators if o.cost.kind != "QUANTIZE"]
-        memory = summary.memory_profile(content)
         costs.append(
             KindCost(
                 kind=kind,
                 macs=found.macs,
                 parameters=sum(w.shape.num_elements() for w in model.trainable_weights),
                 latency_ms=sum(operator.latency_ms for operator in inside),
-                live_bytes=max(row.live_bytes for row in memory),
+                live_bytes=max(
+                    row.live_bytes for row in layer_costs.memory_profile(content)
+                ),
                 report=check.check_tflite(content),
             )
         )
@@ -141,17 +138,14 @@ def compare_kinds(block: specs.BlockSpec, *, map_size: int) -> list[KindCost]:
 
 
 def repeated_blocks(spec: specs.ModelSpec) -> list[tuple[specs.BlockSpec, int]]:
-    """Return the last block of each stage that repeats its block, and its map's size.
+    """Return (last block, map size in pixels) of each stage with repeated blocks.
 
-    Such a block keeps channels and size, so that all kinds have the same shape.
+    A repeated block keeps channels and size, so that all kinds have the same shape.
 
     Args:
         spec: from `specs.model_spec`.
-
-    Returns:
-        (block, height and width of its map in pixels) of each such stage, in order.
     """
-    sizes = {row.name: row.output_size for row in summary.layer_table(spec)}
+    sizes = {row.name: row.output_size for row in layer_costs.layer_table(spec)}
     last = {block.stage: block for block in specs.expand_blocks(spec)}
     return [
         (block, sizes[f"block_{block.index}_project_conv"])

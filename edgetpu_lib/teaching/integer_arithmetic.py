@@ -1,7 +1,7 @@
-"""Show the arithmetic of a quantized convolution, number by number.
+"""Show the integer arithmetic of a quantized convolution at one place.
 
-Takes an 8-bit file and an image; gives what goes into one place of the first
-convolution and what comes out. Used by the notebooks; nothing else computes this way.
+Takes an int8 model and an image; gives the inputs and the output of the first
+convolution at one place. Used by notebook 4 alone.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from edgetpu_lib.base.artifacts import InputError
 from edgetpu_lib.tflite import interpreter
 from edgetpu_lib.tflite.edit import with_outputs
-from edgetpu_lib.tflite.file import Operator, Tensor, TfliteFile, read_tflite
+from edgetpu_lib.tflite.file import Operator, read_tflite
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -21,16 +21,16 @@ class Place:
     """One place and one filter of a quantized convolution with ReLU.
 
     Attributes:
-        patch: int64 [k, k, channels], the stored integers under the filter; beyond the
-            image's edge the zero point, which stands for 0.
-        weights: int64 [k, k, channels], the filter's integers; their zero point is 0.
-        bias: an integer of the scale input_scale × weight_scale.
+        patch: int64 [k, k, channels], stored integers under the filter; beyond the
+            image's edge the zero point, which represents 0.
+        weights: int64 [k, k, channels], stored integers; their zero point is 0.
+        bias: stored integer; its scale is input_scale × weight_scale.
         input_scale: of the patch.
         input_zero_point: of the patch.
         weight_scale: of this filter.
-        output_scale: of the answer.
-        output_zero_point: of the answer.
-        prediction: the stored integer that the runtime finds at this place, −128..127.
+        output_scale: of the output.
+        output_zero_point: of the output.
+        prediction: the stored integer that the runtime computes, −128..127.
     """
 
     patch: np.ndarray
@@ -45,25 +45,25 @@ class Place:
 
     @property
     def total(self) -> int:
-        """Σ (stored − zero point) × weight + bias: integers alone, 32 bits."""
+        """Σ (stored − zero point) × weight + bias, a 32-bit integer."""
         return int(((self.patch - self.input_zero_point) * self.weights).sum()) + (
             self.bias
         )
 
     @property
     def multiplier(self) -> float:
-        """What leads from the total's scale to the answer's."""
+        """Factor from the total's scale to the output's."""
         return self.input_scale * self.weight_scale / self.output_scale
 
     @property
     def computed(self) -> int:
-        """The answer as the formula has it, before the runtime is asked.
+        """The output by the formula.
 
-        The runtime multiplies by a fixed-point number, and may differ by one where the
+        The runtime multiplies by a fixed-point number and may differ by one where the
         product is near a half.
         """
         stored = round(self.total * self.multiplier) + self.output_zero_point
-        # ReLU: nothing below the integer that stands for 0.
+        # ReLU: nothing below the zero point, which represents 0.
         return min(max(stored, self.output_zero_point), 127)
 
 
@@ -75,14 +75,14 @@ def first_convolution(
     column: int,
     channel: int | None = None,
 ) -> Place:
-    """Return one place of the first convolution of an 8-bit file.
+    """Return one place of the first convolution of an int8 model.
 
     Args:
         model: bytes of a `.tflite` file from `convert.quantize`.
         image_u8: uint8 [size, size, 3], RGB, of the file's size.
         row: of the convolution's output.
         column: of the convolution's output.
-        channel: which filter; `None` takes the one that answers most.
+        channel: which filter; `None` takes the one with the largest output.
 
     Raises:
         InputError: the file has no quantized convolution, or no such place.
@@ -90,8 +90,9 @@ def first_convolution(
     file = read_tflite(model)
     operator = next((o for o in file.operators if o.kind == "CONV_2D"), None)
     if operator is None or file.tensors[operator.inputs[0]].dtype != "int8":
-        raise InputError("the file has no 8-bit convolution; give it one that has")
-    given, kernel, bias, output = _tensors(file, operator)
+        raise InputError("the file has no int8 convolution; give a file that has one")
+    tensors = [file.tensors[i] for i in (*operator.inputs, *operator.outputs)]
+    given, kernel, bias, output = tensors
     shape = output.shape[1:]
     place = (row, column, channel or 0)
     if not all(0 <= n < size for n, size in zip(place, shape, strict=True)):
@@ -119,15 +120,10 @@ def first_convolution(
     )
 
 
-def _tensors(file: TfliteFile, operator: Operator) -> list[Tensor]:
-    """Return input, kernel, bias and output of a convolution."""
-    return [file.tensors[i] for i in (*operator.inputs, *operator.outputs)]
-
-
 def _run(
     model: bytes, image_u8: np.ndarray, operator: Operator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the stored integers before and behind an operator, without the batch."""
+    """Return an operator's input and output as stored integers, without the batch."""
     indices = [operator.inputs[0], operator.outputs[0]]
     opened = interpreter.start(with_outputs(model, indices))
     opened.set_tensor(opened.get_input_details()[0]["index"], image_u8[None])
@@ -144,7 +140,7 @@ def _patch(
     output_size: int,
     zero_point: int,
 ) -> np.ndarray:
-    """Cut out what lies under a filter, with what SAME padding adds at the edges."""
+    """Return the input under a filter, with SAME padding at the edges."""
     missing = max((output_size - 1) * stride + size - len(stored), 0)
     before = missing // 2
     around = [(before, missing - before)] * 2 + [(0, 0)]

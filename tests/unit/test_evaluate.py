@@ -6,7 +6,7 @@ import pytest
 from edgetpu_lib import data, evaluate
 from edgetpu_lib.base.artifacts import InputError
 from edgetpu_lib.datasets import opening
-from edgetpu_lib.evaluation import classifiers, metrics
+from edgetpu_lib.evaluation import classifiers, journal, metrics
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def test_everything_is_measured(opened, images):
     assert found.names == images.class_names
     assert [row.images for row in found.classes] == [10, 10, 10]
     assert len(found.mistakes) == 0
-    assert found.photos_per_s > 0
+    assert found.images_per_s > 0
     assert found.latency.p50_ms > 0
 
 
@@ -113,12 +113,12 @@ def test_an_interrupted_evaluation_goes_on_where_it_stopped(opened, images, tmp_
 
 def test_what_is_kept_is_kept_between_errors_too(opened, images, tmp_path, monkeypatch):
     """A killed process cannot tidy up; what was written before is there."""
-    monkeypatch.setattr(evaluate, "JOURNAL_SECONDS", 0)
+    monkeypatch.setattr(journal, "SAVE_EVERY_S", 0)
     seen = []
 
     def predict(arrays):
-        (journal,) = list(tmp_path.iterdir()) or [None]
-        seen.append(journal.stat().st_size if journal else 0)
+        (file,) = list(tmp_path.iterdir()) or [None]
+        seen.append(file.stat().st_size if file else 0)
         return opened.predict(arrays)
 
     watched = classifiers.Classifier(**{**vars(opened), "predict": predict})

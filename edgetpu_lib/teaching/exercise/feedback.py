@@ -1,33 +1,45 @@
-"""What a check tells a student: points, what was expected, what was found, a hint.
+"""Feedback of a check: points, what was expected, what was found, a hint.
 
-Takes the answer of a check; gives a `Feedback` that reads well in a notebook.
-Used by `exercise`, whose checks call `judge`, and by `grading`, which reads the JSON
-that a shown feedback carries.
+`check_of` makes a check that gives `Feedback`; a notebook shows it as text and
+Markdown, and `grading` reads the JSON that it carries.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import html
-from collections.abc import Callable, Iterable
+import inspect
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-# How a shown feedback travels from a kernel to whoever grades it.
+# The MIME type in which a kernel sends a shown feedback to the grader.
 MIME = "application/vnd.edgetpu-lib.feedback+json"
 LONGEST = 500
+# Points of each task, in the order of the notebook.
+TASKS = {
+    "classes": 1,
+    "split": 4,
+    "training": 2,
+    "preprocessing": 2,
+    "labels": 2,
+    "calibration": 2,
+    "file": 2,
+    "budget": 5,
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class Feedback:
-    """What one check found.
+    """The result of one check.
 
     Attributes:
-        task: name of the task.
+        task: a key of `TASKS`.
         points: 0..max_points.
-        max_points: what the task is worth.
+        max_points: of the task.
         expected: in words.
         found: in words.
-        hint: what to look at next; empty where all is well.
+        hint: what to look at next; empty if the task is solved.
     """
 
     task: str
@@ -49,17 +61,17 @@ class Feedback:
         return f"{mark} {self.task}: {self.points:g} of {self.max_points:g} points"
 
     def rows(self) -> list[tuple[str, str]]:
-        """Return (what, words) in the order of reading; the hint only if needed."""
+        """Return (name, text) of what is to be shown, in this order."""
         rows = [("expected", self.expected), ("found", self.found)]
         return rows + ([("hint", self.hint)] if self.hint else [])
 
     def __str__(self) -> str:
-        """Return plain text, one line a fact."""
-        lines = [f"  {name:8}  {words}" for name, words in self.rows()]
+        """Return plain text, one line a row."""
+        lines = [f"  {name:8}  {text}" for name, text in self.rows()]
         return "\n".join([self.headline, *lines])
 
     def _repr_markdown_(self) -> str:
-        lines = [f"| {name} | {_cell(words)} |" for name, words in self.rows()]
+        lines = [f"| {name} | {_cell(text)} |" for name, text in self.rows()]
         table = ["| | |", "|---|---|", *lines]
         return f"**{_cell(self.headline)}**\n\n" + "\n".join(table)
 
@@ -71,24 +83,24 @@ class Feedback:
         }
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Total:
-    """The feedback on all tasks, in their order.
+    """The feedback on all tasks.
 
     Attributes:
-        feedback: one a task.
+        feedback: one a task, in the order of `TASKS`.
     """
 
     feedback: tuple[Feedback, ...]
 
     @property
     def points(self) -> float:
-        """Reached in all."""
+        """Points of all tasks."""
         return sum(each.points for each in self.feedback)
 
     @property
     def max_points(self) -> float:
-        """To be reached in all."""
+        """Most points of all tasks."""
         return sum(each.max_points for each in self.feedback)
 
     @property
@@ -96,56 +108,77 @@ class Total:
         """The sum in words."""
         return f"{self.points:g} of {self.max_points:g} points"
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         """Return plain text, one line a task."""
         return "\n".join([self.headline, *(each.headline for each in self.feedback)])
 
     def _repr_markdown_(self) -> str:
-        rows = [
+        lines = [f"**{self.headline}**", "", "| | task | points | of | hint |"]
+        lines += ["|---|---|--:|--:|---|"] + [
             f"| {'✓' if each.passed else '✗'} | {_cell(each.task)} | {each.points:g} |"
             f" {each.max_points:g} | {_cell(each.hint)} |"
             for each in self.feedback
         ]
-        head = ["| | task | points | of | hint |", "|---|---|--:|--:|---|"]
-        return f"**{self.headline}**\n\n" + "\n".join(head + rows)
-
-    def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
-        return {"text/plain": str(self), "text/markdown": self._repr_markdown_()}
+        return "\n".join(lines)
 
 
+@dataclasses.dataclass(eq=False)
 class Wrong(Exception):
-    """What a check found wrong.
+    """A mistake that a check found, a hint, and the points reached nevertheless."""
 
-    Attributes:
-        found: in words.
-        hint: what to look at next.
-        points: reached nevertheless.
+    found: str
+    hint: str
+    points: float = 0
+
+
+# The last feedback on each task. A check that was moved, doubled or typed anew still
+# counts, once; the cells of a notebook share nothing else that no student can delete.
+_latest: dict[str, Feedback] = {}
+
+
+def check_of(
+    task: str, expected: str | Callable[..., str]
+) -> Callable[[Callable[..., str]], Callable[..., Feedback]]:
+    """Return a decorator: it makes a check of a function that finds mistakes.
+
+    Args:
+        task: a key of `TASKS`.
+        expected: in words, or a function of the arguments after the first.
     """
 
-    def __init__(self, found: str, hint: str, points: float = 0) -> None:
-        """Say what was found, what may help, and what it is worth."""
-        super().__init__(found)
-        self.found, self.hint, self.points = found, hint, points
+    def decorate(find: Callable[..., str]) -> Callable[..., Feedback]:
+        @functools.wraps(find)
+        def check(*args: Any, **kwargs: Any) -> Feedback:
+            given, *context = inspect.signature(find).bind(*args, **kwargs).args
+            words = expected if isinstance(expected, str) else expected(*context)
+            _latest[task] = judge(
+                task, TASKS[task], words, given, lambda: find(given, *context)
+            )
+            return _latest[task]
+
+        return check
+
+    return decorate
 
 
 def judge(
-    task: str, max_points: float, expected: str, given: Any, check: Callable[[], str]
+    task: str, max_points: float, expected: str, given: Any, find: Callable[[], str]
 ) -> Feedback:
     """Run a check and return its feedback, whatever happens.
 
     Args:
         task: name of the task.
-        max_points: what it is worth.
+        max_points: of the task.
         expected: in words.
         given: what the student made; `None` is nothing yet.
-        check: returns what was found where all is well, and raises `Wrong` or anything
-            else where it is not.
+        find: returns what it found if the task is solved; raises `Wrong` or anything
+            else if it is not.
     """
     if given is None:
         found, hint, points = "nothing yet", "run your cell, then this one again", 0.0
     else:
         try:
-            found, hint, points = check(), "", max_points
+            found, hint, points = find(), "", max_points
         except Wrong as wrong:
             found, hint, points = wrong.found, wrong.hint, wrong.points
         # A student's function may do anything, and a hint helps more than a traceback.
@@ -153,6 +186,22 @@ def judge(
             found = f"the check stopped with {type(error).__name__}: {_words_of(error)}"
             hint, points = "compare the type of what you made with what is expected", 0
     return Feedback(task, points, max_points, expected, shorten(found), shorten(hint))
+
+
+def total(feedback: Sequence[Feedback] | None = None) -> Total:
+    """Add up the last feedback on every task.
+
+    Args:
+        feedback: of any tasks in any order; `None` takes that of all checks so far.
+    """
+    told = _latest if feedback is None else {each.task: each for each in feedback}
+    missing = "not checked yet"
+    return Total(
+        tuple(
+            told.get(task) or Feedback(task, 0, points, "", missing, missing)
+            for task, points in TASKS.items()
+        )
+    )
 
 
 def shorten(text: str, longest: int = LONGEST) -> str:
@@ -170,19 +219,19 @@ def in_words(given: Any) -> str:
         if isinstance(given, bytes | bytearray):
             return f"{kind}, {len(given):,} bytes"
         return f"{kind} {shorten(repr(given), 80)}"
-    except Exception:  # Whatever a student's object does when it is looked at.
+    except Exception:  # A student's object may raise anything.
         return kind
 
 
 def series(words: Iterable[object]) -> str:
-    """Join names with commas; say so where there are none."""
+    """Join names with commas; "none" if there are none."""
     return ", ".join(map(str, words)) or "none"
 
 
 def _words_of(error: BaseException) -> str:
     try:
         return str(error)
-    except Exception:  # An exception of a student's may fail even at this.
+    except Exception:  # So may a student's exception.
         return "no message"
 
 

@@ -1,1 +1,1 @@
-"""The grading of submitted notebooks."""
+"""Grade submitted notebooks with the checks of an exercise."""

@@ -1,11 +1,11 @@
-"""Grade handed-in notebooks, each in a process of its own, whatever is in them.
+"""Grade submitted notebooks, each in its own process.
 
-Takes a folder of submissions and a key; gives points, feedback and a status for each.
-Next: `grading_pages` writes them down.
+Takes a folder of submissions and a key; gives points, feedback and a status for each,
+which `pages` writes.
 
-This keeps accidents away from the teacher's machine and from other submissions:
-endless loops, too much memory, files in odd places. It is no defence against code that
-means harm: a submission runs with the rights of whoever grades it.
+This protects the teacher's machine and other submissions from accidents: endless
+loops, too much memory, files in odd places. It does not protect from malicious code: a
+submission runs with the rights of whoever grades it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from edgetpu_lib.base.artifacts import InputError
+from edgetpu_lib.base.artifacts import InputError, sha256_of
 from edgetpu_lib.teaching.exercise.feedback import Feedback, shorten
 from edgetpu_lib.teaching.grading.key import Key, submitted_sources
 from edgetpu_lib.teaching.grading.process import Limits, run_job
@@ -30,37 +30,37 @@ SUFFIX = ".ipynb"
 
 @dataclasses.dataclass(frozen=True)
 class Grade:
-    """What became of one submission.
+    """The result of one submission.
 
     Attributes:
-        name: path below the folder, fit to be shown.
+        name: path below the folder, printable.
         digest: of the file and the key, in hex.
-        status: "graded", or why it could not be.
+        status: "graded", or why it was not.
         feedback: one a check, in the order of the key.
-        predictions: task → the text that a person is to read.
-        errors: what the notebook's own cells raised, one line each.
-        seconds: it took.
+        answers: task → the text that a person grades.
+        errors: of the notebook's own cells, one line each.
+        seconds: duration.
     """
 
     name: str
     digest: str
     status: str
     feedback: tuple[Feedback, ...]
-    predictions: dict[str, str]
+    answers: dict[str, str]
     errors: tuple[str, ...]
     seconds: float
 
     @property
     def points(self) -> float:
-        """The sum over all checks."""
+        """The sum of all checks."""
         return sum(each.points for each in self.feedback)
 
 
 def find_submissions(folder: str | Path) -> list[Path]:
-    """Return what is called a notebook in a folder, at any depth, sorted.
+    """Return all paths of a folder that end like a notebook, at any depth, sorted.
 
     Links to folders are not followed; hidden folders, such as Jupyter's checkpoints,
-    are passed over.
+    are left out.
 
     Raises:
         InputError: it is not a folder, or holds no notebook.
@@ -68,7 +68,7 @@ def find_submissions(folder: str | Path) -> list[Path]:
     found = []
     for place, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        # A folder of such a name is no notebook, which its owner should learn.
+        # A folder of such a name gets a status that says so.
         found += [
             Path(place) / name
             for name in files + folders
@@ -87,31 +87,23 @@ def shown_name(path: Path, folder: str | Path) -> str:
 
 
 def digest_of(path: Path, key: Key) -> str:
-    """Return the SHA-256 of a submission and the key, in hex.
-
-    What is no regular file counts as empty.
-    """
-    digest = hashlib.sha256(key.digest.encode())
-    if path.is_file() and not path.is_symlink():
-        with open(path, "rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
-    return digest.hexdigest()
+    """Return the SHA-256 of the key and a submission (if a regular file), in hex."""
+    is_regular = path.is_file() and not path.is_symlink()
+    content = sha256_of(path) if is_regular else ""
+    return hashlib.sha256(f"{key.digest} {content}".encode()).hexdigest()
 
 
 def grade(
     path: Path, name: str, key: Key, limits: Limits, stop: threading.Event
 ) -> Grade | None:
-    """Run a submission and the checks, and return what they found.
+    """Run a submission and the checks; return the grade, whatever the notebook does.
 
     Args:
         path: of the notebook.
         name: to show.
-        key: from `grading_key.read_key`.
+        key: from `key.read_key`.
         limits: of time and memory.
-        stop: ends the work early when set, from another thread.
-
-    Returns:
-        The grade, whatever the notebook does; `None` if `stop` was set.
+        stop: set by another thread to end the work early; then `None` is returned.
     """
     start = time.monotonic()
     events: list[dict[str, Any]] = []
@@ -131,7 +123,7 @@ def grade(
         digest=digest,
         status=status,
         feedback=tuple(_feedback(key, events, status)),
-        predictions={e["task"]: e["answer"] for e in events if "answer" in e},
+        answers={e["task"]: e["answer"] for e in events if "answer" in e},
         errors=tuple(e["error"] for e in events if "error" in e and "task" not in e),
         seconds=time.monotonic() - start,
     )
@@ -150,7 +142,7 @@ def _job(sources: list[str], key: Key) -> dict[str, Any]:
 def _feedback(
     key: Key, events: list[dict[str, Any]], status: str
 ) -> Iterator[Feedback]:
-    """Yield the feedback of every check; no points where it did not run."""
+    """Yield the feedback of every check, without points if it did not run."""
     told = {event["task"]: event for event in events if "feedback" in event}
     for check in key.checks:
         event = told.get(check.task, {"error": f"not reached: {status}"})

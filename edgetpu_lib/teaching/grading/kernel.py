@@ -1,7 +1,7 @@
 """Run one submission in a kernel, then the teacher's checks in the same kernel.
 
-Takes a job as JSON on its standard input; gives one line of JSON for whatever happens,
-in a file. `grading` starts it as a process of its own, watches it, and ends it.
+A program: it takes a job as JSON on its standard input and appends events to a journal.
+`process` starts it, watches it and ends it.
 """
 
 from __future__ import annotations
@@ -23,20 +23,21 @@ from nbclient import NotebookClient
 from nbclient.exceptions import DeadKernelError
 from traitlets.config import Config
 
+from edgetpu_lib.base.journal import Journal
 from edgetpu_lib.teaching.exercise.feedback import MIME, shorten
 
 TOO_SLOW = "TooSlow"
-# A kernel that was interrupted answers at once, unless its code refuses to stop.
+# An interrupted kernel replies at once, unless its code ignores the interrupt.
 GRACE_S = 15
-# One file that a submission writes, at most.
+# Largest file that a submission may write.
 LARGEST_FILE_BYTES = 4_000_000_000
 LONGEST_ANSWER = 8000
-# Signs that one cell may print; a training with progress bars prints some thousand.
+# Characters that one cell may print; a training with progress bars prints thousands.
 LARGEST_OUTPUT = 10_000_000
 
-# exit() and quit() would take along all that was computed before them. What a cell
-# prints is limited where it is printed: a kernel that prints in a loop sends nothing,
-# and keeps all of it. IPython sets `write` for every cell; so does this, after it.
+# exit() and quit() would end the kernel, and with it all results. Output is limited
+# inside the kernel: one that prints in a loop sends nothing, and keeps all of it.
+# IPython sets `write` for every cell; so does this, after it.
 PREPARE = """
 def _prepare(longest):
     import sys
@@ -46,7 +47,8 @@ def _prepare(longest):
         def write_some(text):
             printed[0] += len(text)
             if printed[0] > longest:
-                raise RuntimeError(f"this cell printed more than {longest:,} signs")
+                more = f"this cell printed more than {longest:,} characters"
+                raise RuntimeError(more)
             return write(text)
         write_some.unlimited = write
         return write_some
@@ -59,8 +61,8 @@ _prepare(LONGEST)
 del _prepare
 """
 PROBE = "None"
-# The library as it is on disk, whatever the notebook did to it; and Python's own names,
-# of which students like to use `list`, `sum` and `max` for variables.
+# Restores the library, whatever the notebook did to it, and Python's built-in names,
+# since students use `list`, `sum` and `max` for variables.
 FRESH = """
 import builtins as _builtins
 import os as _os
@@ -72,7 +74,7 @@ for _name in list(_sys.modules):
     if _name.split(".")[0] == "edgetpu_lib":
         del _sys.modules[_name]
 _os.chdir({folder!r})
-from edgetpu_lib import exercise_feedback as _feedback
+from edgetpu_lib.teaching.exercise import feedback as _feedback
 """
 DEFAULTS = "for _name in {names!r}:\n    globals().setdefault(_name, None)"
 ANSWER = (
@@ -82,7 +84,7 @@ ANSWER = (
 
 
 class _Client(NotebookClient):
-    """Keeps nothing of what cells show but the results of the grader's own."""
+    """Keeps no output of cells except the results of the grader's own."""
 
     def output(self, outs, msg, display_id, cell_index):
         own = self.nb.cells[cell_index].metadata.get("grader")
@@ -99,33 +101,28 @@ class _Stopped(Exception):
 
 
 def main() -> None:
-    """Do the job that comes on the standard input."""
+    """Run the job on the standard input."""
     job = json.load(sys.stdin)
-    # Ends this process, and with it the kernel, should nobody be left to do so.
+    # Ends this process and its kernel if the grader itself was killed.
     signal.alarm(math.ceil(job["total_s"] + 2 * job["cell_s"]) + 60)
     limit = (LARGEST_FILE_BYTES, LARGEST_FILE_BYTES)
     resource.setrlimit(resource.RLIMIT_FSIZE, limit)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with contextlib.suppress(OSError):
-        # Where memory runs out, Linux ends these processes first.
+        # Linux ends these processes first if memory runs out.
         Path("/proc/self/oom_score_adj").write_text("1000")
-    with open(job["events"], "a", encoding="utf-8") as stream:
-
-        def tell(**event: Any) -> None:
-            stream.write(json.dumps(event) + "\n")
-            stream.flush()
-
-        run(job, tell)
+    run(job, Journal(job["events"], {}).append)
 
 
-def run(job: dict[str, Any], tell: Callable[..., None]) -> None:
-    """Run a submission and the checks, and tell what happens.
+def run(job: dict[str, Any], tell: Callable[[dict[str, Any]], None]) -> None:
+    """Run a submission and the checks, and report events.
 
     Args:
         job: "folder" to run in, "connection" (a path for the kernel's), "student",
             "setup" (sources), "checks" ([task, source]), "by_hand" ([task, variable]),
             "names", "cell_s", "total_s" (of the student's cells).
-        tell: called with "error", "feedback", "answer", and at last "end".
+        tell: called with a dictionary for each event: {"error"}, {"feedback", "task",
+            "error"}, {"answer", "task"}, and at last {"end"}.
     """
     client = _client(job)
     with client.setup_kernel(cwd=job["folder"]):
@@ -142,15 +139,15 @@ def run(job: dict[str, Any], tell: Callable[..., None]) -> None:
                     break
                 error, _ = _ask(client, source, min(job["cell_s"], left_s))
                 if error:
-                    tell(error=f"{place}: {error}")
+                    tell({"error": f"{place}: {error}"})
             place = "the checks"
-            # They look at what was done in time, too.
+            # After the time limit too: they grade what was done in time.
             _run_checks(client, job, tell)
-            tell(end=end)
+            tell({"end": end})
         except DeadKernelError:
-            tell(end=f"the kernel ended in {place}")
+            tell({"end": f"the kernel ended in {place}"})
         except _Stopped as stopped:
-            tell(end=f"{stopped} in {place}")
+            tell({"end": f"{stopped} in {place}"})
 
 
 def _client(job: dict[str, Any]) -> _Client:
@@ -158,7 +155,7 @@ def _client(job: dict[str, Any]) -> _Client:
     connection = {"transport": "ipc", "connection_file": job["connection"]}
     return _Client(
         nbformat.v4.new_notebook(),
-        # Whatever kernel the notebook names is the student's; here is this one.
+        # The notebook may name a kernel that only the student has.
         kernel_name="python3",
         config=Config(KernelManager=connection),
         allow_errors=True,
@@ -177,7 +174,7 @@ def _ask(
     Args:
         client: with a kernel.
         source: of the cell.
-        seconds: till it is interrupted.
+        seconds: until it is interrupted.
         own: whether the cell is the grader's, and its feedback counts.
 
     Raises:
@@ -213,21 +210,21 @@ def _is_late(reply: dict[str, Any]) -> bool:
 
 
 def _run_checks(
-    client: _Client, job: dict[str, Any], tell: Callable[..., None]
+    client: _Client, job: dict[str, Any], tell: Callable[[dict[str, Any]], None]
 ) -> None:
     cell_s = job["cell_s"]
     _ask(client, FRESH.format(folder=os.path.abspath(job["folder"])), cell_s)
     for source in job["setup"]:
-        # One that fails leaves its names undefined: the answers it needs are wrong.
+        # If one fails, its names stay undefined, and the checks fail.
         _ask(client, source, cell_s)
     _ask(client, DEFAULTS.format(names=job["names"]), cell_s)
     for task, source in job["checks"]:
         error, feedback = _ask(client, source, cell_s, own=True)
-        tell(feedback=feedback, task=task, error=error)
+        tell({"feedback": feedback, "task": task, "error": error})
     for task, variable in job["by_hand"]:
         source = ANSWER.format(task=task, variable=variable, longest=LONGEST_ANSWER)
         _, feedback = _ask(client, source, cell_s, own=True)
-        tell(answer=(feedback or {}).get("found", ""), task=task)
+        tell({"answer": (feedback or {}).get("found", ""), "task": task})
 
 
 if __name__ == "__main__":

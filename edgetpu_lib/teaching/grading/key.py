@@ -1,7 +1,6 @@
-"""Read notebooks for grading: the teacher's key, and what was handed in.
+"""Read the notebooks for grading: the teacher's key and the submissions.
 
-Takes notebook files of any sort; gives the sources of their code cells.
-Next: `grading` runs a submission's cells, then the key's checks.
+Takes notebook files, damaged ones too; gives the sources of their code cells.
 """
 
 from __future__ import annotations
@@ -18,16 +17,16 @@ from typing import Any
 
 from edgetpu_lib.base.artifacts import InputError
 
-# Notebooks with figures have some hundred kilobytes.
+# Notebooks with figures have some hundred kB.
 LARGEST_BYTES = 50_000_000
-# Cells of the key that are run again before its checks bear this tag.
+# Tag of the key's cells that are run again before its checks.
 SETUP_TAG = "key"
 PARAMETERS_TAG = "parameters"
 
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """A code cell: its source, its tags, and nbgrader's facts of it."""
+    """A code cell: its source, its tags and nbgrader's metadata."""
 
     source: str
     tags: tuple[str, ...] = ()
@@ -36,7 +35,7 @@ class Cell:
 
 @dataclasses.dataclass(frozen=True)
 class Check:
-    """A check of the key: its task, what it is worth, and the cell that runs it."""
+    """A check of the key: its task, its points and the source of its cell."""
 
     task: str
     points: float
@@ -45,7 +44,7 @@ class Check:
 
 @dataclasses.dataclass(frozen=True)
 class HandGraded:
-    """An answer that a person reads: its task, its worth, the variable it is in."""
+    """An answer that a person grades: its task, its points and its variable."""
 
     task: str
     points: float
@@ -54,15 +53,15 @@ class HandGraded:
 
 @dataclasses.dataclass(frozen=True)
 class Key:
-    """What a teacher grades with.
+    """The checks of an exercise.
 
     Attributes:
-        setup: cells that define what the checks are given besides the answers.
-        checks: in their order.
-        by_hand: answers for a person.
+        setup: cells that define the variables of the checks that are not answers.
+        checks: in the order of the notebook.
+        by_hand: answers that a person grades.
         overrides: a cell that changes parameters, of the key and of submissions.
         names: variables that the checks read.
-        digest: of all that decides points, in hex.
+        digest: of setup and checks, in hex.
     """
 
     setup: tuple[str, ...]
@@ -74,7 +73,7 @@ class Key:
 
     @property
     def max_points(self) -> float:
-        """What all checks are worth."""
+        """Points of all checks."""
         return sum(check.points for check in self.checks)
 
 
@@ -93,11 +92,12 @@ def read_key(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Ke
     checks, by_hand = [], []
     for cell in cells:
         facts = cell.nbgrader
-        if facts.get("grade") and facts.get("solution"):
+        if facts.get("grade"):
             task, points = facts["grade_id"], facts["points"]
-            by_hand.append(HandGraded(task, points, _first_name(cell.source)))
-        elif facts.get("grade"):
-            checks.append(Check(facts["grade_id"], facts["points"], cell.source))
+            if facts.get("solution"):
+                by_hand.append(HandGraded(task, points, _first_name(cell.source)))
+            else:
+                checks.append(Check(task, points, cell.source))
     if not checks:
         raise InputError(f"{path} has no checks; give the exercise's source notebook")
     changed = _assignments(path, cells, overrides or {})
@@ -130,7 +130,7 @@ def _assignments(
     }
     unknown = ", ".join(sorted(set(overrides) - declared))
     if unknown:
-        raise InputError(f"{path} has no parameter {unknown}; look into its first cell")
+        raise InputError(f"{path} has no parameter {unknown}; see its first cell")
     return "\n".join(f"{name} = {value!r}" for name, value in overrides.items())
 
 
@@ -149,12 +149,12 @@ def _names_read(checks: Sequence[Check]) -> tuple[str, ...]:
 
 
 def submitted_sources(path: str | Path, overrides: str = "") -> list[str]:
-    """Return the code cells of a submission, with changed parameters.
+    """Return the sources of a submission's code cells.
 
     Args:
         path: of the notebook.
-        overrides: a cell to run after the first one tagged "parameters", or before
-            all if there is none.
+        overrides: a cell to run after the first one tagged "parameters", or first if
+            there is none.
 
     Raises:
         InputError: as `read_cells`.
@@ -203,7 +203,7 @@ def _code_cells(content: bytes) -> list[Cell]:
             for cell in parsed["cells"]
             if cell.get("cell_type") == "code"
         ]
-    # Whatever may be wrong with a file that claims to be a notebook.
+    # A damaged notebook may raise anything.
     except Exception as error:
         reason = " ".join(str(error).split())[:120]
         raise InputError(

@@ -1,6 +1,6 @@
-"""Write down grades: one table for the teacher, one page of feedback for each student.
+"""Write grades: a table for the teacher, a page of feedback for each student.
 
-Takes `grading.Grade`s; gives `grades.csv` and pages of HTML that need nothing else.
+Takes `grade.Grade`s; gives `grades.csv` and self-contained pages of HTML.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from edgetpu_lib.base.artifacts import InputError, write_file
+from edgetpu_lib.teaching.exercise.feedback import Feedback
 from edgetpu_lib.teaching.grading.grade import GRADED, Grade
 from edgetpu_lib.teaching.grading.key import Key
 from edgetpu_lib.teaching.grading.process import FAILED, Limits
@@ -61,48 +62,41 @@ def columns(key: Key) -> list[str]:
 
 
 def row(grade: Grade, limits: Limits, key: Key) -> dict[str, str]:
-    """Return a submission's row; what is graded by hand is left empty."""
+    """Return a submission's row; columns that are graded by hand are empty."""
     return {
         "submission": cell(grade.name),
         **{each.task: f"{each.points:g}" for each in grade.feedback},
         "total": f"{grade.points:g}",
         "of": f"{key.max_points:g}",
-        **{hand.task: "" for hand in key.by_hand},
         "status": cell(grade.status),
         "page": f"{PAGES}/{page_name(grade.name)}",
-        "limits": _limits(limits),
+        "limits": str(limits),
         "digest": grade.digest,
     }
 
 
 def cell(text: str) -> str:
-    """Return a text as a spreadsheet shows it, never as a formula."""
+    """Return a text for a spreadsheet, which does not take it for a formula."""
     return f"'{text}" if text.startswith(FORMULA_SIGNS) else text
-
-
-def _limits(limits: Limits) -> str:
-    return f"{limits.total_s:g} s, {limits.cell_s:g} s, {limits.memory_mib:g} MiB"
 
 
 def is_done(
     known: Mapping[str, str] | None, digest: str, limits: Limits, folder: Path
 ) -> bool:
-    """Return whether a row of an earlier run is still true.
+    """Return whether a row of an earlier run is still valid.
 
     Args:
         known: the row, or `None`.
         digest: of the submission and the key, as they are now.
-        limits: of this run; who failed under other limits is graded again.
+        limits: of this run; a failure under other limits is graded again.
         folder: of the results.
     """
     if known is None or known.get("digest") != digest:
         return False
     status = known.get("status", FAILED)
-    if status.startswith(FAILED):
+    if status != GRADED and known.get("limits") != str(limits):
         return False
-    if status != GRADED and known.get("limits") != _limits(limits):
-        return False
-    return (folder / known.get("page", "?")).is_file()
+    return not status.startswith(FAILED) and (folder / known.get("page", "?")).is_file()
 
 
 def read_table(folder: str | Path) -> dict[str, dict[str, str]]:
@@ -140,22 +134,16 @@ def write_table(folder: str | Path, key: Key, rows: Iterable[dict[str, str]]) ->
     )
     writer.writeheader()
     writer.writerows(sorted(rows, key=lambda each: each["submission"]))
-    # The mark in front tells spreadsheets that this is UTF-8.
+    # The byte order mark tells spreadsheets that this is UTF-8.
     return write_file(Path(folder) / TABLE, stream.getvalue().encode("utf-8-sig"))
 
 
 def write_page(folder: str | Path, grade: Grade, key: Key) -> Path:
-    """Write a submission's feedback.
+    """Write a submission's feedback as a page of HTML, in which all text is escaped.
 
     Raises:
         InputError: the folder cannot be written.
     """
-    target = Path(folder) / PAGES / page_name(grade.name)
-    return write_file(target, page(grade, key).encode("utf-8", "replace"))
-
-
-def page(grade: Grade, key: Key) -> str:
-    """Return a submission's feedback as one page of HTML, all of it escaped."""
     title = html.escape(grade.name)
     parts = [
         f"<h1>{title}</h1>",
@@ -165,15 +153,15 @@ def page(grade: Grade, key: Key) -> str:
         parts.append(f'<p class="bad">Stopped: {html.escape(grade.status)}.</p>')
     parts += ["<table>", *map(_feedback_row, grade.feedback), "</table>"]
     for hand in key.by_hand:
-        text = html.escape(grade.predictions.get(hand.task, "").strip())
+        answer = html.escape(grade.answers.get(hand.task, "").strip())
         parts.append(
             f"<h2>{html.escape(hand.task)}</h2><p>Up to {hand.points:g} points, given"
-            f" by your teacher.</p><pre>{text or '(no answer)'}</pre>"
+            f" by your teacher.</p><pre>{answer or '(no answer)'}</pre>"
         )
     if grade.errors:
         lines = "".join(f"<li>{html.escape(line)}</li>" for line in grade.errors)
         parts.append(f"<h2>Errors in the notebook</h2><ul>{lines}</ul>")
-    return (
+    text = (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
         '<meta name="viewport" content="width=device-width">'
@@ -181,9 +169,11 @@ def page(grade: Grade, key: Key) -> str:
         + "\n".join(parts)
         + "\n</body></html>\n"
     )
+    target = Path(folder) / PAGES / page_name(grade.name)
+    return write_file(target, text.encode("utf-8", "replace"))
 
 
-def _feedback_row(each) -> str:
+def _feedback_row(each: Feedback) -> str:
     words = "".join(
         f"<dt>{name}</dt><dd>{html.escape(text)}</dd>"
         for name, text in each.rows()

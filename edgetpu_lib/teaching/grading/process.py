@@ -1,11 +1,11 @@
-"""Run a notebook's code in a process of its own, and end it when it goes too far.
+"""Run a submission in its own process, within limits of time and memory.
 
-Takes a job for `grading_run`; gives what that told, and why it was ended, if it was.
-Used by `grading`.
+Takes a job for `kernel`; gives its events, and why it was ended early, if it was.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -21,14 +21,15 @@ from typing import Any
 import psutil
 
 from edgetpu_lib.base.artifacts import InputError
+from edgetpu_lib.base.journal import Journal
 from edgetpu_lib.teaching.exercise.feedback import shorten
 
 # Every process of a job carries it in its environment.
 MARK = "EDGETPU_LIB_GRADING"
 POLL_S = 0.2
-# What a status starts with that is not the submission's fault.
+# Start of a status that is not the submission's fault.
 FAILED = "the grader failed"
-# What a kernel needs of the teacher's environment; keys and tokens it does not.
+# Variables that a kernel needs; the teacher's keys and tokens are not passed on.
 PASSED_ON = ("PATH", "LANG", "LC_ALL", "VIRTUAL_ENV", "PYTHONPATH", "LD_LIBRARY_PATH")
 PASSED_ON_PREFIXES = ("CUDA_", "KERAS_", "OMP_", "SSL_CERT", "TF_", "XLA_")
 
@@ -37,9 +38,9 @@ PASSED_ON_PREFIXES = ("CUDA_", "KERAS_", "OMP_", "SSL_CERT", "TF_", "XLA_")
 class Limits:
     """What one submission may use.
 
-    Memory is what all its processes hold (their resident sets), looked at five times a
-    second. A limit of the address space (RLIMIT_AS, RLIMIT_DATA) will not do:
-    TensorFlow reserves many gigabytes that it never touches.
+    Memory is the sum of the resident sets of all its processes, measured five times a
+    second. RLIMIT_AS and RLIMIT_DATA cannot be used, because TensorFlow reserves many
+    gigabytes of address space that it never touches.
 
     Attributes:
         total_s: for the notebook, seconds; the checks have `cell_s` more.
@@ -52,26 +53,28 @@ class Limits:
     memory_mib: float = 6000
 
     def __post_init__(self) -> None:
-        """Refuse what no notebook could keep to."""
-        for field in dataclasses.fields(self):
-            if not getattr(self, field.name) > 0:
-                raise InputError(
-                    f"{field.name}={getattr(self, field.name)} must be above 0"
-                )
+        """Validate the limits."""
+        for name, value in vars(self).items():
+            if not value > 0:
+                raise InputError(f"{name}={value} must be above 0")
+
+    def __str__(self) -> str:
+        """Return the limits in words."""
+        return f"{self.total_s:g} s, {self.cell_s:g} s, {self.memory_mib:g} MiB"
 
 
 def run_job(
     job: dict[str, Any], limits: Limits, stop: threading.Event
 ) -> tuple[str, list[dict[str, Any]]]:
-    """Run in a process, a folder and an environment of its own.
+    """Run a job in its own process, folder and environment.
 
     Args:
-        job: what `grading_run.run` takes, without places and limits.
+        job: what `kernel.run` takes, without paths and limits.
         limits: of time and memory.
-        stop: ends the work early when set, from another thread.
+        stop: set by another thread to end the work early.
 
     Returns:
-        Why it was ended, or nothing; and what it told till then.
+        Why it was ended early, or ""; and its events.
     """
     mark = secrets.token_hex(16)
     # A short path: it becomes part of the name of a socket.
@@ -92,7 +95,7 @@ def run_job(
         finally:
             _end_marked(mark)
         process.wait()
-        events = _read_events(root / "events")
+        events = Journal(root / "events", {}).rows
         if not ending and not any("end" in event for event in events):
             said = (root / "errors").read_text("utf-8", "replace").split("\n")
             last = [line for line in said if line.strip()][-1:]
@@ -122,7 +125,8 @@ def _start(job: dict[str, Any], root: Path, mark: str) -> subprocess.Popen:
             # Ctrl-C is for the grader alone.
             start_new_session=True,
         )
-    with process.stdin as stream:
+    # One that ended at once reads nothing; `run_job` finds out why it ended.
+    with contextlib.suppress(BrokenPipeError), process.stdin as stream:
         stream.write(json.dumps(job).encode())
     return process
 
@@ -130,8 +134,8 @@ def _start(job: dict[str, Any], root: Path, mark: str) -> subprocess.Popen:
 def _watch(
     process: subprocess.Popen, mark: str, limits: Limits, stop: threading.Event
 ) -> str:
-    """Wait for the end; return why it had to be brought about, or nothing."""
-    # Whoever keeps to its limits is done long before: starting takes seconds.
+    """Wait for the end; return the limit that was exceeded, or ""."""
+    # The kernel ends by itself long before this, unless it hangs.
     deadline = time.monotonic() + limits.total_s + limits.cell_s + 30
     while True:
         try:
@@ -149,7 +153,7 @@ def _watch(
 
 
 def _marked(mark: str) -> list[psutil.Process]:
-    """Return the processes of a submission, wherever they were moved to."""
+    """Return the processes of a submission, detached ones too."""
     return [
         process
         for process in psutil.process_iter(["environ"])
@@ -176,15 +180,3 @@ def _end_marked(mark: str) -> None:
             except psutil.Error:
                 continue
         psutil.wait_procs(processes, timeout=1)
-
-
-def _read_events(path: Path) -> list[dict[str, Any]]:
-    """Return what a run told; a line that was cut off in the middle is left out."""
-    events = []
-    if path.is_file():
-        for line in path.read_text("utf-8", "replace").splitlines():
-            try:
-                events.append(json.loads(line))
-            except ValueError:
-                continue
-    return events

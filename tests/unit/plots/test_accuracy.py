@@ -27,7 +27,7 @@ def evaluation(wrong):
         classes=tuple(metrics.per_class(predictions, LABELS, NAMES)),
         mistakes=metrics.confident_mistakes(predictions, LABELS),
         latency=interpreter.Latency(1.0, 2.0, 3.0),
-        photos_per_s=100.0,
+        images_per_s=100.0,
         predictions=predictions,
         labels=LABELS,
         names=NAMES,

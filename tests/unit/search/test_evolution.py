@@ -100,11 +100,11 @@ def test_interrupted_search_goes_on_to_the_same_end(tmp_path):
         return judge(stages)
 
     with pytest.raises(KeyboardInterrupt):
-        run(judge=interrupted, judged=history.Judged(path, {}))
-    kept = len(history.Judged(path, {}))
+        run(judge=interrupted, history=history.History(path, {}))
+    kept = len(history.History(path, {}))
     assert 0 < kept <= 11
     asked.clear()
-    resumed = run(judge=judge, judged=history.Judged(path, {}))
+    resumed = run(judge=judge, history=history.History(path, {}))
     assert resumed == run()
     assert len(asked) == CONFIG.candidates - kept
 

@@ -1,4 +1,6 @@
-"""What was judged survives whatever stops a search."""
+"""Evaluated networks survive whatever stops a search."""
+
+import json
 
 import pytest
 
@@ -15,32 +17,32 @@ def path(tmp_path):
 
 
 def test_networks_come_back(path):
-    first = history.Judged(path, SETTINGS)
+    first = history.History(path, SETTINGS)
     assert first.top1_of(specs.STAGES) is None
-    first.keep(specs.STAGES, 0.625)
-    again = history.Judged(path, SETTINGS)
+    first.add(specs.STAGES, 0.625)
+    again = history.History(path, SETTINGS)
     assert again.top1_of(specs.STAGES) == 0.625
     assert again.top1_of(specs.STAGES[:5]) is None
     assert len(again) == 1
 
 
 def test_half_written_line_is_dropped_and_the_file_goes_on(path):
-    table = history.Judged(path, SETTINGS)
-    table.keep(specs.STAGES, 0.5)
+    table = history.History(path, SETTINGS)
+    table.add(specs.STAGES, 0.5)
     whole = path.read_text("utf-8")
     path.write_text(whole + '{"top1": 0.7, "sta', encoding="utf-8")
-    again = history.Judged(path, SETTINGS)
+    again = history.History(path, SETTINGS)
     assert len(again) == 1
-    again.keep(specs.STAGES[:5], 0.25)
-    last = history.Judged(path, SETTINGS)
+    again.add(specs.STAGES[:5], 0.25)
+    last = history.History(path, SETTINGS)
     assert (last.top1_of(specs.STAGES), last.top1_of(specs.STAGES[:5])) == (0.5, 0.25)
 
 
 def test_other_settings_are_refused_and_nothing_is_lost(path):
-    history.Judged(path, SETTINGS).keep(specs.STAGES, 0.5)
+    history.History(path, SETTINGS).add(specs.STAGES, 0.5)
     before = path.read_bytes()
     with pytest.raises(InputError, match="other images or settings"):
-        history.Judged(path, {**SETTINGS, "epochs": 4})
+        history.History(path, {**SETTINGS, "epochs": 4})
     assert path.read_bytes() == before
 
 
@@ -48,10 +50,19 @@ def test_damaged_file_is_named(path):
     path.parent.mkdir()
     path.write_text("not JSON\n", encoding="utf-8")
     with pytest.raises(InputError, match="damaged"):
-        history.Judged(path, SETTINGS)
+        history.History(path, SETTINGS)
 
 
 def test_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(InputError, match="cannot write"):
-        history.Judged(tmp_path / "file" / "judged.jsonl", SETTINGS)
+        history.History(tmp_path / "file" / "judged.jsonl", SETTINGS)
+
+
+def test_a_file_of_the_first_versions_is_read(path):
+    """A search that was begun before goes on: the same lines, written since 0.1."""
+    path.parent.mkdir()
+    stages = [vars(stage) for stage in specs.STAGES]
+    lines = [{**SETTINGS, "sizes": [1, 2]}, {"top1": 0.5, "stages": stages}]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert history.History(path, SETTINGS).top1_of(specs.STAGES) == 0.5

@@ -19,7 +19,7 @@ GENEROUS = checks.Budget(top1=0.5, size_bytes=10_000_000, latency_ms=100)
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch):
     """Let no test see what another one was told."""
-    monkeypatch.setattr(checks, "_latest", {})
+    monkeypatch.setattr(feedback, "_latest", {})
 
 
 @pytest.fixture(scope="module")

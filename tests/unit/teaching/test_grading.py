@@ -301,7 +301,7 @@ def test_code_that_ignores_interrupts_is_ended(key_path, tmp_path, monkeypatch):
     }
     from edgetpu_lib.teaching.grading import kernel
 
-    kernel.run(job, lambda **event: told.append(event))
+    kernel.run(job, told.append)
     assert told == [{"end": "code that cannot be stopped in code cell 1"}]
 
 
@@ -313,7 +313,8 @@ def test_a_grader_that_fails_says_so_and_is_asked_again(
 ):
     monkeypatch.setattr(sys, "executable", "/bin/false")
     key, limits = grading_key.read_key(key_path), grading_process.Limits()
-    write_notebook(tmp_path / "a.ipynb", GOOD)
+    # More than a pipe holds, so that writing it meets the end of the reader.
+    write_notebook(tmp_path / "a.ipynb", [*GOOD, "#" * 100_000])
     stop = threading.Event()
     made = grade.grade(tmp_path / "a.ipynb", "a.ipynb", key, limits, stop)
     assert made.status.startswith(grading_process.FAILED)

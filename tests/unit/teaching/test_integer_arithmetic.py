@@ -74,7 +74,7 @@ def test_place_outside_is_named(model, image):
 
 
 def test_float_file_is_refused(float_tflite, image):
-    with pytest.raises(InputError, match="8-bit"):
+    with pytest.raises(InputError, match="no int8 convolution"):
         integer_arithmetic.first_convolution(
             float_tflite.read_bytes(), image, row=0, column=0, channel=0
         )

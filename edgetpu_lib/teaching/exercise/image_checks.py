@@ -1,26 +1,61 @@
-"""The rules behind the exercise's checks of images, splits and labels.
+"""Checks of classes, splits, labels and calibration images.
 
-Takes what a student made; gives a line that says what was found, or raises `Wrong`.
-Used by `exercise`. Objects are judged by their parts, not by their class: a grader
-loads this library afresh, and then its classes are no longer the student's.
+A student's object is checked by its attributes, not by its class: the grader loads this
+library again, and its classes are then not the student's.
 """
 
 from __future__ import annotations
 
-import hashlib
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from edgetpu_lib.teaching.exercise.feedback import Wrong, in_words, series
+from edgetpu_lib.base.artifacts import InputError, sha256_of
+from edgetpu_lib.teaching.exercise.feedback import Wrong, check_of, in_words, series
 
 SIDES = ("train", "validation", "test")
 FEWEST_CLASSES = 3
 
 
-def class_names(chosen: Any, known: Sequence[str]) -> str:
-    """Judge a choice of classes."""
+def choose_classes(images: Any, class_names: Sequence[str]) -> Any:
+    """Return the images of some classes, labelled 0, 1, … in the order of the names.
+
+    Args:
+        images: `data.Images`.
+        class_names: two or more of its classes; they are sorted first.
+
+    Raises:
+        InputError: a name is unknown, or there are fewer than two.
+    """
+    chosen = sorted(set(class_names or ()))
+    unknown = [name for name in chosen if name not in images.class_names]
+    if unknown or len(chosen) < 2:
+        raise InputError(
+            f"cannot choose {series(chosen)}; name two or more of"
+            f" {series(images.class_names)}"
+        )
+    numbers = [images.class_names.index(name) for name in chosen]
+    part = images.take(np.flatnonzero(np.isin(images.labels, numbers)))
+    labels = np.searchsorted(numbers, part.labels)
+    return dataclasses.replace(part, labels=labels, class_names=tuple(chosen))
+
+
+@check_of(
+    "classes",
+    lambda images: (
+        f"a list of {FEWEST_CLASSES} or more names of {series(_names_of(images))}"
+    ),
+)
+def check_classes(class_names: Any, images: Any) -> str:
+    """Check the choice of classes.
+
+    Args:
+        class_names: what the student chose.
+        images: `data.Images` to choose from.
+    """
+    chosen, known = class_names, _names_of(images)
     if isinstance(chosen, str) or not isinstance(chosen, list | tuple):
         raise Wrong(in_words(chosen), "write a list of names: [first, second, third]")
     unknown = [name for name in chosen if name not in known]
@@ -33,8 +68,20 @@ def class_names(chosen: Any, known: Sequence[str]) -> str:
     return series(chosen)
 
 
-def split(splits: Any, images: Any) -> str:
-    """Judge a split of images for leaks, losses and labels."""
+def _names_of(images: Any) -> tuple[str, ...]:
+    return getattr(images, "class_names", ())
+
+
+@check_of(
+    "split", "every image on one side only, copies too; every class on every side"
+)
+def check_split(splits: Any, images: Any) -> str:
+    """Check that a split loses no image and leaks none.
+
+    Args:
+        splits: the student's: {"train", "validation", "test"} → `data.Images`.
+        images: `data.Images` to be split.
+    """
     sides = _sides_of(splits)
     digests = {side: _digests(part) for side, part in sides.items()}
     _require_no_leak(sides, digests)
@@ -85,15 +132,12 @@ def _images(given: Any, name: str) -> Any:
 
 
 def _digests(images: Any) -> list[str]:
-    return [hashlib.sha256(path.read_bytes()).hexdigest() for path in images.paths]
+    return [sha256_of(path) for path in images.paths]
 
 
 def _require_no_leak(sides: dict[str, Any], digests: dict[str, list[str]]) -> None:
-    for first, second in (
-        ("train", "test"),
-        ("validation", "test"),
-        ("train", "validation"),
-    ):
+    pairs = ("train", "test"), ("validation", "test"), ("train", "validation")
+    for first, second in pairs:
         shared = set(digests[first]) & set(digests[second])
         if shared:
             place = next(i for i, d in enumerate(digests[first]) if d in shared)
@@ -118,14 +162,22 @@ def _require_all_there(digests: dict[str, list[str]], truth: dict[str, int]) -> 
         )
 
 
-def labels(given: Any, splits: Any) -> str:
-    """Judge the labels that answers on the test images are compared with."""
+@check_of(
+    "labels", "for every test image the number of the model's output for its class"
+)
+def check_labels(labels: Any, splits: Any) -> str:
+    """Check the labels of the test images.
+
+    Args:
+        labels: the student's, int [test images], indices of the model's outputs.
+        splits: the student's split.
+    """
     test = _sides_of(splits)["test"]
     truth = np.asarray(test.labels)
-    found = np.asarray(given)
+    found = np.asarray(labels)
     if found.dtype.kind not in "iu" or found.shape != truth.shape:
         raise Wrong(
-            f"{in_words(given)}; there are {len(truth)} test images",
+            f"{in_words(labels)}; there are {len(truth)} test images",
             "one whole number a test image",
         )
     if (found == truth).all():
@@ -140,20 +192,26 @@ def labels(given: Any, splits: Any) -> str:
     raise Wrong(f"{wrong:.0%} are not the images' own", "use the labels of the split")
 
 
-def calibration(images: Any, splits: Any) -> str:
-    """Judge the images that set integer ranges."""
+@check_of("calibration", "images of every class, and none that measures the result")
+def check_calibration(calibration: Any, splits: Any) -> str:
+    """Check which images set the quantization ranges.
+
+    Args:
+        calibration: `data.Images` that the student drew.
+        splits: the student's split.
+    """
     sides = _sides_of(splits)
-    drawn = set(_digests(_images(images, "calibration")))
+    drawn = set(_digests(_images(calibration, "calibration")))
     for side in ("test", "validation"):
         foreign = drawn & set(_digests(sides[side]))
         if foreign:
             raise Wrong(
                 f"{len(foreign)} of {len(drawn)} images are {side} images",
-                f"{side} images must not have a say in what they measure",
+                f"{side} images must not influence what they measure",
             )
     if drawn - set(_digests(sides["train"])):
         raise Wrong("images that are not in the split", "draw from the split")
-    seen = set(map(int, images.labels))
+    seen = set(map(int, calibration.labels))
     if len(seen) < len(set(map(int, sides["train"].labels))):
         raise Wrong(f"{len(seen)} classes", "draw from every class")
     return f"{len(drawn)} training images of {len(seen)} classes"

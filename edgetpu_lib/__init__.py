@@ -7,7 +7,7 @@ deploy. What each of these stands on, and the helpers, are listed in README.md.
 
 import os
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # TensorFlow's start-up notices are not for the reader; warnings and errors are.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

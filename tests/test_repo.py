@@ -347,7 +347,8 @@ def test_every_direct_dependency_has_a_range_with_a_tested_version(
 
 def test_the_library_pins_nothing(project):
     # A pin would replace the NumPy or TensorFlow of Colab, for nothing.
-    for requirement in requirements_of(project, "notebooks", "cluster"):
+    ranges = ("notebooks", "lab", "datasets", "cluster")
+    for requirement in requirements_of(project, *ranges):
         assert "==" not in str(requirement)
     colab = {"tensorflow": "2.19.0", "keras": "3.10.0", "numpy": "2.0.2"}
     allowed = {r.name: r.specifier for r in requirements_of(project)}
@@ -367,7 +368,7 @@ def test_constraints_hold_nothing_but_pins():
 def test_conda_environment_has_the_same_pins(project, constraints):
     listed = pins(read_lines("environment.yml"))
     assert listed.items() <= constraints.items()
-    wanted = {normal(r.name) for r in requirements_of(project, "notebooks")}
+    wanted = {normal(r.name) for r in requirements_of(project, "notebooks", "lab")}
     assert listed.keys() == wanted
 
 
@@ -383,12 +384,15 @@ def test_conda_and_binder_have_an_allowed_python(project):
 def test_binder_and_the_container_install_what_was_tested():
     (install,) = [line for line in read_lines("binder/postBuild") if " pip " in line]
     assert "--constraint constraints.txt" in install
-    assert "'.[notebooks]'" in install
+    assert "'.[notebooks,lab]'" in install
     assert os.access(ROOT / "binder" / "postBuild", os.X_OK)
     container = json.loads("\n".join(read_lines(".devcontainer/devcontainer.json")))
     assert container["postCreateCommand"] == "make setup"
-    setup = (ROOT / "Makefile").read_text().split(".venv/installed: ")[1]
-    assert "--constraint constraints.txt" in setup.split("\n\n")[0]
+    makefile = (ROOT / "Makefile").read_text()
+    (install,) = re.findall(r"(?m)^INSTALL := (.*)", makefile)
+    assert "--constraint constraints.txt" in install
+    setup = makefile.split(".venv/installed: ")[1].split("\n\n")[0]
+    assert "$(INSTALL) '.[notebooks]'" in setup
 
 
 @pytest.mark.parametrize("table", ["dependencies", "optional-dependencies"])

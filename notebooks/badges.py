@@ -71,7 +71,7 @@ except ImportError:  # in Colab; its NumPy and TensorFlow stay
     repository = "{repository}"
     %pip install -q {{repository}}/archive/refs/tags/v{version}.zip
 
-from edgetpu_lib import artifacts
+from edgetpu_lib.base import artifacts
 
 print(artifacts.check_environment())"""
 

@@ -23,6 +23,7 @@ NOTEBOOKS = sorted(FOLDER.glob("[0-9]*.ipynb"))
 sys.path.insert(0, str(FOLDER))
 import expected  # noqa: E402
 import profiles  # noqa: E402
+import progress  # noqa: E402
 
 
 @click.command()
@@ -43,7 +44,9 @@ import profiles  # noqa: E402
     help="Where results go.  [default: notebooks/artifacts]",
 )
 @click.option("--in_place", is_flag=True, help="Refresh the committed notebooks.")
-@click.option("--refresh_expected", is_flag=True, help="Refresh expected.json.")
+@click.option(
+    "--refresh_expected", is_flag=True, help="Refresh expected.json, durations.json."
+)
 @click.option("--check", is_flag=True, help="Fail if numbers are not as expected.")
 @click.option("-p", "overrides", nargs=2, multiple=True, metavar="NAME VALUE")
 def main(
@@ -64,9 +67,13 @@ def main(
             )
         changed["data_dir"] = data_dir
     given = choose(profile, changed, artifacts_dir)
+    # With other parameters the cells take another time.
+    durations = {} if changed else progress.read().get(profile, {})
+    line = progress.Progress(NOTEBOOKS, durations)
     for path in NOTEBOOKS:
         executed = artifacts_dir / "executed" / path.name
-        run(path, executed, profiles.parameters_for(path.stem, given, declared(path)))
+        parameters = profiles.parameters_for(path.stem, given, declared(path))
+        run(path, executed, parameters, line)
         if in_place:
             refresh(path, executed)
     report(artifacts_dir)
@@ -75,6 +82,7 @@ def main(
         return
     if refresh_expected:
         expected.refresh(profile, expected.measure(artifacts_dir))
+        progress.refresh(profile, artifacts_dir / "executed")
     differ = compare(profile, artifacts_dir)
     sys.exit(1 if check and differ else 0)
 
@@ -104,20 +112,37 @@ def declared(path: Path) -> set[str]:
     return set(papermill.inspect_notebook(str(path)))
 
 
-def run(path: Path, executed: Path, parameters: dict) -> None:
-    """Execute one notebook; its copy with outputs is kept also when a cell fails."""
+def run(
+    path: Path,
+    executed: Path,
+    parameters: dict,
+    line: progress.Progress | None = None,
+) -> None:
+    """Execute one notebook; the executed copy is kept even if a cell fails.
+
+    Args:
+        path: the notebook.
+        executed: where the copy with outputs goes.
+        parameters: {parameter: value}, injected after the cell of parameters.
+        line: shows the progress; without it, that of this notebook alone is shown.
+    """
     executed.parent.mkdir(parents=True, exist_ok=True)
-    print(f"\n{path.name}", file=sys.stderr)
+    line = line or progress.Progress([path], {})
     try:
-        papermill.execute_notebook(
-            str(path),
-            str(executed),
-            parameters=parameters,
-            cwd=str(FOLDER),
-            kernel_name="python3",
-            # Local sockets instead of unencrypted TCP, about which kernels warn.
-            config=Config(KernelManager={"transport": "ipc"}),
-        )
+        with line.follow(path.stem):
+            papermill.execute_notebook(
+                str(path),
+                str(executed),
+                parameters=parameters,
+                cwd=str(FOLDER),
+                kernel_name="python3",
+                # Local sockets instead of unencrypted TCP, about which kernels warn.
+                config=Config(KernelManager={"transport": "ipc"}),
+                progress_bar=False,
+                on_cell_start=line.cell_started,
+                stdout_file=line,
+                stderr_file=line,
+            )
     except papermill.PapermillExecutionError as error:
         sys.exit(
             f"error: {path.name}, cell {error.exec_count}: {error.ename}:"

@@ -108,7 +108,9 @@ def test_the_tutorial_needs_nothing_of_the_tests_or_of_jupyterlab():
 
 @pytest.mark.parametrize("python", PYTHONS)
 def test_the_pins_run_on_this_python(python):
-    for name in {canonicalize_name(r.name) for _, r in all_needed(python, *TESTED)} - OF_PIP:
+    for name in {
+        canonicalize_name(r.name) for _, r in all_needed(python, *TESTED)
+    } - OF_PIP:
         try:
             about = importlib.metadata.metadata(name)
         except importlib.metadata.PackageNotFoundError:

@@ -31,7 +31,7 @@ setup: .venv/installed
 .venv/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else f"Python 3.11, 3.12 or 3.13 is needed, $(PYTHON) is {v[0]}.{v[1]}; try make PYTHON=python3.12")'
 	$(PYTHON) -m venv .venv
-	@echo "Installing into .venv: @SIZES@"
+	@echo "Installing into .venv: 730 MB to download, 2.6 GB on disk, about 80 s of processor time."
 	$(INSTALL) '.[notebooks]'
 	@touch $@
 

@@ -541,6 +541,16 @@ def test_the_readme_is_short_and_begins_with_two_commands():
     assert lines.index(first_block[0]) < 30
 
 
+def test_pages_name_files_that_exist():
+    pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "data" / "README.md"]
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        named = re.findall(r"\b(?:tests|benchmarks|notebooks)/[\w./]+\.\w+", text)
+        made = {"notebooks/durations.json"}
+        lost = [name for name in {*named} - made if not (ROOT / name).exists()]
+        assert not lost, f"{page.name}: {lost}"
+
+
 def test_the_sizes_of_the_installation_are_the_same_everywhere():
     places = [ROOT / name for name in ("README.md", "Makefile", "docs/results.md")]
     for path in places:

@@ -58,7 +58,7 @@ def main(
     check: bool,
     overrides: tuple[tuple[str, str], ...],
 ) -> None:
-    """Run the notebooks one after another; each hands its artefacts to the next."""
+    """Run the notebooks in order; each hands its artefacts to the next."""
     changed = options.typed(overrides)
     if data_dir and data_dir != "rendered_flowers":
         if not Path(data_dir).is_dir():
@@ -88,11 +88,11 @@ def main(
 
 
 def choose(profile: str, changed: dict, artifacts_dir: Path) -> dict:
-    """Return the parameters of a run; end with one line where they cannot be had.
+    """Return the parameters of a run; exit with one line if they are unknown.
 
     Args:
         profile: a key of profiles.toml.
-        changed: what goes before the profile, from the command line.
+        changed: parameters from the command line, instead of the profile's.
         artifacts_dir: where results go.
     """
     given = profiles.merged(profile, changed)
@@ -151,7 +151,7 @@ def run(
 
 
 def refresh(path: Path, executed: Path) -> None:
-    """Replace a committed notebook by its executed copy, freed of run details."""
+    """Replace a committed notebook by its executed copy, without run details."""
     notebook = nbformat.read(executed, as_version=4)
     notebook, _ = CoalesceStreamsPreprocessor().preprocess(notebook, {})
     source = nbformat.read(path, as_version=4)
@@ -166,7 +166,7 @@ def refresh(path: Path, executed: Path) -> None:
 
 
 def compare(profile: str, artifacts_dir: Path) -> list[str]:
-    """Print and return what is not as the profile's run is expected to be."""
+    """Print and return the numbers that differ from those expected of a profile."""
     differ = expected.differences(profile, expected.measure(artifacts_dir))
     console = Console(stderr=True)
     if profile not in expected.read():

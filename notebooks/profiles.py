@@ -1,4 +1,4 @@
-"""Choose the parameters of a run: profiles.toml, and what it asks to be brought."""
+"""Choose the parameters of a run: a profile of profiles.toml, its data downloaded."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MODEL = "efficientnet-edgetpu-S"
 
 
 def merged(profile: str, changed: dict) -> dict:
-    """Return a profile with parameters that go before it, in every notebook.
+    """Return a profile with some parameters replaced, in every notebook.
 
     Args:
         profile: a key of `PROFILES`.

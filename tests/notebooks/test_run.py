@@ -2,6 +2,8 @@
 
 import copy
 import json
+import subprocess
+import sys
 
 import expected
 import nbformat
@@ -192,6 +194,29 @@ def test_other_parameters_are_not_compared(short_run):
     short_run["TFLite int8, bytes"] *= 2
     changed = ["--profile=smoke", "--check", "-p", "epochs", "2"]
     assert CliRunner().invoke(run.main, changed).exit_code == 0
+
+
+# The benchmark of the tutorial.
+
+
+def run_benchmark(*options):
+    program = ROOT / "benchmarks" / "tutorial.py"
+    command = [sys.executable, program, *options]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def test_the_benchmark_has_help():
+    done = run_benchmark("--help")
+    assert done.returncode == 0
+    assert "OPTIONS go to notebooks/run.py" in done.stdout
+    assert not done.stderr
+
+
+def test_the_benchmark_ends_as_the_runner_ends(tmp_path):
+    done = run_benchmark("--data_dir", tmp_path / "photoz")
+    assert done.returncode == 1
+    assert "photoz is not a folder" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 # Profiles.

@@ -1,7 +1,6 @@
 """Find images, split them without leaks, and load them as the reference does.
 
-Takes a data set's name, a folder, or images with a file of labels; gives splits,
-pixels and calibration images.
+Takes a data set's name, or a folder; gives splits, pixels and calibration images.
 Next: `train`, `convert` and `evaluate` read what is loaded here.
 """
 
@@ -9,10 +8,8 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import functools
 import itertools
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,19 +25,17 @@ from edgetpu_lib.datasets.files import (
     open_ground_truth,
 )
 from edgetpu_lib.datasets.labelled import Images, digest_of, file_digest, list_digest
-from edgetpu_lib.datasets.public import UNDERSTOOD, open_tfds
+from edgetpu_lib.datasets.public import TFDS_NAME, UNDERSTOOD, open_tfds
 from edgetpu_lib.datasets.shards import has_shards, open_shards
 from edgetpu_lib.datasets.splits import split_images, with_validation
 from edgetpu_lib.images import pixels
 from edgetpu_lib.images.loading import load_image
 
-# The names that other modules and notebooks use, parts of `datasets` among them.
+# What is called as `data.…`, parts of `datasets` among it.
 __all__ = ["Images", "list_images", "open_data_set", "digest_of", "list_digest"]
 __all__ += ["open_splits", "split_images", "with_validation", "open_images"]
 __all__ += ["label_offset_of", "calibration_images", "verify_images"]
 __all__ += ["load_image", "iterate_pixels", "iterate_batches", "load_pixels"]
-
-_TFDS_NAME = re.compile(r"[a-z0-9_]+(/[\w.-]+)?(:[\d.*]+)?")
 
 
 def open_splits(
@@ -82,11 +77,14 @@ def open_splits(
         )
     if str(name) == RENDERED or Path(name).is_dir():
         images = open_data_set(name, images_per_class=images_per_class, seed=seed)
-        return split_images(images, seed=seed)
-    if _TFDS_NAME.fullmatch(str(name)):
+    elif TFDS_NAME.fullmatch(str(name)):
         splits = open_tfds(str(name), **reading)
-        return splits if "test" in splits else split_images(splits["train"], seed=seed)
-    raise InputError(f"no data set at {name}; give {UNDERSTOOD}")
+        if "test" in splits:
+            return splits
+        images = splits["train"]
+    else:
+        raise InputError(f"no data set at {name}; give {UNDERSTOOD}")
+    return split_images(images, seed=seed)
 
 
 def open_images(
@@ -119,21 +117,19 @@ def open_images(
         labelled: refuse a folder without class folders.
 
     Raises:
-        InputError: the arguments contradict each other, the images cannot be used, or
-            there is no such split.
+        InputError: the arguments contradict each other, or cannot be used.
     """
-    folder, pattern, labels = data_dir, imagenet_eval_glob, imagenet_eval_label
-    if bool(folder) == bool(pattern) or bool(pattern) != bool(labels):
+    pattern, labels = imagenet_eval_glob, imagenet_eval_label
+    if bool(data_dir) == bool(pattern) or bool(pattern) != bool(labels):
         raise InputError(
-            f"images are missing or given twice (folder {folder}, images {pattern},"
-            f" labels {labels}); give data_dir=FOLDER, or"
-            " imagenet_eval_glob='val/*.JPEG' with imagenet_eval_label=FILE"
+            f"got folder {data_dir}, images {pattern} and labels {labels}; give"
+            " data_dir=FOLDER alone, or imagenet_eval_glob='val/*.JPEG' with"
+            " imagenet_eval_label=FILE"
         )
     count = num_images if num_images and num_images > 0 else None
     if pattern:
-        return open_ground_truth(
-            pattern, labels, num_images=count, class_names=class_names
-        )
+        images = open_ground_truth(pattern, labels, class_names=class_names)
+        return images.take(np.arange(len(images))[:count])
     if has_shards(data_dir):
         splits, split = open_shards(data_dir), split or default_split
     else:
@@ -144,9 +140,8 @@ def open_images(
         if split != "all":
             splits |= split_images(splits["all"], seed=(metadata or {}).get("seed", 0))
     if split not in splits:
-        raise InputError(
-            f"{data_dir} has no split {split!r}; use {' or '.join(splits)}"
-        )
+        known = " or ".join(splits)
+        raise InputError(f"{data_dir} has no split {split!r}; use {known}")
     return splits[split].sample(count) if count else splits[split]
 
 
@@ -157,7 +152,7 @@ def label_offset_of(
 
     Args:
         images: to predict.
-        outputs: number of the model's outputs.
+        outputs: of the model.
         background: whether output 0 is the background. `None` assumes it if
             `imagenet` and the model has one output more than the images' classes.
         imagenet: whether the labels are ImageNet's, from `imagenet_eval_label`.
@@ -192,12 +187,11 @@ def iterate_pixels(
     Raises:
         InputError: an image cannot be used; the message names it.
     """
-    load = functools.partial(
-        load_image, image_size=image_size, whole_square=whole_square
-    )
-    # The bar is advanced where a result is taken, not where an image is sent off.
-    stream = parallel.map_in_order(load, images.paths, workers=workers, ahead=ahead)
-    yield from _progress(stream, progress, len(images))
+
+    def load(path: Any) -> np.ndarray:
+        return load_image(path, image_size, whole_square=whole_square)
+
+    yield from _map_images(load, images, progress, workers=workers, ahead=ahead)
 
 
 def iterate_batches(
@@ -215,10 +209,7 @@ def iterate_batches(
 def load_pixels(images: Images, image_size: int, **options: Any) -> np.ndarray:
     """Load all images into one array: uint8 [number, size, size, 3], 0..255.
 
-    `options`: of `iterate_pixels`.
-
-    Raises:
-        InputError: an image cannot be used; the message names it.
+    Options and errors are those of `iterate_pixels`.
     """
     images_u8 = np.empty((len(images), image_size, image_size, 3), np.uint8)
     for index, image in enumerate(iterate_pixels(images, image_size, **options)):
@@ -252,21 +243,19 @@ def verify_images(
             return error
         return None
 
-    readable, skipped = [], []
-    stream = parallel.map_in_order(error_of, images.paths)
-    for index, error in enumerate(_progress(stream, progress, len(images))):
-        if error and on_error == "raise":
-            raise error
-        if error:
-            skipped.append(str(error))
-        else:
+    readable, skipped = [], list(images.skipped)
+    for index, error in enumerate(_map_images(error_of, images, progress)):
+        if not error:
             readable.append(index)
+        elif on_error == "raise":
+            raise error
+        else:
+            skipped.append(str(error))
     if not readable:
-        raise InputError(
-            f"none of the {len(images)} images can be read; the first: {skipped[0]}"
-        )
-    skipped = (*images.skipped, *skipped)
-    return dataclasses.replace(images.take(np.array(readable)), skipped=skipped)
+        last = "".join(skipped[-1:])
+        raise InputError(f"none of the {len(images)} images can be read; {last}")
+    kept = images.take(np.array(readable))
+    return dataclasses.replace(kept, skipped=tuple(skipped))
 
 
 def calibration_images(images: Images, count: int, *, seed: int = 0) -> Images:
@@ -287,12 +276,11 @@ def calibration_images(images: Images, count: int, *, seed: int = 0) -> Images:
             f"calibration needs at least one image; got {count} of {len(images)}"
         )
     # The n-th image of every class comes before the (n+1)-th of any.
-    seen: collections.Counter = collections.Counter()
+    turn_of = collections.defaultdict(itertools.count)
     turns = []
     for index in np.random.default_rng(seed).permutation(len(images)):
         label = int(images.labels[index])
-        turns.append((seen[label], label, index))
-        seen[label] += 1
+        turns.append((next(turn_of[label]), label, index))
     drawn: dict[str, int] = {}
     for *_, index in sorted(turns):
         drawn.setdefault(file_digest(images.paths[index]), index)
@@ -301,7 +289,11 @@ def calibration_images(images: Images, count: int, *, seed: int = 0) -> Images:
     return images.take(np.array(list(drawn.values())))
 
 
-def _progress(items: Any, title: str | None, total: int | None = None) -> tqdm:
-    """Wrap `items` in a progress bar with time left, shown after half a second."""
-    shown = {"unit": "image", "leave": False, "delay": 0.5, "disable": title is None}
-    return tqdm(items, title, total, **shown)
+def _map_images(
+    function: Callable, images: Images, progress: str | None, **ahead: int | None
+) -> Iterable[Any]:
+    """Return `function(path)` of every image, in order, with a progress bar."""
+    stream = parallel.map_in_order(function, images.paths, **ahead)
+    bar = {"unit": "image", "leave": False, "delay": 0.5, "disable": progress is None}
+    # The bar is advanced where a result is taken, not where an image is sent off.
+    return tqdm(stream, progress, len(images), **bar)

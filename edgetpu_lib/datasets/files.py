@@ -96,11 +96,7 @@ def _images_in(folder: Path) -> list[Path]:
 
 
 def open_ground_truth(
-    image_glob: str,
-    label_file: str | Path,
-    *,
-    num_images: int | None = None,
-    class_names: Sequence[str] | None = None,
+    image_glob: str, label_file: str | Path, *, class_names: Sequence[str] | None = None
 ) -> Images:
     """Open images whose labels are listed in a file.
 
@@ -108,7 +104,6 @@ def open_ground_truth(
         image_glob: pattern of the images' paths, such as "val/*.JPEG".
         label_file: one label a line, from 0 without a background class, for the
             images sorted by name.
-        num_images: the first so many; `None` takes all.
         class_names: `None` takes numbers, a thousand at least.
 
     Raises:
@@ -137,5 +132,4 @@ def open_ground_truth(
             f"{label_file} has labels {min(labels)}..{highest}, but there are"
             f" {len(names)} classes, from 0; correct the labels or name more classes"
         )
-    taken = tuple(paths[:num_images]), np.array(labels[:num_images])
-    return Images(*taken, names, str(paths[0].parent))
+    return Images(tuple(paths), np.array(labels), names, str(paths[0].parent))

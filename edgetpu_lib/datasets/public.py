@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from edgetpu_lib.base.artifacts import InputError
 from edgetpu_lib.datasets import shards
 from edgetpu_lib.datasets.labelled import Images
 
+TFDS_NAME = re.compile(r"[a-z0-9_]+(/[\w.-]+)?(:[\d.*]+)?")
 # Said to whoever names a data set that does not exist.
 UNDERSTOOD = (
     "a folder of class folders, a folder of train-…-of-… shards, rendered_flowers, or"

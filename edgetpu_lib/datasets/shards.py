@@ -16,7 +16,7 @@ from edgetpu_lib.base.artifacts import InputError
 from edgetpu_lib.datasets import tfrecord
 from edgetpu_lib.datasets.labelled import Images
 
-_SHARD = re.compile(r"(train|validation)-(\d{5})-of-(\d{5})")
+_SHARD = re.compile(r"(train|validation)-\d{5}-of-\d{5}")
 
 
 def has_shards(folder: str | Path) -> bool:
@@ -76,12 +76,11 @@ def _find_shards(data_dir: Path, side: str) -> list[Path]:
         InputError: there is none, or some are missing.
     """
     paths = sorted(data_dir.glob(f"{side}-*-of-*"))
-    matches = [_SHARD.fullmatch(path.name) for path in paths]
-    if not paths or not all(matches):
+    if not paths or not all(_SHARD.fullmatch(path.name) for path in paths):
         raise InputError(
             f"{data_dir} holds no {side}-00000-of-… shards; check the path"
         )
-    totals = {int(match[3]) for match in matches}
+    totals = {int(path.name.split("-of-")[1]) for path in paths}
     if totals != {len(paths)}:
         raise InputError(
             f"{data_dir} holds {len(paths)} {side} shards but their names say"
@@ -106,7 +105,7 @@ def open_records(
     Args:
         shards: {split: its files}.
         names: of the classes; `None` names each class by its stored label.
-        data_dir: what the images' `data_dir` says.
+        data_dir: of the images.
         image_key: the feature that holds the encoded image.
         label_key: the feature that holds the class, an integer.
         first_label: stored label of the first class.
@@ -118,16 +117,18 @@ def open_records(
     Raises:
         InputError: a record is damaged, or its label has no class.
     """
-    scan = functools.partial(_scan_shard, on_error=on_error, label_key=label_key)
+    scan = functools.partial(_scan_shard, label_key=label_key)
     splits = {}
     for split, files in shards.items():
         records, labels, skipped = [], [], []
         bar = tqdm(files, "indexing", unit="shard", leave=False, delay=0.5)
-        for shard, (rows, lost) in zip(files, map_shards(scan, bar), strict=True):
+        for shard, (rows, damages) in zip(files, map_shards(scan, bar), strict=True):
+            if damages and on_error == "raise":
+                raise InputError(damages[0])
+            skipped += damages
             for offset, number, label in rows:
                 records.append(tfrecord.Record(shard, offset, number, image_key))
                 labels.append(label)
-            skipped += lost
         indices = np.array(labels, np.int64) - first_label
         splits[split] = Images(
             tuple(records), indices, (), data_dir, tuple(skipped), split
@@ -144,23 +145,19 @@ def open_records(
 
 
 def _scan_shard(
-    shard: Path, *, on_error: str, label_key: str
+    shard: Path, *, label_key: str
 ) -> tuple[list[tuple[int, int, int]], list[str]]:
-    """Return offset, number and stored label of every record, and what was skipped."""
-    rows, skipped = [], []
+    """Return offset, number and stored label of every record, and what is damaged."""
+    rows, damages = [], []
     try:
         for record, label in tfrecord.scan_shard(shard, label_key=label_key):
-            if not isinstance(label, InputError):
-                rows.append((record.offset, record.number, label))
-            elif on_error == "raise":
-                raise label
+            if isinstance(label, InputError):
+                damages.append(str(label))
             else:
-                skipped.append(str(label))
+                rows.append((record.offset, record.number, label))
     except tfrecord.LostError as error:
-        if on_error == "raise":
-            raise
-        skipped.append(str(error))
-    return rows, skipped
+        damages.append(str(error))
+    return rows, damages
 
 
 def _require_classes(images: Images, names: tuple[str, ...], first_label: int) -> None:

@@ -47,12 +47,12 @@ def split_images(images: Images, *, seed: int = 0) -> dict[str, Images]:
             split_of |= dict.fromkeys(shuffled[:count], split)
             del shuffled[:count]
         split_of |= dict.fromkeys(shuffled, "train")
-    splits = np.array([split_of[digest] for digest in digests])
+    places = {split: [] for split in SPLIT_SHARES}
+    for index, digest in enumerate(digests):
+        places[split_of[digest]].append(index)
     return {
-        split: dataclasses.replace(
-            images.take(np.flatnonzero(splits == split)), split=split
-        )
-        for split in SPLIT_SHARES
+        split: dataclasses.replace(images.take(np.array(indices, int)), split=split)
+        for split, indices in places.items()
     }
 
 

@@ -3,6 +3,7 @@
 import pytest
 from PIL import Image
 
+from edgetpu_lib import data
 from edgetpu_lib.base.artifacts import InputError
 from edgetpu_lib.datasets import files
 
@@ -23,7 +24,10 @@ def test_ground_truth_goes_by_the_order_of_names(validation):
     assert [path.name for path in images.paths] == [f"{n}.JPEG" for n in "abcd"]
     assert images.labels.tolist() == [7, 0, 999, 3]
     assert len(images.class_names) == 1000
-    some = files.open_ground_truth(*validation, num_images=2)
+    pattern, labels = validation
+    some = data.open_images(
+        imagenet_eval_glob=pattern, imagenet_eval_label=labels, num_images=2
+    )
     assert (len(some), some.labels.tolist()) == (2, [7, 0])
 
 

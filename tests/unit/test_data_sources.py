@@ -104,19 +104,19 @@ def test_damaged_records_are_skipped_and_told(damaged):
 @pytest.fixture
 def cut(class_folders, tmp_path):
     """Return a copy of the images' folder in which one JPEG is cut."""
-    folder = shutil.copytree(class_folders, tmp_path / "photos")
+    folder = shutil.copytree(class_folders, tmp_path / "images")
     path = folder / "red" / "04.jpg"
     path.write_bytes(path.read_bytes()[:700])
     return data.list_images(folder), path
 
 
-def test_cut_photo_stops_by_name(cut):
+def test_cut_image_stops_by_name(cut):
     images, path = cut
     with pytest.raises(InputError, match=str(path)):
         data.verify_images(images)
 
 
-def test_photo_cut_below_the_evaluated_square_is_found(cut):
+def test_image_cut_below_the_evaluated_square_is_found(cut):
     images, path = cut
     noise = np.random.default_rng(0).integers(0, 256, (150, 200, 3), np.uint8)
     Image.fromarray(noise).save(path)
@@ -126,7 +126,7 @@ def test_photo_cut_below_the_evaluated_square_is_found(cut):
         data.verify_images(images)
 
 
-def test_cut_photo_is_skipped_and_told(cut):
+def test_cut_image_is_skipped_and_told(cut):
     images, path = cut
     images = dataclasses.replace(images, skipped=("one before",))
     found = data.verify_images(images, on_error="skip")

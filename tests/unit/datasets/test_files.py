@@ -42,7 +42,7 @@ def test_ground_truth_that_does_not_fit_is_refused(validation, labels, named):
         files.open_ground_truth(pattern, path)
 
 
-def test_ground_truth_of_no_photo_or_too_few_names_is_refused(validation, tmp_path):
+def test_ground_truth_of_no_image_or_too_few_names_is_refused(validation, tmp_path):
     pattern, path = validation
     with pytest.raises(InputError, match="no image"):
         files.open_ground_truth(f"{tmp_path}/*.png", path)

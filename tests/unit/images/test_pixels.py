@@ -119,7 +119,7 @@ def test_crop_of_a_saved_model_is_the_same(tmp_path, image_size):
 
 
 @pytest.mark.parametrize("size", [32, 96, 224, 240, 300])
-def test_crop_lies_inside_any_picture(size):
+def test_crop_lies_inside_any_image(size):
     for height in (1, 2, 3, 7, 50, 333):
         for width in (1, 2, 4, 9, 50, 334):
             top, left, side = pixels.center_crop_box(height, width, size)
@@ -158,14 +158,14 @@ def coloured():
 
 
 @pytest.mark.parametrize("suffix", ["png", "bmp", "tif", "ppm"])
-def test_lossless_picture_is_read_as_it_is(tmp_path, suffix):
-    path = tmp_path / f"picture.{suffix}"
+def test_lossless_image_is_read_as_it_is(tmp_path, suffix):
+    path = tmp_path / f"image.{suffix}"
     Image.fromarray(coloured()).save(path)
     assert np.array_equal(read(path), coloured())
 
 
 def test_content_decides_not_the_suffix(tmp_path):
-    path = tmp_path / "picture.jpg"
+    path = tmp_path / "image.jpg"
     Image.fromarray(coloured()).save(path, "PNG")
     assert np.array_equal(read(path), coloured())
 
@@ -251,7 +251,7 @@ def test_first_frame_of_an_animation_is_taken(tmp_path):
 
 
 def test_on_device_loading_crops_resizes_and_equals_the_workstation(tmp_path):
-    path = tmp_path / "picture.png"
+    path = tmp_path / "image.png"
     image = np.random.default_rng(4).integers(0, 256, (83, 71, 3), np.uint8)
     Image.fromarray(image).save(path)
     found = pixels.load_on_device(path, 48)
@@ -288,8 +288,8 @@ def test_missing_file_and_folder_are_refused(loader, tmp_path):
     "content",
     [b"", b"dear diary", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF89a", bytes(500)],
 )
-def test_file_that_is_no_picture_is_refused(loader, tmp_path, content):
-    path = tmp_path / "picture.jpg"
+def test_file_that_is_no_image_is_refused(loader, tmp_path, content):
+    path = tmp_path / "image.jpg"
     path.write_bytes(content)
     refused(loader, path)
 
@@ -297,8 +297,8 @@ def test_file_that_is_no_picture_is_refused(loader, tmp_path, content):
 @pytest.mark.parametrize("loader", LOADERS)
 @pytest.mark.parametrize("suffix", ["jpg", "png", "bmp", "tif"])
 @pytest.mark.parametrize("share", [0.1, 0.6])
-def test_truncated_picture_is_refused(loader, tmp_path, suffix, share):
-    path = tmp_path / f"picture.{suffix}"
+def test_truncated_image_is_refused(loader, tmp_path, suffix, share):
+    path = tmp_path / f"image.{suffix}"
     noise = np.random.default_rng(0).integers(0, 256, (90, 120, 3), np.uint8)
     Image.fromarray(noise).save(path)
     whole = path.read_bytes()
@@ -307,8 +307,8 @@ def test_truncated_picture_is_refused(loader, tmp_path, suffix, share):
 
 
 @pytest.mark.parametrize("suffix", ["png", "gif", "bmp", "webp"])
-def test_damaged_picture_is_read_or_refused_never_worse(tmp_path, suffix):
-    path = tmp_path / f"picture.{suffix}"
+def test_damaged_image_is_read_or_refused_never_worse(tmp_path, suffix):
+    path = tmp_path / f"image.{suffix}"
     Image.fromarray(coloured()).save(path)
     whole = path.read_bytes()
     rng = np.random.default_rng(0)
@@ -327,8 +327,8 @@ def test_damaged_picture_is_read_or_refused_never_worse(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("loader", LOADERS)
-def test_picture_above_the_limit_is_refused(loader, tmp_path, monkeypatch):
-    path = tmp_path / "picture.png"
+def test_image_above_the_limit_is_refused(loader, tmp_path, monkeypatch):
+    path = tmp_path / "image.png"
     Image.fromarray(coloured()).save(path)
     monkeypatch.setattr(pixels, "MAX_PIXELS", 40 * 50 - 1)
     assert "50×40" in refused(loader, path)
@@ -338,7 +338,7 @@ def test_picture_above_the_limit_is_refused(loader, tmp_path, monkeypatch):
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("side", [10_001, 20_000, 60_000])
-def test_huge_picture_is_refused_by_its_header_alone(tmp_path, side):
+def test_huge_image_is_refused_by_its_header_alone(tmp_path, side):
     path = tmp_path / "huge.png"
     path.write_bytes(png(side, side, 8, 2, []))
     refused(pixels.load_on_device, path)

@@ -75,12 +75,12 @@ def class_folders(name: str, parent: Path) -> Path:
         InputError: the set cannot be prepared, or the folder cannot be written.
     """
     # It starts TensorFlow, which other profiles leave to the kernels.
-    from edgetpu_lib.datasets import opening
+    from edgetpu_lib.datasets import public
 
     target = parent / name
     if target.is_dir():
         return target
-    splits = opening.open_tfds(name)
+    splits = public.open_tfds(name)
     with atomic_path(target) as folder:
         for split, images in splits.items():
             for number, (path, label) in enumerate(

@@ -15,7 +15,7 @@ from runner import ROOT, start_runner
 
 from edgetpu_lib.base import artifacts
 from edgetpu_lib.data import list_images
-from edgetpu_lib.datasets import opening
+from edgetpu_lib.datasets import public
 
 MODEL = profiles.MODEL
 SMOKE = profiles.PROFILES["smoke"]
@@ -251,7 +251,7 @@ def test_public_things_become_folders(tmp_path, monkeypatch, chain):
         artifacts.read_metadata(chain.folder / f"{MODEL}.keras")["data_dir"]
     )
     splits = {"train": drawn.take(range(0, 60, 2)), "test": drawn.take(range(1, 60, 2))}
-    monkeypatch.setattr(opening, "open_tfds", lambda name: splits)
+    monkeypatch.setattr(public, "open_tfds", lambda name: splits)
     monkeypatch.setattr(
         profiles.fetch, "fetch_checkpoint", lambda name: tmp_path / name
     )
@@ -262,7 +262,7 @@ def test_public_things_become_folders(tmp_path, monkeypatch, chain):
     for label in range(5):
         assert (again.labels == label).sum() == (drawn.labels == label).sum()
     # The second time nothing is asked for.
-    monkeypatch.setattr(opening, "open_tfds", None)
+    monkeypatch.setattr(public, "open_tfds", None)
     assert profiles.bring({"data_dir": "tf_flowers"}, tmp_path)["data_dir"]
 
 

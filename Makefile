@@ -2,6 +2,7 @@
 PYTHON ?= python3
 DATASET ?= rendered_flowers
 BIN := .venv/bin
+INSTALL := $(BIN)/pip install --disable-pip-version-check --constraint constraints.txt --editable
 # A path given on the command line is relative to this folder, not to notebooks/.
 DATA_DIR := $(if $(filter rendered_flowers,$(DATASET)),$(DATASET),$(abspath $(DATASET)))
 
@@ -10,33 +11,39 @@ DATA_DIR := $(if $(filter rendered_flowers,$(DATASET)),$(DATASET),$(abspath $(DA
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make tutorial [DATASET=folder]  run all notebooks, print the table"
+	@echo "make tutorial [DATASET=folder]  set up .venv, run all notebooks, print the table"
 	@echo "    ARGS='-p image_size 96'     and change notebook parameters"
-	@echo "make smoke                      run all notebooks on little, check the numbers"
-	@echo "make lab                        open the notebooks in JupyterLab"
 	@echo "make test                       set up, lint, run all tests"
-	@echo "make unit                       only the tests that run no notebook"
-	@echo "make test-browser               only the site and JupyterLab, in Chromium"
+	@echo "make lab                        open the notebooks in JupyterLab"
 	@echo "make site                       the course as pages, in docs/_build/html"
+	@echo "make smoke                      run all notebooks on little data, compare numbers"
+	@echo "make unit                       only the tests that run no notebook"
+	@echo "make test-browser               only the tests of the site and JupyterLab in Chromium"
 	@echo "make notebooks                  run the committed notebooks in place"
-	@echo "make badges REPO=owner/name     tell the notebooks where the repository lies"
-	@echo "make exercises                  make the student's and the solution's notebooks"
-	@echo "make setup                      only install, into .venv"
+	@echo "make badges REPO=owner/name     write the repository's address into the notebooks"
+	@echo "make exercises                  write the student's and the solution's notebooks"
+	@echo "make setup                      only install what the notebooks need, into .venv"
 	@echo "make clean                      remove artefacts, not .venv"
 
 setup: .venv/installed
 
+# What the notebooks need; tests, JupyterLab and the site add theirs below.
 .venv/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else f"Python 3.11, 3.12 or 3.13 is needed, $(PYTHON) is {v[0]}.{v[1]}; try make PYTHON=python3.12")'
 	$(PYTHON) -m venv .venv
-	@echo "Installing into .venv: about 2 GB, a few minutes."
-	$(BIN)/pip install --disable-pip-version-check --constraint constraints.txt --editable '.[notebooks,test]'
+	@echo "Installing into .venv: 730 MB to download, 2.6 GB on disk, about 80 s of processor time."
+	$(INSTALL) '.[notebooks]'
+	@touch $@
+
+# An extra of pyproject.toml, added to .venv: lab, test or site.
+.venv/%-installed: .venv/installed
+	$(INSTALL) '.[$*]'
 	@touch $@
 
 tutorial: setup
 	$(BIN)/python notebooks/run.py --data_dir='$(DATA_DIR)' $(ARGS)
 
-# Apart from the results of the tutorial, which they would replace.
+# In a folder of its own: it must not replace the results of the tutorial.
 smoke: setup
 	$(BIN)/python notebooks/run.py --profile=smoke --artifacts_dir=artifacts/smoke --check
 
@@ -48,13 +55,13 @@ notebooks: setup
 badges: setup
 	$(BIN)/python notebooks/badges.py $(if $(REPO),--repo='$(REPO)')
 
-exercises: setup
+exercises: .venv/test-installed
 	$(BIN)/python notebooks/exercises/generate.py $(ARGS)
 
-lab: setup
+lab: .venv/lab-installed
 	$(BIN)/jupyter lab --notebook-dir=notebooks
 
-unit: setup
+unit: .venv/test-installed
 	$(BIN)/python -m pytest --ignore=tests/notebooks/test_run.py \
 	  --ignore=tests/notebooks/test_anywhere.py
 
@@ -62,19 +69,15 @@ test: lint
 	$(BIN)/python -m pytest
 	$(MAKE) test-browser
 
-# Always from nothing, so that no page of a removed file is left.
+# Built from nothing, so that no page of a removed file is left.
 site: .venv/site-installed
 	rm -rf docs/_build docs/reference
 	$(BIN)/sphinx-build -q -W --keep-going -c docs . docs/_build/html
 
-test-browser: site
+test-browser: site .venv/test-installed .venv/lab-installed
 	$(BIN)/python -m pytest -m browser tests/browser
 
-.venv/site-installed: .venv/installed
-	$(BIN)/pip install --disable-pip-version-check --constraint constraints.txt --editable '.[site]'
-	@touch $@
-
-lint: setup
+lint: .venv/test-installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 

@@ -1,7 +1,6 @@
-"""Measure the tutorial: seconds of each notebook, peak memory of the largest step.
+"""Measure the tutorial: seconds of each notebook, peak memory of the largest process.
 
-Run `python benchmarks/tutorial.py`; arguments go to notebooks/run.py. Times depend on
-the machine and on what else it does: compare, do not promise.
+Times depend on the machine and on what else it does: compare runs on the same machine.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import click
 import nbformat
 from rich.console import Console
 from rich.table import Table
@@ -20,12 +20,18 @@ from rich.table import Table
 RUNNER = Path(__file__).resolve().parents[1] / "notebooks" / "run.py"
 
 
-def main() -> None:
-    """Run the chain in a temporary folder and print what it took."""
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.argument("options", nargs=-1, type=click.UNPROCESSED)
+def main(options: tuple[str, ...]) -> None:
+    """Run all notebooks in a temporary folder and print what it took.
+
+    OPTIONS go to notebooks/run.py; its --help lists them.
+    """
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
-        command = [sys.executable, RUNNER, "--artifacts_dir", folder, *sys.argv[1:]]
-        subprocess.run(command, check=True)
+        command = [sys.executable, RUNNER, "--artifacts_dir", folder, *options]
+        if code := subprocess.run(command).returncode:
+            sys.exit(code)
         total = time.perf_counter() - start
         table = Table("notebook", "seconds", title="The tutorial, step by step")
         for path in sorted((Path(folder) / "executed").iterdir()):

@@ -5,6 +5,7 @@ Takes the repository as it is; gives pages that load nothing from anywhere else.
 and other files mean the same here as in the repository.
 """
 
+import ast
 import re
 import sys
 import tomllib
@@ -36,6 +37,7 @@ include_patterns = [
     "notebooks/[0-9]*.ipynb",
     "README.md",
     "CONTRIBUTING.md",
+    "CHANGELOG.md",
     "data/README.md",
 ]
 # Folders that need not be searched for pages.
@@ -81,30 +83,77 @@ html_domain_indices = False
 copybutton_prompt_text = "$ "
 
 
-def described_modules() -> dict[str, str]:
-    """Return {module: what it is for}, in the order of the README's tree.
+# Plumbing: nobody calls it from a notebook. The commands have a page of their own.
+LEFT_OUT = (
+    "base.environment",
+    "base.parallel",
+    "base.quiet",
+    "commands",
+    "images.drawing",
+    "teaching.grading",
+)
 
-    A module that the tree does not have yet comes last, without a word.
+
+def is_left_out(module: str) -> bool:
+    """Return whether a module, or the folder that it lies in, is not described."""
+    return any(f"{module}.".startswith(f"{name}.") for name in LEFT_OUT)
+
+
+def summary(path: Path) -> str:
+    """Return the first line of a file's docstring, without its full stop."""
+    docstring = ast.get_docstring(ast.parse(path.read_text("utf-8"))) or ""
+    return docstring.partition("\n")[0].removesuffix(".")
+
+
+def modules_below(folder: Path) -> dict[str, str]:
+    """Return {module: its summary} of all described modules in a folder."""
+    paths = {
+        ".".join(path.relative_to(PACKAGE).with_suffix("").parts): path
+        for path in sorted(folder.rglob("[a-z]*.py"))
+    }
+    return {name: summary(paths[name]) for name in paths if not is_left_out(name)}
+
+
+def sections() -> dict[str, tuple[str, dict[str, str]]]:
+    """Return {title: (sentence, {module: summary})}: the pipeline, then the folders.
+
+    In the order of the tree in CONTRIBUTING.md; what it lacks comes last.
     """
-    tree = (ROOT / "README.md").read_text("utf-8").split("## The house")[1]
-    told = dict(re.findall(r"(?m)^  (\w+)\.py(?:, \w+/)?\s+(\S.*)$", tree))
-    present = sorted(path.stem for path in PACKAGE.glob("[a-z]*.py"))
-    known = {name: told[name] for name in told if name in present}
-    return known | {name: "" for name in present if name not in told}
+    tree = (ROOT / "CONTRIBUTING.md").read_text("utf-8").split("\nedgetpu_lib/\n")[1]
+    order = re.findall(r"(?m)^  (\w+)(?:\.py|/) ", tree.split("```")[0])
+    places = {path.stem: path for path in PACKAGE.glob("[a-z]*.py")}
+    folders = {path.parent.name: path.parent for path in PACKAGE.glob("*/__init__.py")}
+    found = {
+        "The pipeline": (
+            PIPELINE,
+            {n: summary(places[n]) for n in order if n in places},
+        )
+    }
+    for name in [*order, *sorted(folders.keys() - set(order))]:
+        if name in folders and (modules := modules_below(folders[name])):
+            found[name] = (summary(folders[name] / "__init__.py") + ".", modules)
+    return found
 
 
 def write_reference() -> None:
-    """Write one page a module and their table; git ignores them."""
-    modules = described_modules()
+    """Write one page for each module, and their table of contents; git ignores them."""
     folder = DOCS / "reference"
     folder.mkdir(exist_ok=True)
-    for name in modules:
-        (folder / f"{name}.md").write_text(MODULE_PAGE.format(name=name), "utf-8")
-    rows = "\n".join(f"| [{name}]({name}.md) | {modules[name]} |" for name in modules)
-    index = REFERENCE_PAGE.format(rows=rows, pages="\n".join(modules))
-    (folder / "index.md").write_text(index, "utf-8")
+    parts = []
+    for title, (sentence, modules) in sections().items():
+        for name in modules:
+            (folder / f"{name}.md").write_text(MODULE_PAGE.format(name=name), "utf-8")
+        rows = "\n".join(
+            f"| [{name}]({name}.md) | {modules[name]} |" for name in modules
+        )
+        pages = "\n".join(modules)
+        parts.append(
+            SECTION.format(title=title, sentence=sentence, rows=rows, pages=pages)
+        )
+    (folder / "index.md").write_text(REFERENCE_PAGE + "".join(parts), "utf-8")
 
 
+PIPELINE = "The stages, in the order of the data. A notebook calls these first."
 MODULE_PAGE = """# {name}
 
 ```{{eval-rst}}
@@ -114,7 +163,12 @@ MODULE_PAGE = """# {name}
 """
 REFERENCE_PAGE = """# The library
 
-The modules of `edgetpu_lib`, in the order in which they are best read.
+The modules of `edgetpu_lib`: first the pipeline, then the folders with its parts.
+"""
+SECTION = """
+## {title}
+
+{sentence}
 
 | module | what it does |
 |---|---|

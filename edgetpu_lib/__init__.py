@@ -1,13 +1,13 @@
 """EfficientNet-EdgeTPU: build, train, fine-tune, quantize, evaluate, deploy.
 
-The way of the data, one module a stage:
-specs → build → checkpoint → data → train → fine_tune → convert → check → evaluate →
-deploy. What each of these stands on, and the helpers, are listed in README.md.
+The ten modules at the top are the pipeline, in the order of the data: specs → build →
+checkpoint → data → train, fine_tune → calibrate → convert → evaluate → deploy. Folders
+hold their parts; CONTRIBUTING.md shows the tree.
 """
 
 import os
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
-# TensorFlow's start-up notices are not for the reader; warnings and errors are.
+# Hide TensorFlow's start-up notices; warnings and errors are still shown.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

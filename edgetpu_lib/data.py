@@ -1,7 +1,6 @@
 """Find images, split them without leaks, and load them as the reference does.
 
-Takes a folder of class folders (or the embedded rendered flowers); gives splits,
-batches and calibration images.
+Takes a data set's name, or a folder; gives splits, pixels and calibration images.
 Next: `train`, `convert` and `evaluate` read what is loaded here.
 """
 
@@ -9,287 +8,178 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import functools
-import hashlib
 import itertools
-import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
 from edgetpu_lib.base import parallel
 from edgetpu_lib.base.artifacts import InputError
-from edgetpu_lib.datasets.tfrecord import Record
-from edgetpu_lib.images import pixels, rendered
+from edgetpu_lib.datasets.files import (
+    RENDERED,
+    list_images,
+    open_data_set,
+    open_ground_truth,
+)
+from edgetpu_lib.datasets.labelled import Images, digest_of, file_digest, list_digest
+from edgetpu_lib.datasets.public import TFDS_NAME, UNDERSTOOD, open_tfds
+from edgetpu_lib.datasets.shards import has_shards, open_shards
+from edgetpu_lib.datasets.splits import split_images, with_validation
+from edgetpu_lib.images import pixels
+from edgetpu_lib.images.loading import load_image
 
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
-RENDERED = "rendered_flowers"
-SPLIT_SHARES = {"train": 0.7, "validation": 0.1, "test": 0.2}
-
-
-@dataclasses.dataclass(frozen=True)
-class Images:
-    """Labelled image files; labels and class names always travel together.
-
-    Attributes:
-        paths: the files, or `records.Record`s, which read like files.
-        labels: int64 [number of images], indices into `class_names`.
-        class_names: one a class, sorted.
-        data_dir: the folder they were listed from, as it was given.
-        skipped: one line for every damaged record that was left out, on request.
-    """
-
-    paths: tuple[Path | Record, ...]
-    labels: np.ndarray
-    class_names: tuple[str, ...]
-    data_dir: str = ""
-    skipped: tuple[str, ...] = ()
-
-    def __len__(self) -> int:
-        """Return the number of images."""
-        return len(self.paths)
-
-    def take(self, indices: np.ndarray) -> Images:
-        """Return the images at `indices`, in that order."""
-        paths = tuple(self.paths[i] for i in indices)
-        return dataclasses.replace(self, paths=paths, labels=self.labels[indices])
-
-    def sample(self, count: int, *, seed: int = 0) -> Images:
-        """Return at most `count` images, drawn at random, in their old order."""
-        order = np.random.default_rng(seed).permutation(len(self))
-        return self.take(np.sort(order[:count]))
+# What is called as `data.…`, parts of `datasets` among it.
+__all__ = ["Images", "list_images", "open_data_set", "digest_of", "list_digest"]
+__all__ += ["open_splits", "split_images", "with_validation", "open_images"]
+__all__ += ["label_offset_of", "calibration_images", "verify_images"]
+__all__ += ["load_image", "iterate_pixels", "iterate_batches", "load_pixels"]
 
 
-def open_data_set(
-    data_dir: str | Path,
+def open_splits(
+    name: str | Path,
     *,
-    cache_dir: str | Path = "artifacts",
+    holdout_shards: int = 0,
+    on_error: str = "raise",
     images_per_class: int = 200,
     seed: int = 0,
-) -> Images:
-    """Open a folder of class folders, or draw the embedded data set.
+    map_shards: Callable = map,
+) -> dict[str, Images]:
+    """Open a data set by its name, already split.
 
     Args:
-        data_dir: a folder of class folders, or "rendered_flowers".
-        cache_dir: where rendered flowers are kept between runs.
+        name: "rendered_flowers", a folder of `train-…-of-…` shards, a folder of class
+            folders, or the name of a TensorFlow Datasets set, such as "tf_flowers".
+        holdout_shards: so many of the last training shards become "validation".
+        on_error: at a damaged TFRecord, "raise" or "skip".
         images_per_class: of the rendered flowers.
-        seed: of the rendered flowers.
-
-    Raises:
-        InputError: as `list_images`, or the cache cannot be written.
-    """
-    if str(data_dir) != RENDERED:
-        return list_images(data_dir)
-    folder = Path(cache_dir) / f"{RENDERED}-{images_per_class}-seed-{seed}"
-    return list_images(
-        rendered.rendered_flowers(folder, images_per_class=images_per_class, seed=seed)
-    )
-
-
-def list_images(data_dir: str | Path) -> Images:
-    """List the images of a folder of class folders.
-
-    Args:
-        data_dir: `data_dir/<class name>/<image>`; other files are passed over.
+        seed: of the split and of the rendered flowers.
+        map_shards: as `shards.open_records`.
 
     Returns:
-        All images, sorted by class and file name.
+        "train"; "test" if the set has one or none of its own splits; "validation" if
+        the set was split here or shards were held out.
 
     Raises:
-        InputError: the folder is missing, has fewer than two class folders, or a
-            class folder holds no image.
+        InputError: nothing is known by that name, or what it names cannot be used.
     """
-    data_dir = Path(data_dir)
-    if not data_dir.is_dir():
-        raise InputError(f"{data_dir} is not a folder; give a folder of class folders")
-    folders = _class_folders(data_dir)
-    if len(folders) < 2:
-        found = f"only {folders[0].name!r}" if folders else "none"
+    if on_error not in ("raise", "skip"):
+        raise InputError(f"on_error={on_error!r} is unknown; use raise or skip")
+    reading = {"on_error": on_error, "map_shards": map_shards}
+    if has_shards(name):
+        return open_shards(name, holdout_shards=holdout_shards, **reading)
+    if holdout_shards:
         raise InputError(
-            f"{data_dir} must hold at least two class folders, one a class, with"
-            f" images in them; found {found}"
+            f"{name} has no shards, so holdout_shards={holdout_shards} means nothing;"
+            " leave it out"
         )
-    groups = [_images_in(folder) for folder in folders]
-    for folder, group in zip(folders, groups, strict=True):
-        if not group:
-            raise InputError(f"{folder} holds no image; add some or remove the folder")
-    counts = [len(group) for group in groups]
-    return Images(
-        paths=tuple(itertools.chain.from_iterable(groups)),
-        labels=np.repeat(np.arange(len(folders)), counts),
-        class_names=tuple(folder.name for folder in folders),
-        data_dir=str(data_dir),
-    )
-
-
-def list_unlabelled(data_dir: str | Path) -> Images:
-    """List images for calibration, whose labels do not matter.
-
-    Args:
-        data_dir: a folder of class folders, or of images at any depth.
-
-    Returns:
-        As `list_images`; one class of the folder's name if it has no class folders.
-
-    Raises:
-        InputError: the folder is missing or holds no image.
-    """
-    data_dir = Path(data_dir)
-    if len(_class_folders(data_dir)) > 1:
-        return list_images(data_dir)
-    paths = _images_in(data_dir)
-    if not paths:
-        raise InputError(f"{data_dir} holds no image; give a folder of images")
-    labels = np.zeros(len(paths), np.int64)
-    return Images(tuple(paths), labels, (data_dir.name,), str(data_dir))
-
-
-def _class_folders(data_dir: Path) -> list[Path]:
-    return sorted(
-        path
-        for path in data_dir.glob("*")
-        if path.is_dir() and not path.name.startswith(".")
-    )
-
-
-def _images_in(folder: Path) -> list[Path]:
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
-    )
-
-
-def split_images(images: Images, *, seed: int = 0) -> dict[str, Images]:
-    """Split into train (70 %), validation (10 %) and test (20 %), class by class.
-
-    Files with the same bytes always fall on the same side, so that no test image was
-    ever trained on. The same images and seed give the same split on any machine.
-
-    Args:
-        images: from `list_images`.
-        seed: of the shuffle.
-
-    Returns:
-        "train", "validation" and "test".
-
-    Raises:
-        InputError: a class has fewer than three different images.
-    """
-    digests = [_digest(path) for path in _progress(images.paths, "comparing images")]
-    classes_by_digest = {
-        d: label for d, label in zip(digests, images.labels, strict=True)
-    }
-    rng = np.random.default_rng(seed)
-    side_of = {}
-    for label, name in enumerate(images.class_names):
-        unique = sorted(d for d, known in classes_by_digest.items() if known == label)
-        if len(unique) < 3:
-            raise InputError(
-                f"class {name!r} has {len(unique)} different images; a split into"
-                " train, validation and test needs at least 3"
-            )
-        held_out = [
-            max(1, round(SPLIT_SHARES[side] * len(unique)))
-            for side in ("test", "validation")
-        ]
-        order = rng.permutation(len(unique))
-        for position, index in enumerate(order):
-            side = int(np.searchsorted(np.cumsum(held_out), position, side="right"))
-            side_of[unique[index]] = ("test", "validation", "train")[side]
-    sides = np.array([side_of[d] for d in digests])
-    return {side: images.take(np.flatnonzero(sides == side)) for side in SPLIT_SHARES}
-
-
-def load_image(
-    path: str | Path,
-    image_size: int,
-    *,
-    method: str = "bicubic",
-    whole_square: bool = False,
-) -> np.ndarray:
-    """Load an image exactly as the reference's evaluation does.
-
-    Args:
-        path: JPEG (decoded by TensorFlow, bit for bit as the reference), or any other
-            format Pillow knows.
-        image_size: height and width of the result.
-        method: the resize: "bicubic" (evaluation), or "bilinear" (what the reference
-            trains these models with).
-        whole_square: keep the largest centred square, not 87.5 % of it.
-
-    Returns:
-        float32 [image_size, image_size, 3], RGB, 0..255 with bicubic overshoot.
-
-    Raises:
-        InputError: the image cannot be used; the message says why.
-    """
-    encoded, image = pixels.open_image(path)
-    width, height = image.size
-    top, left, side = pixels.center_crop_box(height, width, image_size)
-    if whole_square:
-        side = min(height, width)
-        top, left = (height - side) // 2, (width - side) // 2
-    if image.format == "JPEG":
-        crop = _decode_jpeg_crop(encoded, (top, left, side), path)
+    if str(name) == RENDERED or Path(name).is_dir():
+        images = open_data_set(name, images_per_class=images_per_class, seed=seed)
+    elif TFDS_NAME.fullmatch(str(name)):
+        splits = open_tfds(str(name), **reading)
+        if "test" in splits:
+            return splits
+        images = splits["train"]
     else:
-        crop = pixels.to_rgb(image, path)[top : top + side, left : left + side]
-    return _resize(crop, image_size, method)
+        raise InputError(f"no data set at {name}; give {UNDERSTOOD}")
+    return split_images(images, seed=seed)
 
 
-def _resize(crop: np.ndarray, image_size: int, method: str) -> np.ndarray:
-    """Do what `pixels.resize` does, to the bit, two or three times as fast."""
-    import tensorflow as tf
+def open_images(
+    data_dir: str | Path | None = None,
+    *,
+    imagenet_eval_glob: str | None = None,
+    imagenet_eval_label: str | Path | None = None,
+    class_names: Sequence[str] | None = None,
+    num_images: int | None = None,
+    split: str | None = None,
+    default_split: str = "test",
+    metadata: Mapping[str, Any] | None = None,
+    labelled: bool = True,
+) -> Images:
+    """Open images for evaluation or calibration: a folder, or files with labels.
 
-    if method not in ("bicubic", "bilinear"):
-        return pixels.resize(crop, image_size, method)
-    resize = {
-        "bicubic": tf.raw_ops.ResizeBicubic,
-        "bilinear": tf.raw_ops.ResizeBilinear,
-    }[method]
-    size = [image_size, image_size]
-    return resize(images=crop[None], size=size, half_pixel_centers=False)[0].numpy()
+    Args:
+        data_dir: a folder of class folders, of TFRecord shards or, unless `labelled`,
+            of images at any depth.
+        imagenet_eval_glob: instead of a folder, a pattern such as "val/*.JPEG".
+        imagenet_eval_label: a file of their labels, as `files.open_ground_truth`.
+        class_names: for `imagenet_eval_glob`; `None` takes numbers.
+        num_images: at most so many, drawn from a folder at random, or the first of
+            the pattern's; `None` and, as in the reference, numbers below 1 take all.
+        split: of a folder: "all", "train", "validation" or "test". `None` takes
+            `default_split` if the folder has splits of its own or the model was
+            trained on part of it, else all: training and test images must not mix.
+        default_split: "test", or "train" for calibration.
+        metadata: of the model; `data_dir` and `seed` tell what it was trained on.
+        labelled: refuse a folder without class folders.
 
-
-def _decode_jpeg_crop(
-    encoded: bytes, box: tuple[int, int, int], path: str | Path
-) -> np.ndarray:
-    """Decode a square of a JPEG with TensorFlow: uint8 [side, side, 3].
-
-    Pillow's decoder uses another DCT and differs by up to 15 levels.
+    Raises:
+        InputError: the arguments contradict each other, or cannot be used.
     """
-    import tensorflow as tf
-
-    top, left, side = box
-    try:
-        window = [top, left, side, side]
-        return tf.io.decode_and_crop_jpeg(encoded, window, channels=3).numpy()
-    except tf.errors.InvalidArgumentError as error:
+    pattern, labels = imagenet_eval_glob, imagenet_eval_label
+    if bool(data_dir) == bool(pattern) or bool(pattern) != bool(labels):
         raise InputError(
-            f"{path} is a damaged or cut JPEG; replace or remove it"
-        ) from error
+            f"got folder {data_dir}, images {pattern} and labels {labels}; give"
+            " data_dir=FOLDER alone, or imagenet_eval_glob='val/*.JPEG' with"
+            " imagenet_eval_label=FILE"
+        )
+    count = num_images if num_images and num_images > 0 else None
+    if pattern:
+        images = open_ground_truth(pattern, labels, class_names=class_names)
+        return images.take(np.arange(len(images))[:count])
+    if has_shards(data_dir):
+        splits, split = open_shards(data_dir), split or default_split
+    else:
+        splits = {"all": list_images(data_dir, labelled=labelled)}
+        trained_on = (metadata or {}).get("data_dir")
+        same = trained_on and Path(trained_on).resolve() == Path(data_dir).resolve()
+        split = split or (default_split if same else "all")
+        if split != "all":
+            splits |= split_images(splits["all"], seed=(metadata or {}).get("seed", 0))
+    if split not in splits:
+        known = " or ".join(splits)
+        raise InputError(f"{data_dir} has no split {split!r}; use {known}")
+    return splits[split].sample(count) if count else splits[split]
+
+
+def label_offset_of(
+    images: Images, outputs: int, *, background: bool | None, imagenet: bool = False
+) -> int:
+    """Return the label offset: 1 if a model's output 0 is the background, else 0.
+
+    Args:
+        images: to predict.
+        outputs: of the model.
+        background: whether output 0 is the background. `None` assumes it if
+            `imagenet` and the model has one output more than the images' classes.
+        imagenet: whether the labels are ImageNet's, from `imagenet_eval_label`.
+    """
+    if background is None:
+        background = imagenet and outputs == len(images.class_names) + 1
+    return int(background)
 
 
 def iterate_pixels(
     images: Images,
     image_size: int,
     *,
+    whole_square: bool = False,
     progress: str | None = None,
     workers: int | None = None,
     ahead: int | None = None,
-    **load: object,
 ) -> Iterator[np.ndarray]:
     """Yield each image's pixels in order, decoded ahead by several threads.
 
     Args:
         images: what to load.
         image_size: height and width.
+        whole_square: as `load_image`.
         progress: title of a progress bar; `None` shows none.
         workers: threads; `None` takes one a core.
         ahead: images decoded before they are asked for; `None` takes a few a core.
-        **load: options of `load_image`.
 
     Yields:
         float32 [image_size, image_size, 3], 0..255 with bicubic overshoot.
@@ -297,50 +187,75 @@ def iterate_pixels(
     Raises:
         InputError: an image cannot be used; the message names it.
     """
-    load_one = functools.partial(load_image, image_size=image_size, **load)
-    # The bar is advanced where a result is taken, not where an image is sent off.
-    stream = parallel.map_in_order(load_one, images.paths, workers=workers, ahead=ahead)
-    yield from _progress(stream, progress, len(images))
+
+    def load(path: Any) -> np.ndarray:
+        return load_image(path, image_size, whole_square=whole_square)
+
+    yield from _map_images(load, images, progress, workers=workers, ahead=ahead)
 
 
 def iterate_batches(
-    images: Images,
-    image_size: int,
-    *,
-    batch_size: int = 32,
-    progress: str | None = None,
-    workers: int | None = None,
+    images: Images, image_size: int, *, batch_size: int = 32, **options: Any
 ) -> Iterator[np.ndarray]:
     """Yield images in batches: float32 [≤ batch_size, size, size, 3], 0..255.
 
-    While one batch is worked on, the next is decoded.
+    While one batch is worked on, the next is decoded. `options`: of `iterate_pixels`.
     """
-    stream = iterate_pixels(
-        images, image_size, progress=progress, workers=workers, ahead=batch_size
-    )
+    stream = iterate_pixels(images, image_size, ahead=batch_size, **options)
     while batch := list(itertools.islice(stream, batch_size)):
         yield np.stack(batch)
 
 
-def load_pixels(
-    images: Images, image_size: int, *, progress: str | None = None, **load: object
-) -> np.ndarray:
+def load_pixels(images: Images, image_size: int, **options: Any) -> np.ndarray:
     """Load all images into one array: uint8 [number, size, size, 3], 0..255.
 
-    Args:
-        images: what to load.
-        image_size: height and width.
-        progress: title of a progress bar; `None` shows none.
-        **load: options of `load_image`.
-
-    Raises:
-        InputError: an image cannot be used; the message names it.
+    Options and errors are those of `iterate_pixels`.
     """
     images_u8 = np.empty((len(images), image_size, image_size, 3), np.uint8)
-    stream = iterate_pixels(images, image_size, progress=progress, **load)
-    for index, image in enumerate(stream):
+    for index, image in enumerate(iterate_pixels(images, image_size, **options)):
         images_u8[index] = pixels.to_uint8(image)
     return images_u8
+
+
+def verify_images(
+    images: Images, *, on_error: str = "raise", progress: str | None = None
+) -> Images:
+    """Decode every image once, before something long relies on it.
+
+    Args:
+        images: of any data set.
+        on_error: "raise" stops at an image that cannot be read, "skip" leaves it out
+            and adds a line to the images' `skipped`.
+        progress: title of the progress bar; `None` shows none.
+
+    Returns:
+        The images that can be read, in their order.
+
+    Raises:
+        InputError: an image cannot be read, or with "skip" none can.
+    """
+
+    def error_of(path: Any) -> InputError | None:
+        try:
+            # The whole square: a cut image may still hold what evaluation crops.
+            load_image(path, 32, whole_square=True)
+        except InputError as error:
+            return error
+        return None
+
+    readable, skipped = [], list(images.skipped)
+    for index, error in enumerate(_map_images(error_of, images, progress)):
+        if not error:
+            readable.append(index)
+        elif on_error == "raise":
+            raise error
+        else:
+            skipped.append(str(error))
+    if not readable:
+        last = "".join(skipped[-1:])
+        raise InputError(f"none of the {len(images)} images can be read; {last}")
+    kept = images.take(np.array(readable))
+    return dataclasses.replace(kept, skipped=tuple(skipped))
 
 
 def calibration_images(images: Images, count: int, *, seed: int = 0) -> Images:
@@ -360,55 +275,25 @@ def calibration_images(images: Images, count: int, *, seed: int = 0) -> Images:
         raise InputError(
             f"calibration needs at least one image; got {count} of {len(images)}"
         )
-    rng = np.random.default_rng(seed)
-    shuffled = rng.permutation(len(images))
     # The n-th image of every class comes before the (n+1)-th of any.
-    seen: collections.Counter = collections.Counter()
+    turn_of = collections.defaultdict(itertools.count)
     turns = []
-    for index in shuffled:
+    for index in np.random.default_rng(seed).permutation(len(images)):
         label = int(images.labels[index])
-        turns.append((seen[label], label, index))
-        seen[label] += 1
-    drawn, digests = [], set()
+        turns.append((next(turn_of[label]), label, index))
+    drawn: dict[str, int] = {}
     for *_, index in sorted(turns):
-        digest = _digest(images.paths[index])
-        if digest not in digests:
-            digests.add(digest)
-            drawn.append(index)
+        drawn.setdefault(file_digest(images.paths[index]), index)
         if len(drawn) == count:
             break
-    return images.take(np.array(drawn))
+    return images.take(np.array(list(drawn.values())))
 
 
-def digest_of(images: Images) -> str:
-    """Return the SHA-256 of the images' bytes, in their order, in hex."""
-    digests = [_digest(path) for path in images.paths]
-    return hashlib.sha256("".join(digests).encode()).hexdigest()
-
-
-def list_digest(images: Images) -> str:
-    """Return the SHA-256 of the images' names, labels and order, in hex.
-
-    No image is read, so that a million of them take a second.
-    """
-    digest = hashlib.sha256(json.dumps(images.class_names).encode())
-    for path, label in zip(images.paths, images.labels, strict=True):
-        digest.update(f"{path.name}\0{label}\n".encode())
-    return digest.hexdigest()
-
-
-def _digest(path: Path | Record) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _progress(items, title: str | None, total: int | None = None):
-    """Wrap `items` in a progress bar with time left, shown after half a second."""
-    return tqdm(
-        items,
-        title,
-        total,
-        unit="image",
-        leave=False,
-        delay=0.5,
-        disable=title is None,
-    )
+def _map_images(
+    function: Callable, images: Images, progress: str | None, **ahead: int | None
+) -> Iterable[Any]:
+    """Return `function(path)` of every image, in order, with a progress bar."""
+    stream = parallel.map_in_order(function, images.paths, **ahead)
+    bar = {"unit": "image", "leave": False, "delay": 0.5, "disable": progress is None}
+    # The bar is advanced where a result is taken, not where an image is sent off.
+    return tqdm(stream, progress, len(images), **bar)

@@ -15,7 +15,6 @@ import keras
 
 from edgetpu_lib import build, checkpoint, data
 from edgetpu_lib.base.artifacts import InputError
-from edgetpu_lib.datasets import opening
 from edgetpu_lib.images import pixels
 from edgetpu_lib.training import examples, features, loop, phases
 from edgetpu_lib.training.examples import Examples, ShuffledBatches
@@ -81,7 +80,7 @@ def fine_tune(
 
     Args:
         model: from `build.build_model`, with as many logits as there are classes.
-        splits: "train" and "validation", from `data_sets.open_splits`.
+        splits: "train" and "validation", from `data.open_splits`.
         pretrained: whether the model holds weights worth keeping.
         config: numbers; `None` takes the defaults.
         cache_dir: keeps features, so that the first phase is quick the next time;
@@ -147,7 +146,7 @@ def _open_examples(
     )
     # A damaged test image must show before the training, not after.
     for name in splits.keys() - {"train", "validation"}:
-        opening.verify_images(splits[name], progress=f"{name} images")
+        data.verify_images(splits[name], progress=f"{name} images")
     return train, validation
 
 

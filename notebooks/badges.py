@@ -20,7 +20,7 @@ FOLDER = Path(__file__).resolve().parent
 PROJECT = FOLDER.parent / "pyproject.toml"
 NOTEBOOKS = sorted(FOLDER.glob("[0-9]*.ipynb"))
 LINK = re.compile(r"\[Open in Colab\]\([^)]*\)")
-# The address as pyproject.toml holds it, between what stays.
+# The line of pyproject.toml with the address.
 ADDRESS = re.compile(r'(?m)^(repository = ")[^"]*(")')
 
 
@@ -39,7 +39,7 @@ def main(repo: str | None) -> None:
 
 
 def record_address(repository: str) -> None:
-    """Write the address into pyproject.toml, its only home."""
+    """Write the address into pyproject.toml, where all others are made from."""
     text = PROJECT.read_text("utf-8")
     with atomic_path(PROJECT) as scratch:
         scratch.write_text(ADDRESS.sub(rf"\g<1>{repository}\g<2>", text), "utf-8")
@@ -71,13 +71,13 @@ except ImportError:  # in Colab; its NumPy and TensorFlow stay
     repository = "{repository}"
     %pip install -q {{repository}}/archive/refs/tags/v{version}.zip
 
-from edgetpu_lib import artifacts
+from edgetpu_lib.base import artifacts
 
 print(artifacts.check_environment())"""
 
 
 def stamp(path: Path, repository: str, version: str) -> None:
-    """Write link and installation into a notebook; all else stays as it is."""
+    """Write link and set-up cell into a notebook, and leave the rest unchanged."""
     notebook = nbformat.read(path, as_version=4)
     title = notebook.cells[0]
     heading, _, rest = title.source.partition("\n\n")

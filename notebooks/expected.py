@@ -1,6 +1,6 @@
-"""Compare what a run measured with what it measured when it was committed.
+"""Compare the numbers of a run with those of the committed run.
 
-expected.json holds, for each profile, numbers with how far another processor or another
+expected.json holds, for each profile, numbers and how far another processor or another
 TensorFlow may be off: {profile: {name: {"value": number, "within": number}}}.
 """
 
@@ -19,7 +19,7 @@ SAMPLE = "sunflower"
 
 
 def measure(artifacts_dir: Path) -> dict[str, float]:
-    """Return all numbers of a finished run that are compared, by what they are."""
+    """Return {name: number} of everything in a finished run that is compared."""
     metrics = json.loads((artifacts_dir / "metrics.json").read_text())
     numbers = {"test images": metrics["test_photos"]}
     for row in metrics["models"]:
@@ -43,31 +43,29 @@ def constants() -> dict[str, float]:
     predictions = deploy.classify(
         data_file("quickstart_quant.tflite"), data_file(f"samples/{SAMPLE}_1.jpg")
     )
-    found = {
-        prediction.label: float(prediction.probability) for prediction in predictions
-    }
+    found = {each.label: float(each.probability) for each in predictions}
     numbers[f"quickstart, {SAMPLE}"] = found.get(SAMPLE, 0.0)
     return numbers
 
 
-def tolerance(name: str, value: float, test_photos: int) -> float:
-    """Return how far a number may be off elsewhere, and still be the same.
+def tolerance(name: str, value: float, test_images: int) -> float:
+    """Return how far a number may differ on another machine.
 
     Args:
         name: a key of `measure`.
         value: what was measured here.
-        test_photos: how many images accuracies were measured on.
+        test_images: how many images accuracies were measured on.
     """
     kind = name.split(", ")[-1]
     if kind == "top-1":
-        # Rounding differs between processors, and training makes another network of
-        # it. Two such networks differ by chance like two samples of images: two and a
-        # half standard errors, and never less than one image.
-        chance = 2.5 * math.sqrt(value * (1 - value) / test_photos)
-        return round(max(chance, 1 / test_photos), 4)
+        # Rounding differs between processors, and so does the trained network. Two
+        # such networks differ by chance like two samples of images: two and a half
+        # standard errors, and never less than one image.
+        chance = 2.5 * math.sqrt(value * (1 - value) / test_images)
+        return round(max(chance, 1 / test_images), 4)
     if kind == "agreement":
         # Exact for the first model, which is compared with itself.
-        return 0 if name.startswith("Keras") else max(0.03, 2 / test_photos)
+        return 0 if name.startswith("Keras") else max(0.03, 2 / test_images)
     if kind == "bytes":
         # From TensorFlow 2.19 to 2.21 they changed by 0.3 %.
         return round(0.005 * value)
@@ -83,7 +81,7 @@ def differences(profile: str, found: dict[str, float]) -> list[str]:
     """Name the numbers of a run that are not those expected of its profile.
 
     Args:
-        profile: a key of profiles.toml; one that was never measured has none.
+        profile: a key of profiles.toml; without expected numbers, nothing differs.
         found: from `measure`.
     """
     wanted = read().get(profile, {})
@@ -93,7 +91,7 @@ def differences(profile: str, found: dict[str, float]) -> list[str]:
     lines += [f"{name}: not in {EXPECTED.name}" for name in found.keys() - wanted]
     for name in found.keys() & wanted.keys():
         value, within = wanted[name]["value"], wanted[name]["within"]
-        # A hair more, for the rounding of sums of decimals.
+        # The small addend allows for the rounding of sums of decimals.
         if abs(found[name] - value) > within + 1e-12:
             about = f" ± {within:g}" if within else ""
             lines.append(f"{name}: {found[name]:g}, expected {value:g}{about}")
@@ -101,12 +99,12 @@ def differences(profile: str, found: dict[str, float]) -> list[str]:
 
 
 def read() -> dict[str, dict]:
-    """Return what is expected, by profile."""
+    """Return the expected numbers: {profile: {name: {"value", "within"}}}."""
     return json.loads(EXPECTED.read_text("utf-8")) if EXPECTED.exists() else {}
 
 
 def refresh(profile: str, found: dict[str, float]) -> None:
-    """Expect from now on what a run has measured."""
+    """Write the numbers of a run into expected.json, with their tolerances."""
     rows = {
         name: {"value": value, "within": tolerance(name, value, found["test images"])}
         for name, value in found.items()

@@ -1,4 +1,4 @@
-"""Choose the parameters of a run: profiles.toml, and what it asks to be brought."""
+"""Choose the parameters of a run: a profile of profiles.toml, its data downloaded."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MODEL = "efficientnet-edgetpu-S"
 
 
 def merged(profile: str, changed: dict) -> dict:
-    """Return a profile with parameters that go before it, in every notebook.
+    """Return a profile with some parameters replaced, in every notebook.
 
     Args:
         profile: a key of `PROFILES`.
@@ -75,12 +75,12 @@ def class_folders(name: str, parent: Path) -> Path:
         InputError: the set cannot be prepared, or the folder cannot be written.
     """
     # It starts TensorFlow, which other profiles leave to the kernels.
-    from edgetpu_lib.datasets import opening
+    from edgetpu_lib.datasets import public
 
     target = parent / name
     if target.is_dir():
         return target
-    splits = opening.open_tfds(name)
+    splits = public.open_tfds(name)
     with atomic_path(target) as folder:
         for split, images in splits.items():
             for number, (path, label) in enumerate(

@@ -23,6 +23,7 @@ NOTEBOOKS = sorted(FOLDER.glob("[0-9]*.ipynb"))
 sys.path.insert(0, str(FOLDER))
 import expected  # noqa: E402
 import profiles  # noqa: E402
+import progress  # noqa: E402
 
 
 @click.command()
@@ -43,7 +44,9 @@ import profiles  # noqa: E402
     help="Where results go.  [default: notebooks/artifacts]",
 )
 @click.option("--in_place", is_flag=True, help="Refresh the committed notebooks.")
-@click.option("--refresh_expected", is_flag=True, help="Refresh expected.json.")
+@click.option(
+    "--refresh_expected", is_flag=True, help="Refresh expected.json, durations.json."
+)
 @click.option("--check", is_flag=True, help="Fail if numbers are not as expected.")
 @click.option("-p", "overrides", nargs=2, multiple=True, metavar="NAME VALUE")
 def main(
@@ -55,7 +58,7 @@ def main(
     check: bool,
     overrides: tuple[tuple[str, str], ...],
 ) -> None:
-    """Run the notebooks one after another; each hands its artefacts to the next."""
+    """Run the notebooks in order; each hands its artefacts to the next."""
     changed = options.typed(overrides)
     if data_dir and data_dir != "rendered_flowers":
         if not Path(data_dir).is_dir():
@@ -64,9 +67,13 @@ def main(
             )
         changed["data_dir"] = data_dir
     given = choose(profile, changed, artifacts_dir)
+    # With other parameters the cells take another time.
+    durations = {} if changed else progress.read().get(profile, {})
+    line = progress.Progress(NOTEBOOKS, durations)
     for path in NOTEBOOKS:
         executed = artifacts_dir / "executed" / path.name
-        run(path, executed, profiles.parameters_for(path.stem, given, declared(path)))
+        parameters = profiles.parameters_for(path.stem, given, declared(path))
+        run(path, executed, parameters, line)
         if in_place:
             refresh(path, executed)
     report(artifacts_dir)
@@ -75,16 +82,17 @@ def main(
         return
     if refresh_expected:
         expected.refresh(profile, expected.measure(artifacts_dir))
+        progress.refresh(profile, artifacts_dir / "executed")
     differ = compare(profile, artifacts_dir)
     sys.exit(1 if check and differ else 0)
 
 
 def choose(profile: str, changed: dict, artifacts_dir: Path) -> dict:
-    """Return the parameters of a run; end with one line where they cannot be had.
+    """Return the parameters of a run; exit with one line if they are unknown.
 
     Args:
         profile: a key of profiles.toml.
-        changed: what goes before the profile, from the command line.
+        changed: parameters from the command line, instead of the profile's.
         artifacts_dir: where results go.
     """
     given = profiles.merged(profile, changed)
@@ -104,20 +112,37 @@ def declared(path: Path) -> set[str]:
     return set(papermill.inspect_notebook(str(path)))
 
 
-def run(path: Path, executed: Path, parameters: dict) -> None:
-    """Execute one notebook; its copy with outputs is kept also when a cell fails."""
+def run(
+    path: Path,
+    executed: Path,
+    parameters: dict,
+    line: progress.Progress | None = None,
+) -> None:
+    """Execute one notebook; the executed copy is kept even if a cell fails.
+
+    Args:
+        path: the notebook.
+        executed: where the copy with outputs goes.
+        parameters: {parameter: value}, injected after the cell of parameters.
+        line: shows the progress; without it, that of this notebook alone is shown.
+    """
     executed.parent.mkdir(parents=True, exist_ok=True)
-    print(f"\n{path.name}", file=sys.stderr)
+    line = line or progress.Progress([path], {})
     try:
-        papermill.execute_notebook(
-            str(path),
-            str(executed),
-            parameters=parameters,
-            cwd=str(FOLDER),
-            kernel_name="python3",
-            # Local sockets instead of unencrypted TCP, about which kernels warn.
-            config=Config(KernelManager={"transport": "ipc"}),
-        )
+        with line.follow(path.stem):
+            papermill.execute_notebook(
+                str(path),
+                str(executed),
+                parameters=parameters,
+                cwd=str(FOLDER),
+                kernel_name="python3",
+                # Local sockets instead of unencrypted TCP, about which kernels warn.
+                config=Config(KernelManager={"transport": "ipc"}),
+                progress_bar=False,
+                on_cell_start=line.cell_started,
+                stdout_file=line,
+                stderr_file=line,
+            )
     except papermill.PapermillExecutionError as error:
         sys.exit(
             f"error: {path.name}, cell {error.exec_count}: {error.ename}:"
@@ -126,7 +151,7 @@ def run(path: Path, executed: Path, parameters: dict) -> None:
 
 
 def refresh(path: Path, executed: Path) -> None:
-    """Replace a committed notebook by its executed copy, freed of run details."""
+    """Replace a committed notebook by its executed copy, without run details."""
     notebook = nbformat.read(executed, as_version=4)
     notebook, _ = CoalesceStreamsPreprocessor().preprocess(notebook, {})
     source = nbformat.read(path, as_version=4)
@@ -141,7 +166,7 @@ def refresh(path: Path, executed: Path) -> None:
 
 
 def compare(profile: str, artifacts_dir: Path) -> list[str]:
-    """Print and return what is not as the profile's run is expected to be."""
+    """Print and return the numbers that differ from those expected of a profile."""
     differ = expected.differences(profile, expected.measure(artifacts_dir))
     console = Console(stderr=True)
     if profile not in expected.read():

@@ -1,7 +1,7 @@
 """The tested versions can be installed on every Python that the project allows.
 
-What depends on what is read from the libraries that are installed, for each Python in
-turn; only whether there are wheels for the other Pythons is asked of a package index.
+The dependencies are read from the metadata of the installed libraries, for each Python
+in turn; only the existence of wheels for the other Pythons is asked of a package index.
 """
 
 import importlib.metadata
@@ -20,6 +20,8 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 PYTHONS = ["3.11", "3.12", "3.13"]
+# The extras whose versions are tested here.
+TESTED = ("notebooks", "lab", "test")
 HERE = f"{sys.version_info[0]}.{sys.version_info[1]}"
 PINS = {
     canonicalize_name(name): version
@@ -49,11 +51,11 @@ def needs(text, python, extras=()):
     return requirement if holds else None
 
 
-def all_needed(python):
+def all_needed(python, *extras):
     """Return [(who asks, requirement)] of all that is needed on a Python."""
     waiting = [
         ("pyproject.toml", Requirement(text))
-        for text in PROJECT["dependencies"] + wanted("notebooks") + wanted("test")
+        for text in sum(map(wanted, extras), PROJECT["dependencies"])
     ]
     found = []
     while waiting:
@@ -83,7 +85,7 @@ def test_these_are_all_the_pythons_that_are_allowed():
 
 @pytest.mark.parametrize("python", PYTHONS)
 def test_the_pins_are_all_that_is_needed_and_fit_each_other(python):
-    needed = all_needed(python)
+    needed = all_needed(python, *TESTED)
     assert len(needed) > 100
     for asker, requirement in needed:
         name = canonicalize_name(requirement.name)
@@ -93,9 +95,22 @@ def test_the_pins_are_all_that_is_needed_and_fit_each_other(python):
             assert fits, f"{asker} needs {requirement}, the pin is {PINS[name]}"
 
 
+def test_the_tutorial_needs_nothing_of_the_tests_or_of_jupyterlab():
+    needed = {
+        canonicalize_name(requirement.name)
+        for _, requirement in all_needed(HERE, "notebooks")
+    }
+    assert {"tensorflow", "papermill", "ipykernel"} <= needed
+    others = {"jax", "distributed", "pytest", "hypothesis", "ruff", "nbgrader"}
+    others |= {"jupyterlab", "tensorflow-datasets", "pyarrow", "sphinx"}
+    assert not needed & others
+
+
 @pytest.mark.parametrize("python", PYTHONS)
 def test_the_pins_run_on_this_python(python):
-    for name in {canonicalize_name(r.name) for _, r in all_needed(python)} - OF_PIP:
+    for name in {
+        canonicalize_name(r.name) for _, r in all_needed(python, *TESTED)
+    } - OF_PIP:
         try:
             about = importlib.metadata.metadata(name)
         except importlib.metadata.PackageNotFoundError:
@@ -135,12 +150,8 @@ def test_there_are_wheels_for_the_other_pythons(tmp_path):
     assert {"numpy", "tensorflow"} <= {pin.split("==")[0] for pin in of_one_python()}
     others = [python for python in PYTHONS if python != HERE]
     with ThreadPoolExecutor() as pool:
-        predictions = list(
-            pool.map(lambda python: find_wheels(python, tmp_path), others)
-        )
-    for python, prediction in zip(others, predictions, strict=True):
-        if prediction.returncode and "(from versions: none)" in prediction.stderr:
-            pytest.skip(f"no package index answers: {prediction.stderr.strip()[-200:]}")
-        assert prediction.returncode == 0, (
-            f"Python {python}: {prediction.stderr[-1000:]}"
-        )
+        tries = list(pool.map(lambda python: find_wheels(python, tmp_path), others))
+    for python, tried in zip(others, tries, strict=True):
+        if tried.returncode and "(from versions: none)" in tried.stderr:
+            pytest.skip(f"no package index answers: {tried.stderr.strip()[-200:]}")
+        assert tried.returncode == 0, f"Python {python}: {tried.stderr[-1000:]}"

@@ -356,7 +356,8 @@ def test_every_direct_dependency_has_a_range_with_a_tested_version(
 
 def test_the_library_pins_nothing(project):
     # A pin would replace the NumPy or TensorFlow of Colab, for nothing.
-    for requirement in requirements_of(project, "notebooks", "cluster"):
+    ranges = ("notebooks", "lab", "datasets", "cluster")
+    for requirement in requirements_of(project, *ranges):
         assert "==" not in str(requirement)
     colab = {"tensorflow": "2.19.0", "keras": "3.10.0", "numpy": "2.0.2"}
     allowed = {r.name: r.specifier for r in requirements_of(project)}
@@ -376,7 +377,7 @@ def test_constraints_hold_nothing_but_pins():
 def test_conda_environment_has_the_same_pins(project, constraints):
     listed = pins(read_lines("environment.yml"))
     assert listed.items() <= constraints.items()
-    wanted = {normal(r.name) for r in requirements_of(project, "notebooks")}
+    wanted = {normal(r.name) for r in requirements_of(project, "notebooks", "lab")}
     assert listed.keys() == wanted
 
 
@@ -392,12 +393,15 @@ def test_conda_and_binder_have_an_allowed_python(project):
 def test_binder_and_the_container_install_what_was_tested():
     (install,) = [line for line in read_lines("binder/postBuild") if " pip " in line]
     assert "--constraint constraints.txt" in install
-    assert "'.[notebooks]'" in install
+    assert "'.[notebooks,lab]'" in install
     assert os.access(ROOT / "binder" / "postBuild", os.X_OK)
     container = json.loads("\n".join(read_lines(".devcontainer/devcontainer.json")))
     assert container["postCreateCommand"] == "make setup"
-    setup = (ROOT / "Makefile").read_text().split(".venv/installed: ")[1]
-    assert "--constraint constraints.txt" in setup.split("\n\n")[0]
+    makefile = (ROOT / "Makefile").read_text()
+    (install,) = re.findall(r"(?m)^INSTALL := (.*)", makefile)
+    assert "--constraint constraints.txt" in install
+    setup = makefile.split(".venv/installed: ")[1].split("\n\n")[0]
+    assert "$(INSTALL) '.[notebooks]'" in setup
 
 
 @pytest.mark.parametrize("table", ["dependencies", "optional-dependencies"])
@@ -414,10 +418,14 @@ def test_every_direct_dependency_has_its_reason(project, table):
             assert re.search(r"# \w+", line), line
 
 
-def test_version_is_told_once(project):
+def test_the_version_is_the_same_everywhere(project):
     from edgetpu_lib import __version__
 
     assert project["version"] == __version__
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == __version__
+    changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert re.findall(r"(?m)^## (\S+)", changes)[0] == __version__
 
 
 # Continuous checks.
@@ -516,8 +524,44 @@ def test_files_are_small():
         assert path.stat().st_size < 1_000_000, path
 
 
-def test_readme_tree_is_the_package():
+def modules_in(folder):
+    """Return the names of the modules in a folder, and "name/" of its folders."""
+    files = {path.stem for path in folder.glob("*.py")} - {"__init__"}
+    return files | {f"{path.parent.name}/" for path in folder.glob("*/__init__.py")}
+
+
+def test_contributing_shows_the_tree_of_the_library():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    tree = text.split("\nedgetpu_lib/\n")[1].split("```")[0]
+    assert re.findall(r"(?m)^  (\w+)\.py +\S", tree) == ROAD
+    found = re.findall(r"(?m)^  (\w+)/ +\S.*\n((?:    [\w/ ]+\n)+)", tree)
+    shown = {folder: set(names.split()) for folder, names in found}
+    folders = {path.parent for path in PACKAGE.glob("*/__init__.py")}
+    assert shown == {folder.name: modules_in(folder) for folder in folders}
+
+
+def test_the_readme_is_short_and_begins_with_two_commands():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    tree = readme.split("## The house")[1].split("```")[1]
-    named = set(re.findall(r"\b\w+\.py\b", tree))
-    assert named == {path.name for path in PACKAGE.glob("[a-z]*.py")} | {"run.py"}
+    lines = readme.splitlines()
+    assert 80 <= len(lines) <= 110
+    first_block = readme.split("```")[1].strip().splitlines()
+    commands = [line.split("#")[0].strip() for line in first_block]
+    assert commands == ["make tutorial", "make test"]
+    assert lines.index(first_block[0]) < 30
+
+
+def test_pages_name_files_that_exist():
+    pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "data" / "README.md"]
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        named = re.findall(r"\b(?:tests|benchmarks|notebooks)/[\w./]+\.\w+", text)
+        made = {"notebooks/durations.json"}
+        lost = [name for name in {*named} - made if not (ROOT / name).exists()]
+        assert not lost, f"{page.name}: {lost}"
+
+
+def test_the_sizes_of_the_installation_are_the_same_everywhere():
+    places = [ROOT / name for name in ("README.md", "Makefile", "docs/results.md")]
+    for path in places:
+        text = path.read_text(encoding="utf-8")
+        assert "730 MB" in text and "2.6 GB" in text, path

@@ -64,7 +64,7 @@ def diagnose(
     options.start()
     from edgetpu_lib.doctor import diagnose as stage
 
-    images, split, calibration = _open(data_dir, split, metadata, num_images)
+    images, calibration = _open(data_dir, split, metadata, num_images)
     diagnosis = stage.diagnose(
         float_model,
         int8,
@@ -73,9 +73,9 @@ def diagnose(
         label_offset=int(include_background_label),
     )
     if as_json:
-        options.show({**as_dict(diagnosis), "split": split}, True, [])
+        options.show({**as_dict(diagnosis), "split": images.split}, True, [])
     else:
-        show(diagnosis, split)
+        show(diagnosis, images.split)
     if figures:
         from edgetpu_lib.plots import doctor as plots_doctor
 
@@ -93,27 +93,24 @@ def as_dict(diagnosis: Diagnosis) -> dict[str, Any]:
 
 def _open(
     data_dir: str, split: str | None, metadata: dict, count: int
-) -> tuple[Any, str, Any]:
-    """Return images to answer, their split, and images like the calibration's.
+) -> tuple[Any, Any]:
+    """Return images to predict, and images like those of the calibration.
 
     Raises:
         InputError: the folder cannot be used.
     """
     from edgetpu_lib import data
-    from edgetpu_lib.datasets import opening
 
-    asked = split
-    images, split = options.open_images(
-        data_dir, split, metadata, "test", labelled=False
+    images = pool = data.open_images(
+        data_dir, split=split, metadata=metadata, labelled=False
     )
-    pool = images
-    if not asked and (split != "all" or opening.has_shards(data_dir)):
-        pool, _ = options.open_images(
-            data_dir, "train", metadata, "train", labelled=False
+    if not split and images.split != "all":
+        pool = data.open_images(
+            data_dir, split="train", metadata=metadata, labelled=False
         )
     # As `export` draws: the first of its images are the first here.
     calibration = data.calibration_images(pool, 4 * count)
-    return images.sample(count), split, calibration
+    return images.sample(count), calibration
 
 
 def show(diagnosis: Any, split: str) -> None:

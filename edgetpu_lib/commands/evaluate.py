@@ -68,10 +68,8 @@ def evaluate(
     opened = [first]
     if against:
         opened.append(classifiers.open_classifier(against, **wanted))
-    images, split = options.open_labelled(flags, split, metadata)
-    label_offset = options.label_offset_of(
-        flags, len(images.class_names), first.classes
-    )
+    images = options.open_images(flags, split, metadata)
+    label_offset = options.label_offset_of(flags, images, first.classes)
     # Labels in a file are numbers, of which any model may have more.
     for each in opened if flags["data_dir"] else ():
         _check_classes(images, metadata, each.classes, label_offset)
@@ -87,7 +85,7 @@ def evaluate(
     ]
     content = {
         "model": first.name,
-        "split": split,
+        "split": images.split,
         "include_background_label": bool(label_offset),
         **report.as_dict(evaluations[0], images),
     }

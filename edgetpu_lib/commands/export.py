@@ -72,8 +72,8 @@ def export(
     calibration = None
     if output_tflite and quantize:
         # Test images must not set ranges.
-        images, _ = options.open_images(
-            data_dir, None, metadata, "train", labelled=False
+        images = data.open_images(
+            data_dir, default_split="train", metadata=metadata, labelled=False
         )
         calibration = data.calibration_images(images, num_steps, seed=seed)
     written = {}

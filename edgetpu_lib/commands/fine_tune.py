@@ -76,13 +76,12 @@ def fine_tune(
     options.start()
     import keras
 
-    from edgetpu_lib import checkpoint, evaluate
+    from edgetpu_lib import checkpoint, data, evaluate
     from edgetpu_lib import fine_tune as tuning
-    from edgetpu_lib.datasets import opening
     from edgetpu_lib.evaluation import classifiers, metrics
 
-    splits = opening.with_validation(
-        opening.open_splits(
+    splits = data.with_validation(
+        data.open_splits(
             data_dir, images_per_class=images_per_class, seed=seed, on_error=on_error
         ),
         seed=seed,
@@ -90,9 +89,7 @@ def fine_tune(
     if on_error == "skip":
         # After the split: `evaluate` draws the same one from all images.
         splits = {
-            side: opening.verify_images(
-                part, on_error=on_error, progress=f"{side} images"
-            )
+            side: data.verify_images(part, on_error=on_error, progress=f"{side} images")
             for side, part in splits.items()
         }
     # A split of a split has the lines of the whole.

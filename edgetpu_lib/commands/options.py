@@ -146,51 +146,32 @@ def channels(text: str, name: str) -> float | list[float]:
     return numbers[0] if len(numbers) == 1 else numbers
 
 
-def open_labelled(
-    source: dict[str, Any], split: str | None, metadata: dict
-) -> tuple[Any, str]:
-    """Return the images that the flags of `image_options` name, and their split.
+def open_images(source: dict[str, Any], split: str | None, metadata: dict) -> Any:
+    """Return the labelled images that the values of `image_options` name."""
+    from edgetpu_lib import data, deploy
 
-    Raises:
-        InputError: the flags contradict each other, or the images cannot be used.
-    """
-    from edgetpu_lib import deploy
-    from edgetpu_lib.datasets import opening
-
-    folder, pattern = source["data_dir"], source["imagenet_eval_glob"]
-    labels, count = source["imagenet_eval_label"], source["num_images"]
-    if count is not None and count < 1:
-        count = None  # The reference writes −1 for all.
-    if bool(folder) == bool(pattern) or bool(pattern) != bool(labels):
-        raise InputError(
-            "say which images: --data_dir=FOLDER, or --imagenet_eval_glob='val/*.JPEG'"
-            " with --imagenet_eval_label=FILE"
-        )
-    if pattern:
-        names = source["labels_map_file"]
-        images = opening.open_ground_truth(
-            pattern,
-            labels,
-            num_images=count,
-            class_names=deploy.read_labels(names) if names else None,
-        )
-        return images, "all"
-    images, split = open_images(folder, split, metadata, "test")
-    return images.sample(count) if count else images, split
+    names = source["labels_map_file"] if source["imagenet_eval_glob"] else None
+    return data.open_images(
+        source["data_dir"],
+        imagenet_eval_glob=source["imagenet_eval_glob"],
+        imagenet_eval_label=source["imagenet_eval_label"],
+        class_names=deploy.read_labels(names) if names else None,
+        num_images=source["num_images"],
+        split=split,
+        metadata=metadata,
+    )
 
 
-def label_offset_of(source: dict[str, Any], classes: int, outputs: int) -> int:
-    """Return what to add to labels: 1 where output 0 is the background, else 0.
+def label_offset_of(source: dict[str, Any], images: Any, outputs: int) -> int:
+    """Return the label offset that the values of `image_options` ask for."""
+    from edgetpu_lib import data
 
-    Args:
-        source: the values of `image_options`.
-        classes: of the images.
-        outputs: of the model.
-    """
-    given = source["include_background_label"]
-    if given is None:
-        return int(bool(source["imagenet_eval_glob"]) and outputs == classes + 1)
-    return int(given)
+    return data.label_offset_of(
+        images,
+        outputs,
+        background=source["include_background_label"],
+        imagenet=bool(source["imagenet_eval_label"]),
+    )
 
 
 def typed(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
@@ -276,46 +257,3 @@ def start() -> None:
 def show(content: dict, as_json: bool, lines: list[str]) -> None:
     """Print the answer for a program or for a person."""
     print(json.dumps(content, ensure_ascii=False) if as_json else "\n".join(lines))
-
-
-def open_images(
-    data_dir: str,
-    split: str | None,
-    metadata: dict,
-    default: str,
-    *,
-    labelled: bool = True,
-) -> tuple[Any, str]:
-    """Return some of the images in a folder, and the name of the split they are.
-
-    Args:
-        data_dir: of class folders, of TFRecord shards, or of mere images.
-        split: asked for; `None` takes `default` if the folder has splits of its own
-            or the record says that the model was trained on part of it, else all.
-        metadata: of the model.
-        default: a split that does not mix training and test.
-        labelled: refuse mere images.
-
-    Raises:
-        InputError: the folder cannot be used, or has no such split.
-    """
-    from edgetpu_lib import data
-    from edgetpu_lib.datasets import opening
-
-    if opening.has_shards(data_dir):
-        splits = opening.open_splits(data_dir)
-        chosen = split or default
-        if chosen not in splits:
-            raise InputError(
-                f"{data_dir} has no split {chosen!r}; use {' or '.join(splits)}"
-            )
-        return splits[chosen], chosen
-    images = (data.list_images if labelled else data.list_unlabelled)(data_dir)
-    trained_on = metadata.get("data_dir")
-    trained_here = (
-        trained_on and Path(trained_on).resolve() == Path(images.data_dir).resolve()
-    )
-    split = split or (default if trained_here else "all")
-    if split != "all":
-        images = data.split_images(images, seed=metadata.get("seed", 0))[split]
-    return images, split

@@ -64,9 +64,9 @@ def report(
     for path in _checkpoints(sources):
         metadata = read_metadata(path)
         model = _load(path, network)
-        images, chosen = options.open_labelled(flags, split, metadata)
+        images = options.open_images(flags, split, metadata)
         classes = model.output_shape[-1]
-        label_offset = options.label_offset_of(flags, len(images.class_names), classes)
+        label_offset = options.label_offset_of(flags, images, classes)
         int8 = _quantized(
             model,
             path,
@@ -76,7 +76,8 @@ def report(
             Path(output),
         )
         rows.append(_row(path, model, int8, images, label_offset, Path(output)))
-        facts = {"checkpoint": str(path), "split": chosen, "int8_file": str(int8)}
+        facts = {"checkpoint": str(path), "split": images.split}
+        facts["int8_file"] = str(int8)
         content.append({**layout.row_as_dict(rows[-1]), **facts})
     table = layout.family_table(rows)
     text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
@@ -128,8 +129,8 @@ def _quantized(
     """Return the int8 file of a model, made unless the same one is there already."""
     from edgetpu_lib import checkpoint, convert, data
 
-    images, _ = options.open_images(
-        calibration_dir, None, metadata, "train", labelled=False
+    images = data.open_images(
+        calibration_dir, default_split="train", metadata=metadata, labelled=False
     )
     calibration = data.calibration_images(images, count)
     target = output / f"{_name(path)}_quant.tflite"

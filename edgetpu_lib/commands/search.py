@@ -100,8 +100,7 @@ def search(
     Stopped, the same command goes on. The winner's file is a --model_name for
     fine-tune, train and export.
     """
-    from edgetpu_lib import specs
-    from edgetpu_lib.datasets import opening
+    from edgetpu_lib import data, specs
     from edgetpu_lib.plots import search as plots_search
     from edgetpu_lib.search import evolution as stage
     from edgetpu_lib.search import history, proxy, space
@@ -116,9 +115,9 @@ def search(
     )
     folder = Path(output)
     require_writable(folder / "winner.json")
-    splits = opening.open_splits(data_dir, images_per_class=images_per_class, seed=seed)
+    splits = data.open_splits(data_dir, images_per_class=images_per_class, seed=seed)
     # Neither test images nor those that a later training is watched with.
-    images = opening.with_validation(splits, seed=seed)["train"]
+    images = data.with_validation(splits, seed=seed)["train"]
     task = proxy.load_task(images, image_size=image_size, epochs=epochs, seed=seed)
     known = history.History(folder / "judged.jsonl", task.facts())
     judge = functools.partial(proxy.proxy_top1, task=task)

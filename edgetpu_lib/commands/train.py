@@ -149,9 +149,8 @@ def train(
     options.start()
     import keras
 
-    from edgetpu_lib import build
+    from edgetpu_lib import build, data
     from edgetpu_lib import train as stage
-    from edgetpu_lib.datasets import opening
     from edgetpu_lib.training import devices
     from edgetpu_lib.training.recipe import Recipe
     from edgetpu_lib.weights import tf1_writer
@@ -162,7 +161,7 @@ def train(
             coordinator=coordinator, processes=processes, process_id=process_id
         )
     keras.config.set_dtype_policy(precision)
-    splits = opening.open_splits(
+    splits = data.open_splits(
         data_dir,
         holdout_shards=holdout_shards,
         on_error=on_error,
@@ -172,7 +171,7 @@ def train(
     images, validation = splits["train"], splits.get("validation")
     if validation and devices.process()[1] == 1:
         # A damaged one must show before the first epoch, not after.
-        validation = opening.verify_images(
+        validation = data.verify_images(
             validation, on_error=on_error, progress="validation images"
         )
     label_offset = int(include_background_label)

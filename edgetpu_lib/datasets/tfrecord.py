@@ -1,16 +1,14 @@
-"""Read images from TFRecord shards, at random, without unpacking them.
-
-Takes shards in the reference's ImageNet layout; gives a place for every image in them.
-Next: `data_sets` gathers places, labels and names into images like any others.
-"""
+"""Read images from TFRecord files in any order, without unpacking them."""
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 import struct
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import google_crc32c
 
@@ -25,7 +23,7 @@ _MASK_DELTA = 0xA282EAD8
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Record:
-    """The place of one image; it reads like a `pathlib.Path` of an image.
+    """The place of one image; it is read like the `pathlib.Path` of an image.
 
     Attributes:
         shard: the TFRecord file.
@@ -57,23 +55,23 @@ class Record:
         try:
             with open(self.shard, "rb") as stream:
                 stream.seek(self.offset)
-                payload = _read_payload(stream, self)
+                data = _read(stream, self)
         except OSError as error:
             raise InputError(f"cannot read {self}: {error.strerror}") from error
-        encoded = _features(payload, self)[self.image_key].bytes_list.value
-        if len(encoded) != 1:
-            raise InputError(f"{self} has no {self.image_key}; write the shard again")
-        return encoded[0]
+        return _feature(data, self.image_key, "bytes_list", self)
+
+
+class LostError(InputError):
+    """A record is damaged so that those behind it cannot be found."""
 
 
 def scan_shard(
-    shard: Path, *, image_key: str = "image/encoded", label_key: str
+    shard: Path, *, label_key: str
 ) -> Iterator[tuple[Record, int | InputError]]:
     """Yield every record's place and label.
 
     Args:
         shard: a TFRecord file, not compressed.
-        image_key: the feature that holds the encoded image.
         label_key: the feature that holds the class, an integer.
 
     Yields:
@@ -81,35 +79,24 @@ def scan_shard(
         the error instead of the label.
 
     Raises:
-        LostError: a record's length is damaged or the file is cut, so that nothing
-            behind it can be found.
+        LostError: a record's length is damaged or the file is cut.
     """
     with open(shard, "rb") as stream:
-        offset = number = 0
-        while stream.peek(1):
-            record = Record(shard, offset, number, image_key)
-            length = _read_length(stream, record)
+        for number in itertools.count():
+            if not stream.peek(1):
+                return
+            record = Record(shard, stream.tell(), number)
             try:
-                payload = _check_payload(stream, length, record)
-                yield record, _label(payload, label_key, record)
+                data = _read(stream, record)
+                yield record, _feature(data, label_key, "int64_list", record)
             except LostError:
                 raise
             except InputError as error:
                 yield record, error
-            offset += _HEADER.size + length + _FOOTER.size
-            number += 1
-            stream.seek(offset)
 
 
-class LostError(InputError):
-    """Nothing behind a record can be found."""
-
-
-def _read_payload(stream, record: Record) -> bytes:
-    return _check_payload(stream, _read_length(stream, record), record)
-
-
-def _read_length(stream, record: Record) -> int:
+def _read(stream: BinaryIO, record: Record) -> bytes:
+    """Return the data of the record at which a stream stands; move behind it."""
     header = stream.read(_HEADER.size)
     if len(header) < _HEADER.size:
         raise LostError(f"{record} is cut short; copy the shard again")
@@ -119,18 +106,13 @@ def _read_length(stream, record: Record) -> int:
             f"{record} has a damaged length, nothing behind it can be read;"
             " copy the shard again"
         )
-    return length
-
-
-def _check_payload(stream, length: int, record: Record) -> bytes:
     left = os.fstat(stream.fileno()).st_size - stream.tell()
-    payload = stream.read(min(length, left))
-    footer = stream.read(_FOOTER.size)
-    if len(payload) < length or len(footer) < _FOOTER.size:
+    if length + _FOOTER.size > left:
         raise LostError(f"{record} is cut short; copy the shard again")
-    if _FOOTER.unpack(footer)[0] != _masked_checksum(payload):
+    data, footer = stream.read(length), stream.read(_FOOTER.size)
+    if _FOOTER.unpack(footer)[0] != _masked_checksum(data):
         raise InputError(f"{record} has damaged data; copy the shard again")
-    return payload
+    return data
 
 
 def _masked_checksum(data: bytes) -> int:
@@ -138,20 +120,18 @@ def _masked_checksum(data: bytes) -> int:
     return ((checksum >> 15 | checksum << 17) + _MASK_DELTA) & 0xFFFFFFFF
 
 
-def _features(payload: bytes, record: Record):
+def _feature(data: bytes, key: str, kind: str, record: Record) -> Any:
+    """Return the one value of a feature; `kind` is its field in `tf.train.Feature`."""
     import tensorflow as tf
     from google.protobuf.message import DecodeError
 
     try:
-        return tf.train.Example.FromString(payload).features.feature
+        features = tf.train.Example.FromString(data).features.feature
     except DecodeError as error:
         raise InputError(
             f"{record} is not a tf.train.Example; give shards in ImageNet layout"
         ) from error
-
-
-def _label(payload: bytes, label_key: str, record: Record) -> int:
-    label = _features(payload, record)[label_key].int64_list.value
-    if len(label) != 1:
-        raise InputError(f"{record} has no {label_key}; write the shard again")
-    return label[0]
+    values = getattr(features[key], kind).value
+    if len(values) != 1:
+        raise InputError(f"{record} has no {key}; write the shard again")
+    return values[0]

@@ -1,8 +1,7 @@
-"""The embedded data set: five kinds of flower, drawn here and therefore offline.
+"""The embedded data set: drawings of five kinds of flower, rendered offline.
 
 Takes class names, numbers and a seed; gives images, one at a time or as a folder of
-JPEG files with one subfolder per class. Used by the notebooks; runs where there is no
-TensorFlow.
+JPEG files with one subfolder per class. It needs no TensorFlow.
 """
 
 import contextlib
@@ -35,10 +34,10 @@ WORTH_A_POOL = 40
 def render_flower(
     class_name: str, index: int, *, seed: int = 0, size: int = 192
 ) -> np.ndarray:
-    """Draw one image.
+    """Draw one flower on a backdrop.
 
     Args:
-        class_name: one of `CLASS_NAMES`, what the largest and sharpest flower is.
+        class_name: one of `CLASS_NAMES`, the species of the main flower.
         index: number of the image within its class, from 0.
         seed: another seed gives another data set, from 0.
         size: side of the image in pixels, at least 32.
@@ -75,9 +74,8 @@ def rendered_flowers(
 ) -> Path:
     """Make sure that a folder holds the data set, and return the folder.
 
-    A finished folder is used as it is. The images are drawn beside the folder and
-    moved there together, so that an interrupted run leaves nothing half made. Several
-    processes draw; a script should call this below `if __name__ == "__main__":`.
+    A finished folder is used as it is; an interrupted run leaves nothing behind.
+    Several processes draw: call it below `if __name__ == "__main__":` in a script.
 
     Args:
         folder: gets `<class name>/<class name>_00000.jpg` and so on.
@@ -92,10 +90,9 @@ def rendered_flowers(
     _require("images_per_class", images_per_class, 1)
     _require("size", size, SMALLEST_SIDE)
     _require("seed", seed, 0)
-    facts = {"images_per_class": images_per_class, "seed": seed, "size": size}
-    manifest = json.dumps({**facts, "version": VERSION}, indent=2) + "\n"
-    empty = folder.is_dir() and not any(folder.iterdir())
-    if folder.exists() and not empty:
+    manifest = {"images_per_class": images_per_class, "seed": seed, "size": size}
+    manifest["version"] = VERSION
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         _require_manifest(folder, manifest)
         return folder
     with atomic_path(folder) as target:
@@ -107,7 +104,8 @@ def rendered_flowers(
             for index in range(images_per_class)
         ]
         _draw_all(jobs)
-        (target / MANIFEST).write_text(manifest, encoding="utf-8")
+        text = json.dumps(manifest, indent=2) + "\n"
+        (target / MANIFEST).write_text(text, encoding="utf-8")
     return folder
 
 
@@ -116,17 +114,17 @@ def _require(name: str, value: int, least: int) -> None:
         raise InputError(f"{name} {value} is too small; use {least} or more")
 
 
-def _require_manifest(folder: Path, manifest: str) -> None:
+def _require_manifest(folder: Path, manifest: dict[str, int]) -> None:
     """Refuse a folder that holds other images than those asked for."""
     try:
-        same = json.loads((folder / MANIFEST).read_text("utf-8")) == json.loads(
-            manifest
-        )
+        found = json.loads((folder / MANIFEST).read_text("utf-8"))
     except (OSError, ValueError):
-        same = False
-    if not same:
-        problem = f"{folder} holds something other than the images asked for"
-        raise InputError(f"{problem}; delete it or choose another folder")
+        found = None
+    if found != manifest:
+        raise InputError(
+            f"{folder} holds something other than the images asked for; delete it or"
+            " choose another folder"
+        )
 
 
 def _draw_all(jobs: list[tuple[Path, int, int]]) -> None:
@@ -149,7 +147,7 @@ def _pooled(jobs: list[tuple[Path, int, int]]) -> Iterator[None]:
         try:
             yield from pool.map(_draw_file, jobs, chunksize=8)
         finally:
-            # Whoever interrupts this does not want to wait for the rest.
+            # An interruption must not wait for the rest.
             pool.shutdown(cancel_futures=True)
 
 
@@ -171,7 +169,7 @@ def _light(rng: np.random.Generator) -> np.ndarray:
 def _shadow(
     image: np.ndarray, layer: Image.Image, light: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
-    """Let the flower cast a soft shadow on what lies close behind it."""
+    """Draw the soft shadow of the flower on a backdrop close behind it."""
     x, y = light[:2] * layer.width * rng.uniform(0.05, 0.25)
     fall = layer.getchannel("a").transform(layer.size, Image.AFFINE, (1, 0, x, 0, 1, y))
     shade = np.asarray(soft(fall, rng.uniform(2, 7)), dtype=np.float32)[..., None]
@@ -187,7 +185,7 @@ def _neighbours(
         return image
     size = len(image)
     kind = class_name if rng.uniform() < 0.8 else str(rng.choice(CLASS_NAMES))
-    # Painted small, because they end up small and out of focus.
+    # Painted at a low resolution, because they end up small and out of focus.
     half, zoom = size // 2, 1.0 if kind == class_name else 0.7
     layer = paint(plant(kind, rng), half, (half / 2, 0.35 * half), 0.24 * half, light)
     for _ in range(count):
@@ -207,7 +205,7 @@ def _illuminated(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     y = x[:, None]
     right, down, edge = *rng.normal(0, 0.12, 2).tolist(), rng.uniform(0, 0.22)
     gain = 1 + (right * x - edge * x * x) + (down * y - edge * y * y)
-    # A camera makes up for a part of the brightness of what it sees.
+    # A camera's automatic exposure compensates part of the scene's brightness.
     auto = (100 / (20 + float(image[::4, ::4].mean()))) ** 0.4
     gain = gain[..., None] * float(auto * 2 ** rng.normal(0.1, 0.24))
     if rng.uniform() < 0.35:

@@ -1,1 +1,1 @@
-"""What a training consists of: recipe, augmentation, batches, state."""
+"""Training: recipe, augmentation, batches, the loop, and the state to resume from."""

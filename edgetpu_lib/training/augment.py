@@ -1,8 +1,7 @@
-"""Vary training images as the reference does, repeatably.
+"""Augment training images as the reference does.
 
-Takes encoded images and a seed for each; gives float32 batches, 0..255.
-Next: `train` normalises them and steps. The same seeds give the same pixels, whatever
-came before, so that a resumed training sees what an uninterrupted one would have.
+Takes encoded images and a seed for each; gives float32 pixels, 0..255. The same seeds
+give the same pixels, so that a resumed training sees those of an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ MIN_OBJECT_COVERED = 0.1
 def random_crop(
     image: Any, image_size: int, seed: tuple[int, int], *, min_area: float = 0.08
 ) -> np.ndarray:
-    """Cut a random window out of an image, resize it, and mirror it by chance.
+    """Cut a random window out of an image, resize it, and mirror half of them.
 
     The window's area is a random share of the image's and its aspect ratio lies
     between 3/4 and 4/3. Where ten attempts find none that fits, it is the centre crop
@@ -118,7 +117,7 @@ class BatchAugmentation:
     def __call__(
         self, images: np.ndarray, targets: np.ndarray, seed: tuple[int, int]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Vary a batch.
+        """Augment a batch.
 
         Args:
             images: float32 [batch, size, size, 3], 0..255.
@@ -126,7 +125,7 @@ class BatchAugmentation:
             seed: two integers; the same give the same batch.
 
         Returns:
-            Both, varied; MixUp blends targets as it blends images.
+            Both, augmented; MixUp blends targets as it blends images.
         """
         batch = {"images": images, "labels": targets}
         for layer in self.layers:

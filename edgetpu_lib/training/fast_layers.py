@@ -1,8 +1,6 @@
-"""The same layers, which a CPU computes faster, gradients above all.
+"""Keras layers that a CPU computes faster, their gradients above all.
 
-Takes a model; gives its twin for training: same names, weights and answers.
-Next: `train` and `fine_tune` step the twin and hand its weights back; `features` asks
-it what a frozen network sees.
+Takes a model; gives its twin for training, with the same names, weights and outputs.
 
 Why: benchmarks/training.py --profile. TensorFlow on a CPU computes a batch
 normalisation in some twenty passes over the activations, the gradients of a 1×1
@@ -19,7 +17,7 @@ from keras import layers
 
 
 def training_twin(model: keras.Model) -> keras.Model:
-    """Return a copy of a model that trains and answers faster on TensorFlow.
+    """Return a copy of a model that trains and predicts faster on TensorFlow.
 
     Args:
         model: from `build.build_model`.

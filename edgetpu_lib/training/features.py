@@ -1,7 +1,7 @@
-"""Compute what a frozen network sees in images once, and keep it on disk.
+"""Compute the pooled features of a frozen network once, and keep them on disk.
 
-Takes a model and images; gives one row of pooled features an image.
-Next: `fine_tune` trains a classifier on them in seconds.
+Takes a model and images; gives one row an image. `fine_tune` trains a classifier on
+them in seconds.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ def pooled_features(
     *,
     cache_dir: str | Path | None = None,
 ) -> np.ndarray:
-    """Return the input of the classifier for every image, seen as in evaluation.
+    """Return the input of the classifier for every image, cropped as in evaluation.
 
     Args:
         model: from `build.build_model`; dropout and classifier take no part.
-        images: what to look at.
+        images: to read.
         cache_dir: rows are kept here, in a file named after a digest of the network's
             weights, its image size, the preprocessing and the images' bytes, so that
             a change of any of them computes them anew; `None` keeps nothing.

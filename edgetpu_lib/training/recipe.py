@@ -1,6 +1,6 @@
-"""The reference's training recipe, piece by piece: rate, optimizer, loss, averages.
+"""The reference's training recipe: rate, optimizer, weight decay, averages.
 
-Takes a model; gives what `train` steps with. Plain Keras, on any of its backends.
+Plain Keras, on any of its backends.
 Source of all numbers: tensorflow/tpu efficientnet main.py and utils.py.
 """
 
@@ -29,17 +29,17 @@ class Recipe:
         epochs: passes over the training images.
         batch_size: images a step, over all devices.
         base_learning_rate: peak, for every 256 images of a batch.
-        optimizer: "rmsprop" as the reference's, or "adamw", which learns more in the
-            first thousands of steps.
+        optimizer: "rmsprop" as the reference's, or "adamw", which suits trainings of a
+            few thousand steps.
         schedule: "exponential" (in stairs), "cosine" or "constant".
         warmup_epochs: in which the rate rises from zero to its peak.
-        decay_epochs: length of one stair.
-        decay_factor: from one stair to the next.
+        decay_epochs: between two decays of the exponential schedule.
+        decay_factor: of the rate at each decay of the exponential schedule.
         label_smoothing: share of the target spread over all classes.
         weight_decay: on half the squared sum of all but batch-norm variables.
-        average_decay: of the moving averages, once they are warm.
+        average_decay: of the moving averages; smaller in the first steps.
         min_crop_area: smallest share of an image that a random crop keeps.
-        randaugment: vary colours and shapes with Keras' `RandAugment`.
+        randaugment: change colours and shapes with Keras' `RandAugment`.
         mixup: blend pairs of images and their labels with Keras' `MixUp`.
     """
 
@@ -78,12 +78,7 @@ class LearningRate(keras.optimizers.schedules.LearningRateSchedule):
     """The rate at each step: warm-up, then stairs, a cosine, or a constant."""
 
     def __init__(self, recipe: Recipe, steps_per_epoch: float) -> None:
-        """Prepare the numbers.
-
-        Args:
-            recipe: of the training.
-            steps_per_epoch: images over batch size; the reference keeps the fraction.
-        """
+        """Take the images over the batch size; the reference keeps the fraction."""
         self.recipe = recipe
         self.steps_per_epoch = steps_per_epoch
         self.peak = recipe.base_learning_rate * recipe.batch_size / 256
@@ -107,9 +102,9 @@ class LearningRate(keras.optimizers.schedules.LearningRateSchedule):
 
 
 class ReferenceRMSprop(keras.optimizers.RMSprop):
-    """RMSProp as in TensorFlow 1: its accumulators start at one.
+    """RMSProp as in TensorFlow 1, whose accumulators start at one, not at zero.
 
-    So the first steps are small, where Keras' own start at zero makes them large.
+    That makes the first steps smaller than those of Keras' own.
     """
 
     def __init__(self, learning_rate: Any) -> None:
@@ -126,12 +121,7 @@ class ReferenceRMSprop(keras.optimizers.RMSprop):
 
 
 def new_optimizer(recipe: Recipe, steps_per_epoch: float) -> keras.optimizers.Optimizer:
-    """Return the recipe's optimizer with its schedule.
-
-    Args:
-        recipe: of the training.
-        steps_per_epoch: images over batch size.
-    """
+    """Return the recipe's optimizer with its `LearningRate`."""
     rate = LearningRate(recipe, steps_per_epoch)
     if recipe.optimizer == "adamw":
         return keras.optimizers.AdamW(rate)
@@ -155,31 +145,22 @@ def add_weight_decay(model: keras.Model, weight_decay: float) -> None:
 class Averages:
     """Exponential moving averages of a model's weights and batch-norm statistics.
 
-    The published accuracy is theirs. The decay grows with the steps, so that the
-    first averages are not mostly the random start.
+    The published accuracy is theirs. The decay grows with the steps up to `decay`, so
+    that the random start does not dominate the first averages.
 
     Attributes:
         values: one array a variable, on the device, in the order of the variables.
     """
 
     def __init__(self, variables: list[keras.Variable], decay: float) -> None:
-        """Start at the variables' values.
-
-        Args:
-            variables: trainable ones and moving statistics.
-            decay: once the averages are warm.
-        """
+        """Start at the variables' values."""
         self.variables = variables
         self.decay = decay
         self.values = [keras.ops.copy(variable.value) for variable in variables]
         self._average = _compiled(_average)
 
     def update(self, step: int) -> None:
-        """Take the variables' values after a step into account.
-
-        Args:
-            step: how many steps were taken.
-        """
+        """Add the variables' values after so many steps."""
         decay = min(self.decay, (1 + step) / (10 + step))
         now = [variable.value for variable in self.variables]
         self.values = self._average(self.values, now, np.float32(decay))

@@ -38,10 +38,10 @@ def new_progress() -> dict[str, Any]:
 
 
 class TrainingState:
-    """Weights, random state, optimizer, and how far the training is.
+    """Weights, random state, optimizer, and progress of a training.
 
     Attributes:
-        path: the file; `None` keeps nothing.
+        path: the file; `None` without a folder.
         model: what trains.
         step: steps taken.
         progress: what else a training remembers; anything JSON can hold.
@@ -87,7 +87,7 @@ class TrainingState:
         }
 
     def restore(self) -> bool:
-        """Go back to what was kept; return whether there was anything.
+        """Read the file; return whether there is one.
 
         Raises:
             InputError: the file is damaged or another training's.
@@ -118,11 +118,11 @@ class TrainingState:
         return True
 
     def keep(self) -> None:
-        """Write everything, replacing what was kept before; the first process does.
+        """Replace the file; of several processes the first one does.
 
         Raises:
-            InputError: a value is not finite, or the file cannot be written; what was
-                kept before is untouched.
+            InputError: a value is not finite, or the file cannot be written; the
+                earlier file stays.
         """
         if self.path is None:
             return
@@ -152,7 +152,7 @@ class TrainingState:
             safetensors.numpy.save_file(tensors, scratch, metadata)
 
     def keep_when_due(self) -> None:
-        """Write everything if the time or the number of steps has come.
+        """Replace the file if `keep_minutes` or `keep_steps` have passed.
 
         Raises:
             InputError: as `keep`.
@@ -196,8 +196,7 @@ def stop_between_steps() -> Iterator[threading.Event]:
     """Let Ctrl-C and SIGTERM wait for the end of a step within a `with` block.
 
     Yields:
-        An event that is set once the training shall stop. A second signal does what
-        it always did.
+        An event that the first signal sets. A second one interrupts at once.
     """
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():

@@ -103,3 +103,49 @@ def test_only_the_set_up_cell_speaks_to_jupyter_or_the_shell(path):
     assert MAGIC.search(setup.source)
     for cell in others:
         assert not MAGIC.search(cell.source), cell.source
+
+
+def library_names(module):
+    """Return the names that a module of the library defines or imports."""
+    path = FOLDER.parent.joinpath(*module.split(".")).with_suffix(".py")
+    found = set()
+    for node in ast.parse(path.read_text("utf-8")).body:
+        found |= {getattr(node, "name", "")}
+        targets = [*getattr(node, "targets", []), getattr(node, "target", None)]
+        found |= {
+            inner.id for t in targets if t for inner in ast.walk(t) if is_name(inner)
+        }
+        if isinstance(node, ast.ImportFrom | ast.Import):
+            found |= {alias.asname or alias.name for alias in node.names}
+    return found
+
+
+def is_name(node):
+    return isinstance(node, ast.Name)
+
+
+def library_modules(tree):
+    """Return {name in the notebook: module} of all imported modules of the library."""
+    return {
+        alias.asname or alias.name: f"{node.module}.{alias.name}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module.startswith("edgetpu_lib")
+        for alias in node.names
+        if alias.name.islower()
+    }
+
+
+def test_cells_use_only_names_that_the_library_has(path):
+    source = "\n".join(without_magic(c.source) for c in cells_of(path, "code"))
+    tree = ast.parse(source)
+    modules = library_modules(tree)
+    assert modules
+    lost = {
+        f"{modules[node.value.id]}.{node.attr}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+        and is_name(node.value)
+        and node.value.id in modules
+        and node.attr not in library_names(modules[node.value.id])
+    }
+    assert not lost

@@ -2,6 +2,8 @@
 
 import copy
 import json
+import subprocess
+import sys
 
 import expected
 import nbformat
@@ -13,7 +15,7 @@ from runner import ROOT, start_runner
 
 from edgetpu_lib.base import artifacts
 from edgetpu_lib.data import list_images
-from edgetpu_lib.datasets import opening
+from edgetpu_lib.datasets import public
 
 MODEL = profiles.MODEL
 SMOKE = profiles.PROFILES["smoke"]
@@ -194,6 +196,29 @@ def test_other_parameters_are_not_compared(short_run):
     assert CliRunner().invoke(run.main, changed).exit_code == 0
 
 
+# The benchmark of the tutorial.
+
+
+def run_benchmark(*options):
+    program = ROOT / "benchmarks" / "tutorial.py"
+    command = [sys.executable, program, *options]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def test_the_benchmark_has_help():
+    done = run_benchmark("--help")
+    assert done.returncode == 0
+    assert "OPTIONS go to notebooks/run.py" in done.stdout
+    assert not done.stderr
+
+
+def test_the_benchmark_ends_as_the_runner_ends(tmp_path):
+    done = run_benchmark("--data_dir", tmp_path / "photoz")
+    assert done.returncode == 1
+    assert "photoz is not a folder" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 # Profiles.
 
 
@@ -226,7 +251,7 @@ def test_public_things_become_folders(tmp_path, monkeypatch, chain):
         artifacts.read_metadata(chain.folder / f"{MODEL}.keras")["data_dir"]
     )
     splits = {"train": drawn.take(range(0, 60, 2)), "test": drawn.take(range(1, 60, 2))}
-    monkeypatch.setattr(opening, "open_tfds", lambda name: splits)
+    monkeypatch.setattr(public, "open_tfds", lambda name: splits)
     monkeypatch.setattr(
         profiles.fetch, "fetch_checkpoint", lambda name: tmp_path / name
     )
@@ -237,7 +262,7 @@ def test_public_things_become_folders(tmp_path, monkeypatch, chain):
     for label in range(5):
         assert (again.labels == label).sum() == (drawn.labels == label).sum()
     # The second time nothing is asked for.
-    monkeypatch.setattr(opening, "open_tfds", None)
+    monkeypatch.setattr(public, "open_tfds", None)
     assert profiles.bring({"data_dir": "tf_flowers"}, tmp_path)["data_dir"]
 
 

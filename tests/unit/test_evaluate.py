@@ -5,7 +5,7 @@ import pytest
 
 from edgetpu_lib import data, evaluate
 from edgetpu_lib.base.artifacts import InputError
-from edgetpu_lib.datasets import opening
+from edgetpu_lib.datasets import files
 from edgetpu_lib.evaluation import classifiers, journal, metrics
 
 
@@ -144,7 +144,7 @@ def test_another_model_starts_afresh(opened, int8_tflite, images, tmp_path):
 )
 def test_published_models_reach_their_numbers(shared, name, top1, top5):
     folder = shared("data/photos")
-    images = opening.open_ground_truth(f"{folder}/*.JPEG", folder / "ground_truth.txt")
+    images = files.open_ground_truth(f"{folder}/*.JPEG", folder / "ground_truth.txt")
     model = classifiers.open_classifier(shared(f"models/{name}.tflite"))
     predictions = evaluate.predict(model, images, progress=None)
     found = metrics.measure(predictions, images.labels + 1)

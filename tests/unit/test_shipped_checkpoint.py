@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from edgetpu_lib import build, checkpoint, evaluate
-from edgetpu_lib.datasets import opening
+from edgetpu_lib import build, checkpoint, data, evaluate
 from edgetpu_lib.evaluation import classifiers
 
 NAME = "efficientnet-edgetpu-S"
@@ -37,7 +36,7 @@ def test_other_sizes_have_none(name):
 
 
 def test_it_knows_what_its_model_card_says(loaded, shared):
-    images = opening.open_splits(shared("data/cifar10"))["test"]
+    images = data.open_splits(shared("data/cifar10"))["test"]
     images = images.take(np.arange(0, 10_000, 20))
     opened = classifiers.open_classifier(loaded[0])
     predictions = evaluate.predict(opened, images, progress=None)

@@ -13,7 +13,7 @@ from edgetpu_lib.images import pixels
 LABEL = "image/class/label"
 
 
-def example(encoded=b"picture", label=3):
+def example(encoded=b"image", label=3):
     features = {}
     if encoded is not None:
         features["image/encoded"] = tf.train.Feature(
@@ -50,7 +50,7 @@ def test_every_record_is_found_and_read_in_any_order(shard):
         assert found[number][0].read_bytes() == b"x" * 10 * (number + 1)
 
 
-def test_record_is_a_picture_like_a_file(shared):
+def test_record_is_a_image_like_a_file(shared):
     folder = shared("data/cifar10")
     place, label = next(
         tfrecord.scan_shard(folder / "validation-00000-of-00001", label_key=LABEL)
@@ -123,7 +123,7 @@ def test_record_of_something_else_is_reported(tmp_path, payload):
     assert found[1][1] == 3
 
 
-def test_record_without_a_picture_is_reported(tmp_path):
+def test_record_without_a_image_is_reported(tmp_path):
     ((place, _),) = scan(write(tmp_path / "odd", [example(encoded=None)]))
     with pytest.raises(InputError, match="image/encoded"):
         place.read_bytes()

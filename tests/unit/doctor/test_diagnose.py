@@ -242,7 +242,7 @@ def test_mere_pictures_are_judged_without_labels(
 ):
     for index, path in enumerate(images.paths):
         (tmp_path / f"{index}{path.suffix}").write_bytes(path.read_bytes())
-    mere = data.list_unlabelled(tmp_path)
+    mere = data.list_images(tmp_path, labelled=False)
     diagnosis = judge(broken.quantize(float_content, arrays), images=mere)
     assert diagnosis.healthy
     assert diagnosis.float_top1 is diagnosis.int8_top1 is None

@@ -21,14 +21,10 @@ SIZES = [
 ]
 
 
-def legacy(image, size, method):
+def legacy(image, size):
     import tensorflow as tf
 
-    resize = {
-        "bicubic": tf.raw_ops.ResizeBicubic,
-        "bilinear": tf.raw_ops.ResizeBilinear,
-    }[method]
-    return resize(
+    return tf.raw_ops.ResizeBicubic(
         images=image[None],
         size=[size, size],
         align_corners=False,
@@ -36,23 +32,14 @@ def legacy(image, size, method):
     ).numpy()[0]
 
 
-@pytest.mark.parametrize("method", ["bicubic", "bilinear"])
 @pytest.mark.parametrize(("height", "width", "size"), SIZES)
-def test_resize_equals_the_legacy_operator(method, height, width, size):
-    rng = np.random.default_rng(height)
-    image = rng.integers(0, 256, (height, width, 3), np.uint8)
-    found = pixels.resize(image, size, method)
-    assert found.dtype == np.float32
-    assert found.shape == (size, size, 3)
-    np.testing.assert_allclose(found, legacy(image, size, method), rtol=0, atol=1e-4)
-
-
-@pytest.mark.parametrize(("height", "width", "size"), SIZES)
-def test_bicubic_differs_from_the_legacy_operator_nowhere(height, width, size):
+def test_resize_differs_from_the_legacy_operator_nowhere(height, width, size):
     rng = np.random.default_rng(width)
     image = rng.integers(0, 256, (height, width, 3), np.uint8)
-    expected = legacy(image, size, "bicubic")
-    assert np.array_equal(pixels.resize(image, size), expected)
+    found = pixels.resize(image, size)
+    assert found.dtype == np.float32
+    assert found.shape == (size, size, 3)
+    assert np.array_equal(found, legacy(image, size))
 
 
 def test_resize_takes_floats_as_well():
@@ -63,22 +50,14 @@ def test_resize_takes_floats_as_well():
 
 def test_resize_to_the_same_size_changes_nothing():
     image = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
-    for method in ("bicubic", "bilinear"):
-        assert np.array_equal(pixels.resize(image, 16, method), image)
+    assert np.array_equal(pixels.resize(image, 16), image)
 
 
-def test_bicubic_overshoots_and_bilinear_does_not():
+def test_resize_overshoots():
     edge = np.zeros((9, 9, 3), np.uint8)
     edge[:, 5:] = 255
     assert pixels.resize(edge, 32).max() > 255
     assert pixels.resize(edge, 32).min() < 0
-    bilinear = pixels.resize(edge, 32, "bilinear")
-    assert (bilinear.min(), bilinear.max()) == (0, 255)
-
-
-def test_unknown_resize_is_named():
-    with pytest.raises(InputError, match="lanczos"):
-        pixels.resize(np.zeros((4, 4, 3), np.uint8), 8, "lanczos")
 
 
 @pytest.mark.parametrize(
@@ -99,8 +78,48 @@ def test_crop_box_is_the_references(height, width, size, box):
     assert pixels.center_crop_box(height, width, size) == box
 
 
+@pytest.mark.parametrize(
+    ("height", "width", "box"),
+    [
+        (30, 50, (0, 10, 30)),
+        (50, 30, (10, 0, 30)),
+        (30, 51, (0, 11, 30)),  # 10½ rounded up, as in evaluation
+        (1, 1, (0, 0, 1)),
+        (8, 8, (0, 0, 8)),
+    ],
+)
+def test_whole_square_is_the_largest_centred_one(height, width, box):
+    for size in (24, 224):
+        found = pixels.center_crop_box(height, width, size, whole_square=True)
+        assert found == box
+
+
+@pytest.mark.parametrize("image_size", [24, 32])
+def test_crop_of_a_saved_model_is_the_same(tmp_path, image_size):
+    """The graph has its own version of the crop, for the bytes of an image."""
+    import keras
+    import tensorflow as tf
+
+    from edgetpu_lib import convert
+
+    unchanged = keras.Sequential(
+        [keras.Input((image_size, image_size, 3)), keras.layers.Identity()]
+    )
+    folder = convert.save_saved_model(unchanged, tmp_path / "model")
+    served = tf.saved_model.load(folder).signatures["encoded_images"]
+    for number, (height, width, _) in enumerate([*SIZES, (64, 97, 0), (45, 46, 0)]):
+        rng = np.random.default_rng(number)
+        image = rng.integers(0, 256, (height, width, 3), np.uint8)
+        for suffix in ("png", "jpg"):
+            path = tmp_path / f"{number}.{suffix}"
+            Image.fromarray(image).save(path)
+            (found,) = served(tf.constant([path.read_bytes()])).values()
+            expected = pixels.normalize(data.load_image(path, image_size))
+            np.testing.assert_allclose(found[0], expected, rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize("size", [32, 96, 224, 240, 300])
-def test_crop_lies_inside_any_picture(size):
+def test_crop_lies_inside_any_image(size):
     for height in (1, 2, 3, 7, 50, 333):
         for width in (1, 2, 4, 9, 50, 334):
             top, left, side = pixels.center_crop_box(height, width, size)
@@ -139,14 +158,14 @@ def coloured():
 
 
 @pytest.mark.parametrize("suffix", ["png", "bmp", "tif", "ppm"])
-def test_lossless_picture_is_read_as_it_is(tmp_path, suffix):
-    path = tmp_path / f"picture.{suffix}"
+def test_lossless_image_is_read_as_it_is(tmp_path, suffix):
+    path = tmp_path / f"image.{suffix}"
     Image.fromarray(coloured()).save(path)
     assert np.array_equal(read(path), coloured())
 
 
 def test_content_decides_not_the_suffix(tmp_path):
-    path = tmp_path / "picture.jpg"
+    path = tmp_path / "image.jpg"
     Image.fromarray(coloured()).save(path, "PNG")
     assert np.array_equal(read(path), coloured())
 
@@ -232,7 +251,7 @@ def test_first_frame_of_an_animation_is_taken(tmp_path):
 
 
 def test_on_device_loading_crops_resizes_and_equals_the_workstation(tmp_path):
-    path = tmp_path / "picture.png"
+    path = tmp_path / "image.png"
     image = np.random.default_rng(4).integers(0, 256, (83, 71, 3), np.uint8)
     Image.fromarray(image).save(path)
     found = pixels.load_on_device(path, 48)
@@ -269,8 +288,8 @@ def test_missing_file_and_folder_are_refused(loader, tmp_path):
     "content",
     [b"", b"dear diary", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF89a", bytes(500)],
 )
-def test_file_that_is_no_picture_is_refused(loader, tmp_path, content):
-    path = tmp_path / "picture.jpg"
+def test_file_that_is_no_image_is_refused(loader, tmp_path, content):
+    path = tmp_path / "image.jpg"
     path.write_bytes(content)
     refused(loader, path)
 
@@ -278,8 +297,8 @@ def test_file_that_is_no_picture_is_refused(loader, tmp_path, content):
 @pytest.mark.parametrize("loader", LOADERS)
 @pytest.mark.parametrize("suffix", ["jpg", "png", "bmp", "tif"])
 @pytest.mark.parametrize("share", [0.1, 0.6])
-def test_truncated_picture_is_refused(loader, tmp_path, suffix, share):
-    path = tmp_path / f"picture.{suffix}"
+def test_truncated_image_is_refused(loader, tmp_path, suffix, share):
+    path = tmp_path / f"image.{suffix}"
     noise = np.random.default_rng(0).integers(0, 256, (90, 120, 3), np.uint8)
     Image.fromarray(noise).save(path)
     whole = path.read_bytes()
@@ -288,8 +307,8 @@ def test_truncated_picture_is_refused(loader, tmp_path, suffix, share):
 
 
 @pytest.mark.parametrize("suffix", ["png", "gif", "bmp", "webp"])
-def test_damaged_picture_is_read_or_refused_never_worse(tmp_path, suffix):
-    path = tmp_path / f"picture.{suffix}"
+def test_damaged_image_is_read_or_refused_never_worse(tmp_path, suffix):
+    path = tmp_path / f"image.{suffix}"
     Image.fromarray(coloured()).save(path)
     whole = path.read_bytes()
     rng = np.random.default_rng(0)
@@ -308,8 +327,8 @@ def test_damaged_picture_is_read_or_refused_never_worse(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("loader", LOADERS)
-def test_picture_above_the_limit_is_refused(loader, tmp_path, monkeypatch):
-    path = tmp_path / "picture.png"
+def test_image_above_the_limit_is_refused(loader, tmp_path, monkeypatch):
+    path = tmp_path / "image.png"
     Image.fromarray(coloured()).save(path)
     monkeypatch.setattr(pixels, "MAX_PIXELS", 40 * 50 - 1)
     assert "50×40" in refused(loader, path)
@@ -319,7 +338,7 @@ def test_picture_above_the_limit_is_refused(loader, tmp_path, monkeypatch):
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("side", [10_001, 20_000, 60_000])
-def test_huge_picture_is_refused_by_its_header_alone(tmp_path, side):
+def test_huge_image_is_refused_by_its_header_alone(tmp_path, side):
     path = tmp_path / "huge.png"
     path.write_bytes(png(side, side, 8, 2, []))
     refused(pixels.load_on_device, path)

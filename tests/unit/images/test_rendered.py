@@ -14,7 +14,7 @@ SIDE = 64
 
 
 @pytest.mark.parametrize("class_name", CLASS_NAMES)
-def test_picture_is_rgb_bytes_of_the_size_asked_for(class_name):
+def test_image_is_rgb_bytes_of_the_size_asked_for(class_name):
     image = render_flower(class_name, 0, size=SIDE)
     assert image.shape == (SIDE, SIDE, 3)
     assert image.dtype == np.uint8
@@ -22,13 +22,13 @@ def test_picture_is_rgb_bytes_of_the_size_asked_for(class_name):
 
 
 @pytest.mark.parametrize("class_name", CLASS_NAMES)
-def test_same_arguments_give_the_same_picture(class_name):
+def test_same_arguments_give_the_same_image(class_name):
     first = render_flower(class_name, 3, seed=5, size=SIDE)
     again = render_flower(class_name, 3, seed=5, size=SIDE)
     assert np.array_equal(first, again)
 
 
-def test_other_arguments_give_other_pictures():
+def test_other_arguments_give_other_images():
     images = [render_flower(name, 0, size=SIDE) for name in CLASS_NAMES]
     images.append(render_flower("rose", 1, size=SIDE))
     images.append(render_flower("rose", 0, seed=1, size=SIDE))
@@ -55,7 +55,7 @@ def test_mean_colour_does_not_give_the_class_away():
     assert (guesses == truth).mean() < 0.6
 
 
-def test_folder_holds_the_pictures_that_the_arguments_name(tmp_path):
+def test_folder_holds_the_images_that_the_arguments_name(tmp_path):
     folder = rendered_flowers(
         tmp_path / "flowers", images_per_class=2, seed=4, size=SIDE
     )
@@ -96,7 +96,7 @@ def test_interrupted_drawing_leaves_nothing_behind(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_pool_draws_the_same_pictures(tmp_path, monkeypatch):
+def test_pool_draws_the_same_images(tmp_path, monkeypatch):
     alone = rendered_flowers(tmp_path / "alone", images_per_class=1, size=SIDE)
     monkeypatch.setattr(rendered, "WORTH_A_POOL", 1)
     pooled = rendered_flowers(tmp_path / "pooled", images_per_class=1, size=SIDE)
@@ -106,7 +106,7 @@ def test_pool_draws_the_same_pictures(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("other", [{"seed": 1}, {"size": 65}, {"images_per_class": 2}])
-def test_folder_with_other_pictures_is_refused(tmp_path, other):
+def test_folder_with_other_images_is_refused(tmp_path, other):
     asked = {"images_per_class": 1, "size": SIDE}
     folder = rendered_flowers(tmp_path / "flowers", **asked)
     with pytest.raises(InputError, match="flowers.*delete it or choose another"):

@@ -5,8 +5,9 @@ import threading
 
 import pytest
 
+from edgetpu_lib import data
 from edgetpu_lib.base.artifacts import InputError
-from edgetpu_lib.datasets import opening
+from edgetpu_lib.datasets import tfrecord
 from edgetpu_lib.training import devices
 
 
@@ -80,17 +81,17 @@ def test_processes_index_their_own_shards_and_know_all(
     together, shards, images, monkeypatch
 ):
     scanned = []
-    scan = opening.records.scan_shard
+    scan = tfrecord.scan_shard
     monkeypatch.setattr(
-        opening.records,
+        tfrecord,
         "scan_shard",
         lambda shard, **keys: scanned.append(shard.name) or scan(shard, **keys),
     )
 
     def open_train():
-        return opening.open_splits(shards, map_shards=devices.map_divided)["train"]
+        return data.open_splits(shards, map_shards=devices.map_divided)["train"]
 
-    alone = opening.open_splits(shards)["train"]
+    alone = data.open_splits(shards)["train"]
     scanned.clear()
     for found in together(open_train, 2):
         assert found.paths == alone.paths

@@ -1,0 +1,72 @@
+"""Labelled images, wherever they are stored: files, labels and class names together.
+
+Used by `data` and by everything that opens a data set.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+
+from edgetpu_lib.datasets.tfrecord import Record
+
+
+@dataclasses.dataclass(frozen=True)
+class Images:
+    """Labelled image files; labels and class names always travel together.
+
+    Attributes:
+        paths: the files, or `tfrecord.Record`s, which are read like files.
+        labels: int64 [number of images], indices into `class_names`.
+        class_names: one per class; of class folders sorted.
+        data_dir: the folder they were listed from, as it was given.
+        skipped: one line for every damaged image that was left out on request.
+        split: "train", "validation", "test", or "all" if they were not split.
+    """
+
+    paths: tuple[Path | Record, ...]
+    labels: np.ndarray
+    class_names: tuple[str, ...]
+    data_dir: str = ""
+    skipped: tuple[str, ...] = ()
+    split: str = "all"
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.paths)
+
+    def take(self, indices: np.ndarray) -> Images:
+        """Return the images at `indices`, in that order."""
+        paths = tuple(self.paths[i] for i in indices)
+        return dataclasses.replace(self, paths=paths, labels=self.labels[indices])
+
+    def sample(self, count: int, *, seed: int = 0) -> Images:
+        """Return at most `count` images, drawn at random, in their old order."""
+        order = np.random.default_rng(seed).permutation(len(self))
+        return self.take(np.sort(order[:count]))
+
+
+def file_digest(path: Path | Record) -> str:
+    """Return the SHA-256 of an encoded image, in hex."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def digest_of(images: Images) -> str:
+    """Return the SHA-256 of the images' bytes, in their order, in hex."""
+    digests = [file_digest(path) for path in images.paths]
+    return hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+def list_digest(images: Images) -> str:
+    """Return the SHA-256 of the images' names, labels and order, in hex.
+
+    It reads no image, so that a million of them take a second.
+    """
+    digest = hashlib.sha256(json.dumps(images.class_names).encode())
+    for path, label in zip(images.paths, images.labels, strict=True):
+        digest.update(f"{path.name}\0{label}\n".encode())
+    return digest.hexdigest()

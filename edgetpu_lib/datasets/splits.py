@@ -1,0 +1,81 @@
+"""Split images into training, validation and test without leaks."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from tqdm import tqdm
+
+from edgetpu_lib.base.artifacts import InputError
+from edgetpu_lib.datasets.labelled import Images, file_digest
+
+SPLIT_SHARES = {"train": 0.7, "validation": 0.1, "test": 0.2}
+
+
+def split_images(images: Images, *, seed: int = 0) -> dict[str, Images]:
+    """Split into train (70 %), validation (10 %) and test (20 %), class by class.
+
+    Files with the same bytes always fall into the same split, so that no test image
+    was ever trained on. The same images and seed give the same splits on any machine.
+
+    Args:
+        images: from `list_images`.
+        seed: of the shuffle.
+
+    Returns:
+        "train", "validation" and "test".
+
+    Raises:
+        InputError: a class has fewer than three different images.
+    """
+    bar = tqdm(images.paths, "comparing images", unit="image", leave=False, delay=0.5)
+    digests = [file_digest(path) for path in bar]
+    class_of = dict(zip(digests, images.labels, strict=True))
+    rng = np.random.default_rng(seed)
+    split_of: dict[str, str] = {}
+    for label, name in enumerate(images.class_names):
+        unique = sorted(digest for digest, known in class_of.items() if known == label)
+        if len(unique) < 3:
+            raise InputError(
+                f"class {name!r} has {len(unique)} different images; a split into"
+                " train, validation and test needs at least 3"
+            )
+        shuffled = [unique[index] for index in rng.permutation(len(unique))]
+        for split in ("test", "validation"):
+            count = max(1, round(SPLIT_SHARES[split] * len(unique)))
+            split_of |= dict.fromkeys(shuffled[:count], split)
+            del shuffled[:count]
+        split_of |= dict.fromkeys(shuffled, "train")
+    places = {split: [] for split in SPLIT_SHARES}
+    for index, digest in enumerate(digests):
+        places[split_of[digest]].append(index)
+    return {
+        split: dataclasses.replace(images.take(np.array(indices, int)), split=split)
+        for split, indices in places.items()
+    }
+
+
+def with_validation(splits: dict[str, Images], *, seed: int = 0) -> dict[str, Images]:
+    """Return splits with "validation" and "test", taken from "train" if need be.
+
+    Args:
+        splits: from `data.open_splits`.
+        seed: of the draw.
+
+    Raises:
+        InputError: a class has fewer than three different images, or there is a
+            validation but no test split.
+    """
+    if {"validation", "test"} <= splits.keys():
+        return splits
+    if "validation" in splits:
+        raise InputError("the data set has no test split; add validation-… shards")
+    train = splits["train"]
+    drawn = split_images(train, seed=seed)
+    if "test" not in splits:
+        return drawn
+    # The data set has its own test split: what was drawn for one stays in training.
+    held_out = set(drawn["validation"].paths)
+    kept = [i for i, path in enumerate(train.paths) if path not in held_out]
+    return {**drawn, "train": train.take(np.array(kept)), "test": splits["test"]}

@@ -104,7 +104,9 @@ def center_crop_box(
     """
     padding = 0 if whole_square else round(image_size * (1 / CROP_FRACTION - 1))
     side = max(1, int(image_size / (image_size + padding) * min(height, width)))
-    return (height - side + 1) // 2, (width - side + 1) // 2, side
+    # The reference has no whole square; with it, offsets are rounded down.
+    up = 0 if whole_square else 1
+    return (height - side + up) // 2, (width - side + up) // 2, side
 
 
 def resize(pixels: np.ndarray, image_size: int) -> np.ndarray:

@@ -83,7 +83,7 @@ def test_crop_box_is_the_references(height, width, size, box):
     [
         (30, 50, (0, 10, 30)),
         (50, 30, (10, 0, 30)),
-        (30, 51, (0, 11, 30)),  # 10½ rounded up, as in evaluation
+        (30, 51, (0, 10, 30)),  # 10½ rounded down
         (1, 1, (0, 0, 1)),
         (8, 8, (0, 0, 8)),
     ],

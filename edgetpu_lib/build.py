@@ -18,48 +18,26 @@ BATCH_NORM_MOMENTUM = 0.99
 BATCH_NORM_EPSILON = 1e-3
 
 
-def build_model(
-    model_name: str,
-    *,
-    num_classes: int = 1001,
-    image_size: int | None = None,
-    width_coefficient: float | None = None,
-    depth_coefficient: float | None = None,
-    dropout_rate: float | None = None,
-    survival_prob: float | None = None,
-) -> keras.Model:
+def build_model(model_name: str, **overrides: float | None) -> keras.Model:
     """Build EfficientNet-EdgeTPU S, M or L with fresh weights.
 
     Args:
         model_name: "efficientnet-edgetpu-S", "…-M", "…-L", or the `.json` file of a
             searched network.
-        num_classes: number of logits; 1001 has the background class at index 0.
-        image_size: height and width, pixels; `None` takes the model's own
-            (224, 240, 300).
-        width_coefficient: factor on channels; `None` takes the model's own.
-        depth_coefficient: factor on repeats; `None` takes the model's own.
-        dropout_rate: before the classifier; `None` takes the model's own.
-        survival_prob: of the last block in training; `None` takes 0.8.
+        **overrides: fields of `specs.ModelSpec`, such as `num_classes`, `image_size`,
+            `width_coefficient`; `None` keeps the model's own value.
 
     Returns:
         A functional model: float32 [batch, size, size, 3], RGB normalised to
-        (pixel − 127) / 128, to float32 [batch, num_classes] logits.
+        (pixel − 127) / 128, to float32 [batch, num_classes] logits. By default there
+        are 1001 classes, with the background at index 0.
 
     Raises:
         InputError: the name is unknown or a value is out of range.
 
     See: notebooks/01_build.ipynb.
     """
-    spec = specs.model_spec(
-        model_name,
-        num_classes=num_classes,
-        image_size=image_size,
-        width_coefficient=width_coefficient,
-        depth_coefficient=depth_coefficient,
-        dropout_rate=dropout_rate,
-        survival_prob=survival_prob,
-    )
-    return build_network(spec)
+    return build_network(specs.model_spec(model_name, **overrides))
 
 
 def build_network(spec: specs.ModelSpec) -> keras.Model:

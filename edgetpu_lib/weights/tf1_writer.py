@@ -85,11 +85,7 @@ def save_weights(
 
 
 def _check_replaceable(path: Path) -> None:
-    """Refuse to replace a folder that holds anything but a checkpoint.
-
-    Raises:
-        InputError: it does.
-    """
+    """Raise InputError if the folder to replace holds anything but a checkpoint."""
     if not path.is_dir():
         return
     for file in sorted(path.iterdir()):

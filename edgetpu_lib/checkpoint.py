@@ -151,11 +151,7 @@ def _unpacked(path: Path) -> Iterator[Path]:
 
 
 def _find_prefix(folder: Path, given: str | Path) -> Path:
-    """Return the checkpoint prefix that `folder` names or holds.
-
-    Raises:
-        InputError: there is none; the message names what was `given`.
-    """
+    """Return the checkpoint prefix that `folder` names or holds."""
     if folder.with_name(folder.name + ".index").is_file():
         return folder
     if not folder.is_dir():
@@ -194,11 +190,7 @@ def _step(index: Path) -> tuple[int, str]:
 def _open_checkpoint(
     prefix: Path, given: str | Path
 ) -> tuple[dict[str, tuple[int, ...]], Callable[[str], np.ndarray]]:
-    """Return the shape of every tensor, by its name, and a function that reads one.
-
-    Raises:
-        InputError: its files are damaged or incomplete.
-    """
+    """Return the shape of every tensor, by its name, and a function that reads one."""
     import tensorflow as tf
 
     def damaged(error: Exception) -> InputError:
@@ -225,11 +217,7 @@ def _open_checkpoint(
 def _require_values(
     model_name: str, names: Iterable[str], use_ema: bool, path: str | Path
 ) -> None:
-    """Refuse a checkpoint of another model, or without the kind of values asked for.
-
-    Raises:
-        InputError: it is one.
-    """
+    """Refuse a checkpoint of another model, or without the kind of values asked for."""
     scopes = {name.split("/")[0] for name in names if "/" in name}
     if scopes and model_name not in scopes:
         raise InputError(
@@ -258,11 +246,7 @@ def _require_fit(
     suffix: str,
     path: str | Path,
 ) -> None:
-    """Compare the variables that are `wanted` with the tensors of the checkpoint.
-
-    Raises:
-        InputError: anything is missing, unexpected or of another shape.
-    """
+    """Compare the variables that are `wanted` with the tensors of the checkpoint."""
     problems = compare_tensors(
         {name + suffix: tuple(variable.shape) for name, variable in wanted.items()},
         shapes,

@@ -233,18 +233,14 @@ def _export(model: keras.Model, path: Path) -> None:
     import tensorflow as tf
 
     size = model.input_shape[1]
+    batch = tf.TensorSpec((None, size, size, 3), tf.float32, "images")
+    files = tf.TensorSpec((None,), tf.string, "encoded_images")
 
-    @tf.function(
-        input_signature=[tf.TensorSpec((None, size, size, 3), tf.float32, "images")],
-        autograph=False,
-    )
+    @tf.function(input_signature=[batch], autograph=False)
     def serving_default(images):
         return model(images, training=False)
 
-    @tf.function(
-        input_signature=[tf.TensorSpec((None,), tf.string, "encoded_images")],
-        autograph=False,
-    )
+    @tf.function(input_signature=[files], autograph=False)
     def encoded_images(encoded_images):
         images = tf.map_fn(
             lambda encoded: graph.load_image(encoded, size),
@@ -256,8 +252,5 @@ def _export(model: keras.Model, path: Path) -> None:
     # Keras' own export tracks every weight twice, and so stores it twice.
     module = tf.Module()
     module.weights = [weight.value for weight in model.weights]
-    signatures = {
-        "serving_default": serving_default,
-        "encoded_images": encoded_images,
-    }
-    tf.saved_model.save(module, str(path), signatures)
+    functions = (serving_default, encoded_images)
+    tf.saved_model.save(module, str(path), {f.__name__: f for f in functions})

@@ -155,11 +155,7 @@ def _give_up_or_wait(error: httpx.HTTPError, url: str, pause_s: float | None) ->
 
 
 def _continue(url: str, part: Path, timeout_s: float, silent: bool) -> None:
-    """Download the missing bytes of `part`, in one attempt.
-
-    Raises:
-        httpx.HTTPError: the response is late, incomplete or not what was asked for.
-    """
+    """Download the missing bytes of `part` in one attempt, or raise httpx.HTTPError."""
     begun = read_metadata(part)
     # Only a validator (ETag or date) tells whether the file is still the same.
     same = begun.get("url") == url and begun.get("validator")

@@ -34,14 +34,9 @@ def compare_tensors(
 ) -> dict[str, list[str]]:
     """Compare the tensors that a model needs with those that a file holds.
 
-    Args:
-        wanted: shapes by name.
-        found: shapes by name.
-        is_known: whether a name that is not wanted may be there.
-
-    Returns:
-        The names that are "missing", "of another shape" or "unexpected"; kinds of
-        problems that do not occur are left out.
+    `wanted` and `found` are shapes by name; `is_known` says whether a name that is
+    not wanted may be in the file. Returns the tensors that are "missing", "of another
+    shape" or "unexpected"; a kind without tensors is left out.
     """
     problems = {
         "missing": [name for name in wanted if name not in found],
@@ -62,5 +57,4 @@ def list_problems(problems: Mapping[str, list[str]]) -> str:
     return "; ".join(
         f"{len(lines)} {kind} ({', '.join(lines[:3])}{', …' if lines[3:] else ''})"
         for kind, lines in problems.items()
-        if lines
     )

@@ -52,11 +52,7 @@ def reference_names(model: keras.Model) -> dict[str, keras.Variable]:
 
 
 def _reference_scope(layer_name: str, layer_names: set[str]) -> str:
-    """Return the scope of a layer, for example "blocks_3/conv2d_1".
-
-    Raises:
-        InputError: the reference has no such layer.
-    """
+    """Return the scope of a layer, for example "blocks_3/conv2d_1"."""
     if layer_name == "logits":
         return "head/dense"
     match = re.fullmatch(r"(stem|head|block_(\d+))_(\w+)", layer_name)

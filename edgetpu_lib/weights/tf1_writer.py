@@ -99,11 +99,7 @@ def _check_replaceable(path: Path) -> None:
 def _tensors(
     model: keras.Model, averages: Mapping[str, np.ndarray] | None
 ) -> dict[str, np.ndarray]:
-    """Return all weights by the reference's names, raw and averaged, as float32.
-
-    Raises:
-        InputError: the averages do not fit the model.
-    """
+    """Return all weights by the reference's names, raw and averaged, as float32."""
     raw = {
         name: np.asarray(keras.ops.convert_to_numpy(variable), np.float32)
         for name, variable in reference_names(model).items()
@@ -137,11 +133,7 @@ def _as_bfloat16(value: np.ndarray) -> np.ndarray:
 def _write_folder(
     folder: Path, tensors: dict[str, np.ndarray], global_step: int
 ) -> None:
-    """Write a checkpoint's three files into a new folder.
-
-    Raises:
-        OSError: they cannot be written.
-    """
+    """Write a checkpoint's three files into a new folder."""
     import tensorflow as tf
 
     folder.mkdir()

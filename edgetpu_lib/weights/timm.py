@@ -143,9 +143,6 @@ def _block_positions(blocks: int) -> list[tuple[int, int]]:
     """Return stage and place in it, both from 0, of each of a network's blocks.
 
     The number of blocks tells the stages apart: more depth never takes a block away.
-
-    Raises:
-        InputError: no depth gives so many blocks.
     """
     repeats = [stage.repeats for stage in specs.STAGES]
     for depth in sorted({n / r for r in repeats for n in range(1, blocks + 1)}):
@@ -159,11 +156,7 @@ def _block_positions(blocks: int) -> list[tuple[int, int]]:
 
 
 def _read(path: str | Path) -> dict[str, np.ndarray]:
-    """Return all tensors of a file.
-
-    Raises:
-        InputError: the file is missing, damaged or of another format.
-    """
+    """Return all tensors of a file."""
     if not Path(path).is_file():
         raise InputError(f"no file {path}; give timm's model.safetensors")
     try:
@@ -198,11 +191,7 @@ def _require_fit(
     tensors: Mapping[str, np.ndarray],
     path: str | Path,
 ) -> None:
-    """Compare the variables that are `wanted` with the tensors of the file.
-
-    Raises:
-        InputError: anything is missing, unexpected or of another shape or type.
-    """
+    """Compare the variables that are `wanted` with the tensors of the file."""
     problems = compare_tensors(
         {name: _timm_shape(name, variable) for name, variable in wanted.items()},
         {name: value.shape for name, value in tensors.items()},

@@ -1,8 +1,8 @@
 """Build the Keras model of a spec.
 
 Takes a model name and overrides; gives a `keras.Model`, normalised pixels to logits.
-Next: `checkpoint` fills it with published weights, or `train` with its own.
-Plain Keras 3, so that it builds on every Keras backend.
+Next: `checkpoint` loads published weights, or `train` trains from scratch.
+Only Keras 3 is used, so the model builds on every Keras backend.
 """
 
 from __future__ import annotations
@@ -18,59 +18,30 @@ BATCH_NORM_MOMENTUM = 0.99
 BATCH_NORM_EPSILON = 1e-3
 
 
-def build_model(
-    model_name: str,
-    *,
-    num_classes: int = 1001,
-    image_size: int | None = None,
-    width_coefficient: float | None = None,
-    depth_coefficient: float | None = None,
-    dropout_rate: float | None = None,
-    survival_prob: float | None = None,
-) -> keras.Model:
+def build_model(model_name: str, **overrides: float | None) -> keras.Model:
     """Build EfficientNet-EdgeTPU S, M or L with fresh weights.
 
     Args:
         model_name: "efficientnet-edgetpu-S", "…-M", "…-L", or the `.json` file of a
-            network that was searched for.
-        num_classes: number of logits; 1001 has the background class at index 0.
-        image_size: height and width, pixels; `None` takes the model's own
-            (224, 240, 300).
-        width_coefficient: factor on channels; `None` takes the model's own.
-        depth_coefficient: factor on repeats; `None` takes the model's own.
-        dropout_rate: before the classifier; `None` takes the model's own.
-        survival_prob: of the last block in training; `None` takes 0.8.
+            searched network.
+        **overrides: fields of `specs.ModelSpec`, such as `num_classes`, `image_size`,
+            `width_coefficient`; `None` keeps the model's own value.
 
     Returns:
         A functional model: float32 [batch, size, size, 3], RGB normalised to
-        (pixel − 127) / 128, to float32 [batch, num_classes] logits.
+        (pixel − 127) / 128, to float32 [batch, num_classes] logits. By default there
+        are 1001 classes, with the background at index 0.
 
     Raises:
         InputError: the name is unknown or a value is out of range.
 
     See: notebooks/01_build.ipynb.
     """
-    spec = specs.model_spec(
-        model_name,
-        num_classes=num_classes,
-        image_size=image_size,
-        width_coefficient=width_coefficient,
-        depth_coefficient=depth_coefficient,
-        dropout_rate=dropout_rate,
-        survival_prob=survival_prob,
-    )
-    return build_network(spec)
+    return build_network(specs.model_spec(model_name, **overrides))
 
 
 def build_network(spec: specs.ModelSpec) -> keras.Model:
-    """Build any network that a spec describes, with fresh weights.
-
-    Args:
-        spec: from `specs.model_spec`, its stages changed or not.
-
-    Returns:
-        As `build_model`.
-    """
+    """Build the network of any spec, with fresh weights; see `build_model`."""
     inputs = keras.Input((spec.image_size, spec.image_size, 3), name="images")
     channels = specs.round_channels(specs.STEM_CHANNELS, spec.width_coefficient)
     x = _convolution(inputs, channels, kernel_size=3, stride=2, name="stem")
@@ -97,7 +68,7 @@ def feature_model(model: keras.Model, endpoint_name: str) -> keras.Model:
     outputs = {layer.name: layer.output for layer in model.layers}
     sizes = {}
     for name, output in outputs.items():
-        # Later layers of the same size replace earlier ones; the head is none.
+        # Later blocks of the same size replace earlier ones.
         if name.endswith(("_project_bn", "_add")):
             sizes[output.shape[1]] = output
     endpoints = {f"reduction_{i}": out for i, out in enumerate(sizes.values(), start=1)}
@@ -111,13 +82,10 @@ def feature_model(model: keras.Model, endpoint_name: str) -> keras.Model:
 
 
 def zero_classifier(model: keras.Model) -> None:
-    """Start the classifier at zero: all classes equally likely.
+    """Set the classifier's weights to zero, so that all classes are equally likely.
 
-    The reference's initial range, 1 / √classes, suits a thousand classes; with ten it
-    makes the first answers wild and certain.
-
-    Args:
-        model: from `build_model`.
+    The reference's initial range, ±1 / √classes, suits a thousand classes; with ten
+    it is so wide that an untrained model predicts with high confidence.
     """
     for weight in model.get_layer("logits").weights:
         weight.assign(keras.ops.zeros(weight.shape))
@@ -126,12 +94,8 @@ def zero_classifier(model: keras.Model) -> None:
 def fused_block(x: keras.KerasTensor, block: specs.BlockSpec) -> keras.KerasTensor:
     """Add a fused block: one k×k convolution expands, a 1×1 convolution projects.
 
-    Args:
-        x: [batch, height, width, block.input_channels].
-        block: the numbers.
-
-    Returns:
-        [batch, height / stride, width / stride, block.output_channels].
+    [batch, height, width, input_channels] becomes
+    [batch, height / stride, width / stride, output_channels].
     """
     name = f"block_{block.index}"
     y = _convolution(
@@ -147,12 +111,8 @@ def fused_block(x: keras.KerasTensor, block: specs.BlockSpec) -> keras.KerasTens
 def inverted_block(x: keras.KerasTensor, block: specs.BlockSpec) -> keras.KerasTensor:
     """Add an inverted bottleneck: 1×1 expands, k×k depthwise, 1×1 projects.
 
-    Args:
-        x: [batch, height, width, block.input_channels].
-        block: the numbers.
-
-    Returns:
-        [batch, height / stride, width / stride, block.output_channels].
+    [batch, height, width, input_channels] becomes
+    [batch, height / stride, width / stride, output_channels].
     """
     name = f"block_{block.index}"
     y = _convolution(x, block.expanded_channels, name=f"{name}_expand")
@@ -186,15 +146,14 @@ def _project_and_skip(
 def _head(x: keras.KerasTensor, spec: specs.ModelSpec) -> keras.KerasTensor:
     channels = specs.round_channels(specs.HEAD_CHANNELS, spec.width_coefficient)
     x = _convolution(x, channels, name="head")
-    # A pool of fixed size becomes AVERAGE_POOL_2D in TFLite; GlobalAveragePooling2D
-    # would become MEAN.
+    # In TFLite, a pool of fixed size becomes AVERAGE_POOL_2D, a global one MEAN.
     x = layers.AveragePooling2D(x.shape[1:3], name="pooled_features")(x)
     x = layers.Flatten(name="head_flatten")(x)
     x = layers.Dropout(spec.dropout_rate, name="head_dropout")(x)
     return layers.Dense(
         spec.num_classes,
         kernel_initializer=_fan_out_uniform(),
-        dtype="float32",  # where training computes in bfloat16, the loss does not
+        dtype="float32",  # also where training computes in bfloat16
         name="logits",
     )(x)
 

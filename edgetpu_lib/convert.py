@@ -1,4 +1,4 @@
-"""Export a Keras model: SavedModel, float TFLite, full-integer TFLite.
+"""Export a Keras model: SavedModel, float TFLite, int8 TFLite.
 
 Takes a model and calibration images; gives files for servers, phones and boards.
 Next: `evaluate` compares them, `deploy` runs them.
@@ -21,10 +21,10 @@ from edgetpu_lib import calibrate, data
 from edgetpu_lib.base.artifacts import InputError, atomic_path
 from edgetpu_lib.base.quiet import quiet_native
 from edgetpu_lib.hardware import check
-from edgetpu_lib.images import pixels
+from edgetpu_lib.images import graph, pixels
 from edgetpu_lib.tflite import edit
 
-# With these, a raw uint8 pixel is the quantized value of (pixel − 127) / 128.
+# With these, a uint8 pixel is itself the quantized value of (pixel − 127) / 128.
 INPUT_SCALE = 1 / 128
 INPUT_ZERO_POINT = 127
 
@@ -43,13 +43,13 @@ def to_float_tflite(model: keras.Model) -> bytes:
             features.
 
     Returns:
-        The file's bytes: float32 [1, size, size, 3] normalised to (pixel − 127) / 128
-        in, what the model gives out, float32.
+        The file's bytes. Input: float32 [1, size, size, 3], (pixel − 127) / 128.
+        Output: the model's, float32.
     """
     import tensorflow as tf
 
     shape = (1, *model.input_shape[1:])
-    # The batch is fixed: the Edge TPU compiler refuses the open one of Keras' files.
+    # The Edge TPU compiler refuses the open batch size of Keras' own export.
     traced = tf.function(
         lambda images: model(images, training=False),
         input_signature=[tf.TensorSpec(shape, tf.float32, name="images")],
@@ -58,8 +58,8 @@ def to_float_tflite(model: keras.Model) -> bytes:
     converter = tf.lite.TFLiteConverter.from_concrete_functions(
         [traced.get_concrete_function()], model
     )
-    # Straight from the graph: four times as fast as by way of a SavedModel on disk,
-    # with the same operators and answers.
+    # Converting the graph itself is four times as fast as by way of a SavedModel on
+    # disk, and gives the same operators and predictions.
     converter.experimental_lower_to_saved_model = False
     with quiet_native(), contextlib.redirect_stdout(io.StringIO()):
         content = converter.convert()
@@ -67,13 +67,13 @@ def to_float_tflite(model: keras.Model) -> bytes:
 
 
 def _with_signature(content: bytes) -> bytes:
-    """Name input and output for callers that ask for `serving_default`."""
+    """Add the signature `serving_default`, which names the input and the output."""
     model = edit.unpack(content)
-    graph = model.subgraphs[0]
+    subgraph = model.subgraphs[0]
     signature = schema.SignatureDefT()
     signature.signatureKey, signature.subgraphIndex = b"serving_default", 0
-    signature.inputs = [_tensor_map(b"images", graph.inputs[0])]
-    signature.outputs = [_tensor_map(b"output_0", graph.outputs[0])]
+    signature.inputs = [_tensor_map(b"images", subgraph.inputs[0])]
+    signature.outputs = [_tensor_map(b"output_0", subgraph.outputs[0])]
     model.signatureDefs = [signature]
     return edit.pack(model)
 
@@ -87,25 +87,24 @@ def _tensor_map(name: bytes, index: int) -> schema.TensorMapT:
 def to_int8_tflite(
     model: keras.Model, calibration: data.Images | Iterable[np.ndarray]
 ) -> bytes:
-    """Convert to a full-integer TFLite file of batch 1 that the Edge TPU takes.
+    """Convert to an int8 TFLite file of batch 1 that the Edge TPU can run.
 
     Weights and activations are int8, input and output uint8. The input has scale
     1/128 and zero point 127, whatever the calibration images hold: feed raw RGB
     bytes.
 
     Args:
-        model: `with_softmax(…)` for a classifier, `build.feature_model(…)` for
-            features.
-        calibration: training images whose activations set the ranges, or images
-            [size, size, 3] each, RGB, 0..255.
+        model: as for `to_float_tflite`.
+        calibration: training images, or arrays [size, size, 3], RGB, 0..255, on which
+            the ranges of the activations are measured.
 
     Returns:
-        The file's bytes: uint8 [1, size, size, 3] in, what the model gives out, uint8.
+        The file's bytes. Input: uint8 [1, size, size, 3]. Output: the model's, uint8.
         The same model and calibration give the same bytes.
 
     Raises:
         InputError: there is no calibration image, or one cannot be used (it is
-            named); or the result would not be ready for the Edge TPU.
+            named); or the result is not ready for the Edge TPU.
 
     See: notebooks/04_quantize.ipynb.
     """
@@ -121,22 +120,22 @@ def to_int8_tflite(
 
 
 def quantize(float_tflite: bytes, ranges: calibrate.Ranges) -> bytes:
-    """Turn a float TFLite file into integers, given the range of every tensor.
+    """Quantize a float TFLite file to int8, given the range of every tensor.
 
     Args:
         float_tflite: from `to_float_tflite`.
         ranges: from `calibrate.measure_ranges` of the same file.
 
     Returns:
-        The file's bytes; `check` has passed them.
+        The file's bytes, which `check` has passed.
 
     Raises:
-        InputError: the result would not be ready for the Edge TPU.
+        InputError: the result is not ready for the Edge TPU.
     """
     import tensorflow as tf
 
-    # The second half of TensorFlow's own quantization. Its first half measures the
-    # ranges on one core, an image at a time.
+    # The second half of TensorFlow's quantization. Its first half measures ranges one
+    # image at a time, on one core.
     from tensorflow.lite.python.convert import mlir_quantize
 
     with quiet_native():
@@ -144,8 +143,8 @@ def quantize(float_tflite: bytes, ranges: calibrate.Ranges) -> bytes:
             _with_ranges(float_tflite, ranges),
             input_data_type=tf.uint8,
             output_data_type=tf.uint8,
-            # One scale for the classifier's weights: TFLite up to 2.9, the Edge TPU's
-            # among them, silently answers zero when there is one scale a class.
+            # One scale for the classifier's weights: with one scale a class, TFLite up
+            # to 2.9 (the Edge TPU's too) silently outputs zero.
             disable_per_channel_for_dense_layers=True,
         )
     report = check.require_ready(content)
@@ -156,30 +155,30 @@ def quantize(float_tflite: bytes, ranges: calibrate.Ranges) -> bytes:
 
 
 def _with_ranges(float_tflite: bytes, ranges: calibrate.Ranges) -> bytes:
-    """Write ranges into a float file, where the quantizer reads them."""
+    """Write ranges into a float file, from which the quantizer reads them."""
     model = edit.unpack(float_tflite)
-    graph = model.subgraphs[0]
+    subgraph = model.subgraphs[0]
     limits = {index: (found.low, found.high) for index, found in ranges.tensors.items()}
-    # All that a byte can hold, so that bytes are the quantized input.
+    # The range of a byte, so that bytes are the quantized input.
     lowest, highest = pixels.normalize(np.array([0, 255]))
-    limits[int(graph.inputs[0])] = float(lowest), float(highest)
+    limits[int(subgraph.inputs[0])] = float(lowest), float(highest)
     for index, (low, high) in limits.items():
         quantization = schema.QuantizationParametersT()
         quantization.min, quantization.max = [low], [high]
-        graph.tensors[index].quantization = quantization
+        subgraph.tensors[index].quantization = quantization
     return edit.pack(model)
 
 
 def facts_of(content: bytes, calibration: data.Images | None = None) -> dict[str, Any]:
-    """Return what the record of a TFLite file says of it.
+    """Return what the metadata of a TFLite file say of the file itself.
 
     Args:
-        content: of the file.
+        content: the file's bytes.
         calibration: the images that set its ranges; `None` for a float file.
 
     Returns:
         "input" (dtype, shape, scale, zero point), "edge_tpu_operators",
-        "cpu_operators", and of the calibration its folder, count and digest.
+        "cpu_operators", and "calibration" (its folder, count and digest).
     """
     report = check.check_tflite(content)
     facts: dict[str, Any] = {
@@ -199,16 +198,16 @@ def facts_of(content: bytes, calibration: data.Images | None = None) -> dict[str
 def save_saved_model(model: keras.Model, folder: str | Path) -> Path:
     """Write a TensorFlow SavedModel.
 
+    Its signature `serving_default` takes float32 [batch, size, size, 3] normalised;
+    `encoded_images` takes the bytes of JPEG, PNG, GIF or BMP files, strings [batch],
+    which it crops and resizes as `data.load_image` does. Both give the model's output.
+
     Args:
-        model: `with_softmax(…)` for a classifier, `build.feature_model(…)` for
-            features.
+        model: as for `to_float_tflite`.
         folder: made, or replaced as a whole.
 
     Returns:
-        The folder. Its signature `serving_default` takes float32
-        [batch, size, size, 3] normalised; `encoded_images` takes the bytes of JPEG,
-        PNG, GIF or BMP files, strings [batch], which it crops and resizes as
-        `data.load_image` does. Both give what the model gives.
+        The folder.
 
     Raises:
         InputError: the folder cannot be written, or holds something else.
@@ -224,7 +223,7 @@ def save_saved_model(model: keras.Model, folder: str | Path) -> Path:
         try:
             _export(model, path)
         except tf.errors.OpError as error:
-            # TensorFlow's own kind for a full disk.
+            # TensorFlow raises its own kind of error for a full disk.
             reason = str(error).splitlines()[0].split("; ")[-1]
             raise OSError(reason) from error
     return Path(folder)
@@ -234,48 +233,24 @@ def _export(model: keras.Model, path: Path) -> None:
     import tensorflow as tf
 
     size = model.input_shape[1]
+    batch = tf.TensorSpec((None, size, size, 3), tf.float32, "images")
+    files = tf.TensorSpec((None,), tf.string, "encoded_images")
 
-    def serve_encoded(encoded_images):
+    @tf.function(input_signature=[batch], autograph=False)
+    def serving_default(images):
+        return model(images, training=False)
+
+    @tf.function(input_signature=[files], autograph=False)
+    def encoded_images(encoded_images):
         images = tf.map_fn(
-            lambda encoded: _load_in_graph(encoded, size),
+            lambda encoded: graph.load_image(encoded, size),
             encoded_images,
             fn_output_signature=tf.TensorSpec((size, size, 3), tf.float32),
         )
-        return model((images - pixels.MEAN) / pixels.STDDEV)
+        return serving_default((images - pixels.MEAN) / pixels.STDDEV)
 
-    archive = keras.export.ExportArchive()
-    archive.track(model)
-    arrays = tf.TensorSpec((None, size, size, 3), tf.float32, name="images")
-    archive.add_endpoint("serving_default", model.call, input_signature=[arrays])
-    encoded = tf.TensorSpec((None,), tf.string, name="encoded_images")
-    archive.add_endpoint("encoded_images", serve_encoded, input_signature=[encoded])
-    archive.write_out(path, verbose=False)
-
-
-def _load_in_graph(encoded: Any, image_size: int) -> Any:
-    """Do what `data.load_image` does, in TensorFlow's operators."""
-    import tensorflow as tf
-
-    def center_crop(height, width):
-        # `pixels.center_crop_box`, with tensors.
-        padding = round(image_size * (1 / pixels.CROP_FRACTION - 1))
-        shorter = tf.cast(tf.minimum(height, width), tf.float64)
-        side = tf.cast(image_size / (image_size + padding) * shorter, tf.int32)
-        side = tf.maximum(1, side)
-        return (height - side + 1) // 2, (width - side + 1) // 2, side, side
-
-    def crop_jpeg():
-        height, width, _ = tf.unstack(tf.io.extract_jpeg_shape(encoded))
-        window = tf.stack(center_crop(height, width))
-        return tf.io.decode_and_crop_jpeg(encoded, window, channels=3)
-
-    def crop_other():
-        image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
-        height, width, _ = tf.unstack(tf.shape(image))
-        return tf.image.crop_to_bounding_box(image, *center_crop(height, width))
-
-    crop = tf.cond(tf.io.is_jpeg(encoded), crop_jpeg, crop_other)
-    resized = tf.raw_ops.ResizeBicubic(
-        images=crop[None], size=[image_size, image_size], half_pixel_centers=False
-    )
-    return resized[0]
+    # Keras' own export tracks every weight twice, and so stores it twice.
+    module = tf.Module()
+    module.weights = [weight.value for weight in model.weights]
+    functions = (serving_default, encoded_images)
+    tf.saved_model.save(module, str(path), {f.__name__: f for f in functions})

@@ -1,7 +1,7 @@
-"""Put a TFLite file to work: one image in, named answers out.
+"""Classify an image with a TFLite file, on a computer or on a board.
 
-Takes a `.tflite` file, labels and an image; gives the best answers.
-The end of the road; needs only NumPy, Pillow and a TFLite runtime, as on a board.
+Takes a `.tflite` file, labels and an image; gives the most probable classes.
+The last stage; needs only NumPy, Pillow and a TFLite runtime.
 """
 
 from __future__ import annotations
@@ -19,13 +19,7 @@ from edgetpu_lib.tflite import interpreter
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
-    """One answer.
-
-    Attributes:
-        index: the class, as the model counts its outputs.
-        label: its name.
-        probability: 0..1.
-    """
+    """One class: its index among the model's outputs, its name, its probability."""
 
     index: int
     label: str
@@ -42,13 +36,13 @@ def classify(
     """Classify one image with a TFLite file.
 
     Args:
-        model: float or quantized; its input contract is read and obeyed.
+        model: float or int8; its input's dtype, scale and size are read from the file.
         image: an image file.
-        labels: one name a class; `None` takes the class names of the file's record.
-        top: number of answers.
+        labels: one name a class; `None` takes the class names of the file's metadata.
+        top: number of predictions.
 
     Returns:
-        The best answers, best first.
+        The most probable classes, highest probability first.
 
     Raises:
         InputError: the model, the image or the labels cannot be used.
@@ -63,10 +57,6 @@ def classify(
 def score_image(model: str | Path, image: str | Path) -> np.ndarray:
     """Return a TFLite file's scores for one image: float32 [classes].
 
-    Args:
-        model: float or quantized; its input contract is read and obeyed.
-        image: an image file.
-
     Raises:
         InputError: the model or the image cannot be used.
     """
@@ -80,18 +70,18 @@ def best_predictions(
     labels: list[str] | None,
     *,
     top: int = 5,
-    background_first: bool = False,
+    label_offset: int = 0,
 ) -> list[Prediction]:
     """Name the highest scores.
 
     Args:
-        scores: float [classes] probabilities.
+        scores: float [classes], 0..1.
         labels: names; `None` shows indices as names.
-        top: number of answers.
-        background_first: class 0 is the background, which `labels` leaves out.
+        top: number of predictions.
+        label_offset: 1 where class 0 is the background, which `labels` leaves out.
 
     Returns:
-        The best answers, best first; `index` counts the model's outputs.
+        The highest scores, highest first; `index` counts the model's outputs.
 
     Raises:
         InputError: the number of labels does not fit the model.
@@ -99,16 +89,16 @@ def best_predictions(
     if labels is None:
         names = [str(index) for index in range(len(scores))]
     else:
-        names = ["background", *labels] if background_first else labels
+        names = ["background"] * label_offset + labels
     if len(names) != len(scores):
-        raise InputError(_misfit(len(labels), len(scores), background_first))
+        raise InputError(_misfit(len(labels), len(scores), label_offset))
     best = np.argsort(-scores, kind="stable")[: max(1, top)]
     return [Prediction(int(i), names[i], float(scores[i])) for i in best]
 
 
-def _misfit(labels: int, classes: int, background_first: bool) -> str:
+def _misfit(labels: int, classes: int, label_offset: int) -> str:
     message = f"{labels} labels do not fit a model of {classes} classes; "
-    if labels + 1 == classes and not background_first:
+    if labels + 1 == classes and not label_offset:
         return message + "is class 0 the background? (--include_background_label)"
     if labels == classes:
         return message + "leave --include_background_label out"
@@ -147,6 +137,6 @@ def _labels_from_json(text: str, path: str | Path) -> list[str]:
     except (ValueError, KeyError) as error:
         raise InputError(
             f'label file {path} is not JSON of the form {{"0": "name", "1": …}}'
-            f" ({error}); mend it or give one name a line"
+            f" ({error}); correct it or give one name a line"
         ) from error
     return [str(name) for name in content]

@@ -1,7 +1,7 @@
-"""Describe the networks as data: what EfficientNet-EdgeTPU S, M and L are.
+"""Describe EfficientNet-EdgeTPU S, M and L as data.
 
-Takes a model name, or the file of a network that `search` found, and overrides; gives
-the list of blocks, all numbers settled. Next: `build` turns a spec into a Keras model.
+Takes a model name, or the `.json` file of a searched network, and overrides; gives the
+list of blocks with all their numbers. Next: `build` makes a Keras model of a spec.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class StageSpec:
         kernel_size: k, in pixels.
         stride: 1 or 2.
         expand_ratio: expanded channels per nominal input channel.
-        nominal_input_channels: what the first block's expansion is counted from. In
-            the first stage it is 24 although the stem gives 32 channels.
+        nominal_input_channels: `expand_ratio` times this is the first block's
+            expansion. In the first stage it is 24 although the stem has 32 channels.
         channels: output channels.
         skip: add the input to the output where shapes allow it.
     """
@@ -41,7 +41,7 @@ class StageSpec:
     skip: bool = True
 
     def __post_init__(self) -> None:
-        """Refuse a row that no block could be built from."""
+        """Validate the numbers."""
         if self.kind not in ("fused", "inverted"):
             raise InputError(
                 f"kind {self.kind!r} is unknown; use 'fused' or 'inverted'"
@@ -68,7 +68,7 @@ HEAD_CHANNELS = 1280
 
 @dataclasses.dataclass(frozen=True)
 class ModelSpec:
-    """One network: the baseline stages and how they are scaled.
+    """One network: the baseline stages and their scaling.
 
     Attributes:
         name: the published model name, also the checkpoint's variable scope.
@@ -76,7 +76,7 @@ class ModelSpec:
         depth_coefficient: factor on all repeats.
         image_size: height and width of the input, pixels.
         dropout_rate: share of pooled features dropped before the classifier.
-        survival_prob: chance that the last block survives stochastic depth.
+        survival_prob: probability that stochastic depth keeps the last block.
         num_classes: logits; 1001 with ImageNet's background class first.
         stages: the baseline, one row per stage.
     """
@@ -91,7 +91,7 @@ class ModelSpec:
     stages: tuple = STAGES
 
     def __post_init__(self) -> None:
-        """Refuse numbers outside the range that a network can have."""
+        """Validate the numbers."""
         for field in ("width_coefficient", "depth_coefficient"):
             if not 0 < getattr(self, field) <= 16:
                 raise InputError(f"{field}={getattr(self, field)} must be in (0, 16]")
@@ -118,7 +118,7 @@ SPECS = {
 
 @dataclasses.dataclass(frozen=True)
 class BlockSpec:
-    """One block with all numbers settled.
+    """One block, after scaling.
 
     Attributes:
         index: position in the network, from 0.
@@ -126,11 +126,11 @@ class BlockSpec:
         kind: "fused" or "inverted".
         kernel_size: pixels.
         stride: 1 or 2.
-        input_channels: channels that really arrive.
-        expanded_channels: channels between expansion and projection.
-        output_channels: channels that leave.
+        input_channels: of the tensor that the block gets.
+        expanded_channels: between expansion and projection.
+        output_channels: of the tensor that the block gives.
         skip: whether the input is added to the output.
-        drop_rate: chance that stochastic depth drops the block in training.
+        drop_rate: probability that stochastic depth drops the block in training.
     """
 
     index: int
@@ -162,7 +162,7 @@ def model_spec(model_name: str, **overrides: object) -> ModelSpec:
     else:
         raise InputError(
             f"model name {model_name!r} is unknown; use one of {', '.join(SPECS)}, or"
-            " the .json file of a network that was searched for"
+            " the .json file of a searched network"
         )
     given = {field: value for field, value in overrides.items() if value is not None}
     return dataclasses.replace(spec, **given)
@@ -200,16 +200,14 @@ def read_spec(path: str | Path) -> ModelSpec:
         ) from error
 
 
-def round_channels(channels: int, width_coefficient: float, divisor: int = 8) -> int:
-    """Scale a channel number and round it to a multiple of `divisor`.
-
-    Never falls below 90 % of the exact product.
+def round_channels(channels: int, width_coefficient: float) -> int:
+    """Scale a channel number and round it to a multiple of 8, but at most 10 % down.
 
     Source: tensorflow/tpu efficientnet_model.py, `round_filters`.
     """
     exact = channels * width_coefficient
-    rounded = max(divisor, int(exact + divisor / 2) // divisor * divisor)
-    return rounded + divisor if rounded < 0.9 * exact else rounded
+    rounded = max(8, int(exact + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * exact else rounded
 
 
 def round_repeats(repeats: int, depth_coefficient: float) -> int:

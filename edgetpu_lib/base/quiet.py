@@ -1,20 +1,19 @@
-"""Start native libraries well: fast, and not talking over what the reader came for.
-
-Used where TensorFlow or a TFLite runtime starts; Python's own messages pass.
-"""
+"""Start TensorFlow and suppress the log output of native libraries."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import sys
 from collections.abc import Iterator
 from types import ModuleType
+from typing import TextIO
 
 
 @contextlib.contextmanager
 def quiet_native() -> Iterator[None]:
-    """Silence what native code writes to the error stream behind Python's back.
+    """Suppress what native code writes to file descriptor 2.
 
     Python's own `sys.stderr` (progress bars, warnings) still reaches the user.
     """
@@ -24,7 +23,9 @@ def quiet_native() -> Iterator[None]:
         stack.callback(os.close, real)
         stack.callback(os.dup2, real, 2)
         if sys.stderr is sys.__stderr__:
-            python_stderr = stack.enter_context(os.fdopen(os.dup(real), "w"))
+            python_stderr = _python_stderr()
+            os.dup2(real, python_stderr.fileno())
+            stack.callback(python_stderr.flush)
             stack.enter_context(contextlib.redirect_stderr(python_stderr))
         silence = os.open(os.devnull, os.O_WRONLY)
         os.dup2(silence, 2)
@@ -32,10 +33,19 @@ def quiet_native() -> Iterator[None]:
         yield
 
 
-def prefer_onednn() -> None:
-    """Let TensorFlow use oneDNN on every x86 CPU; it must not be imported yet.
+@functools.cache
+def _python_stderr() -> TextIO:
+    """Return the stream that stands in for `sys.stderr` meanwhile.
 
-    On its own it does so only where the CPU has instructions for neural networks. Its
+    It is never closed: log handlers that are made meanwhile keep it.
+    """
+    return os.fdopen(os.dup(2), "w", buffering=1)
+
+
+def prefer_onednn() -> None:
+    """Let TensorFlow use oneDNN on every x86 CPU; call this before importing it.
+
+    By default it does so only where the CPU has instructions for neural networks. Its
     convolutions are faster elsewhere too, once `fast_layers` avoids the one slow
     gradient.
     """
@@ -43,11 +53,11 @@ def prefer_onednn() -> None:
 
 
 def start_tensorflow() -> ModuleType:
-    """Import TensorFlow, its notices about absent GPUs left out, and return it."""
+    """Import TensorFlow without its notices about absent GPUs, and return it."""
     with quiet_native():
         import tensorflow as tf
 
         tf.config.list_logical_devices()
-    # Every export would say where its temporary files lie.
+    # Otherwise every export logs where its temporary files lie.
     tf.get_logger().setLevel("ERROR")
     return tf

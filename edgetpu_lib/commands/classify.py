@@ -38,7 +38,7 @@ def classify(
     if labels is None and model:
         labels = read_metadata(model).get("class_names")
     predictions = deploy.best_predictions(
-        scores, labels, top=top, background_first=include_background_label
+        scores, labels, top=top, label_offset=int(include_background_label)
     )
     options.show(
         {"predictions": [dataclasses.asdict(prediction) for prediction in predictions]},

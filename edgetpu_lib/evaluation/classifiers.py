@@ -16,9 +16,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from edgetpu_lib import checkpoint
+from edgetpu_lib import checkpoint, data
 from edgetpu_lib.base import parallel
 from edgetpu_lib.base.artifacts import InputError, sha256_of
+from edgetpu_lib.evaluation import metrics
 from edgetpu_lib.images import pixels
 from edgetpu_lib.tflite import interpreter
 from edgetpu_lib.tflite.file import read_bytes
@@ -169,6 +170,24 @@ def _size(name: str, shape: Sequence[int | None], image_size: int | None) -> int
 
 def _digest_of(*facts: object) -> str:
     return hashlib.sha256(repr(facts).encode()).hexdigest()
+
+
+def score_image(model: str | Path | keras.Model, image: str | Path) -> np.ndarray:
+    """Return the probabilities that a model of any kind gives one image file.
+
+    Args:
+        model: as for `open_classifier`.
+        image: an image file.
+
+    Returns:
+        float32 [classes], 0..1.
+
+    Raises:
+        InputError: the model or the image cannot be used.
+    """
+    classifier = open_classifier(model, workers=1)
+    array = data.load_image(image, classifier.image_size)
+    return metrics.probabilities(classifier.predict(array[None]))[0]
 
 
 def measure_latency(classifier: Classifier, *, runs: int = 30) -> interpreter.Latency:

@@ -1,7 +1,6 @@
-"""Download the published TensorFlow-1 checkpoints once, and trust only what was kept.
+"""Download the published TensorFlow-1 checkpoints once, and verify them.
 
-Takes a model name; gives the folder of its checkpoint, from a cache where it can.
-Next: `checkpoint` loads it into the model.
+Takes a model name; gives the folder of its checkpoint, which `checkpoint` loads.
 """
 
 from __future__ import annotations
@@ -36,12 +35,12 @@ from edgetpu_lib.base.artifacts import (
 # Source: tensorflow/tpu models/official/efficientnet/edgetpu/README.md.
 PUBLISHED_URL = "https://storage.googleapis.com/cloud-tpu-checkpoints/efficientnet"
 MIRROR_VARIABLE = "EDGETPU_CHECKPOINT_MIRROR"
-# Several times what weights, averages and optimizer slots of the largest model take.
+# Several times the weights, averages and optimizer slots of the largest model.
 MAX_UNPACKED_BYTES = 1 << 30
 MAX_MEMBERS = 1000
 
 _CHUNK_BYTES = 1 << 20
-_WORTH_ANOTHER_TRY = {408, 429}
+_RETRIED_STATUSES = {408, 429}
 # The last three: one member is the folder of another; Python's versions differ.
 _DAMAGED = (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, ValueError)
 _DAMAGED += (OverflowError, RecursionError)
@@ -58,8 +57,8 @@ def fetch_checkpoint(
 ) -> Path:
     """Return the folder of a published checkpoint; download it the first time.
 
-    An interrupted download goes on where it stopped. The SHA-256 of the first whole
-    download is kept in a record beside it, and all later ones must have the same.
+    An interrupted download resumes. The SHA-256 of the first complete download is
+    saved in the metadata beside it, and later downloads must have the same.
 
     Args:
         name: a key of `specs.SPECS`.
@@ -68,12 +67,9 @@ def fetch_checkpoint(
         pauses_s: waits before the second, third, … attempt, in seconds.
         show_progress: draw a bar with bytes and time left.
 
-    Returns:
-        The folder with `checkpoint` and `model.ckpt*`, for `checkpoint.load_weights`.
-
     Raises:
         InputError: the name is unknown, the file cannot be downloaded or written, its
-            digest is another than recorded, or it is no safe tarball of a checkpoint.
+            digest differs from the saved one, or it is no safe tarball of a checkpoint.
 
     The environment variable `EDGETPU_CHECKPOINT_MIRROR` names another place for the
     same files: a base URL that starts with http://, https:// or file:///.
@@ -90,7 +86,7 @@ def fetch_checkpoint(
             f" delete {tarball} to download it again, or {metadata_path(tarball)} to"
             " trust the new file"
         )
-    # Without a record the folder may be of another tarball.
+    # Without metadata the folder may be of another tarball.
     if not (recorded and folder.is_dir()):
         _unpack(tarball, folder)
     if not recorded:
@@ -99,7 +95,7 @@ def fetch_checkpoint(
 
 
 def _url(file_name: str) -> str:
-    """Return where a published file, or its mirror's copy, lies."""
+    """Return the URL of a published file, or of its copy on the mirror."""
     base = os.environ.get(MIRROR_VARIABLE) or PUBLISHED_URL
     try:
         url = httpx.URL(base)
@@ -117,7 +113,7 @@ def _url(file_name: str) -> str:
 def _bring(
     url: str, tarball: Path, timeout_s: float, pauses_s: tuple[float, ...], silent: bool
 ) -> None:
-    """Copy or download the file at `url`, whole or not at all."""
+    """Copy or download the file at `url`, completely or not at all."""
     if url.startswith("file:"):
         source = Path(url2pathname(urlsplit(url).path))
         if not source.is_file():
@@ -146,9 +142,9 @@ def _bring(
 
 
 def _give_up_or_wait(error: httpx.HTTPError, url: str, pause_s: float | None) -> None:
-    """Wait for the next attempt if there is one and it may succeed."""
+    """Wait for the next attempt, or raise if there is none or it cannot succeed."""
     status = error.response.status_code if hasattr(error, "response") else 0
-    final = 400 <= status < 500 and status not in _WORTH_ANOTHER_TRY
+    final = 400 <= status < 500 and status not in _RETRIED_STATUSES
     if final or pause_s is None:
         raise InputError(
             f"cannot download {url} ({error}); try again later, or download it where"
@@ -159,16 +155,12 @@ def _give_up_or_wait(error: httpx.HTTPError, url: str, pause_s: float | None) ->
 
 
 def _continue(url: str, part: Path, timeout_s: float, silent: bool) -> None:
-    """Download what `part` lacks, in one attempt.
-
-    Raises:
-        httpx.HTTPError: the answer is late, cut, or of no use.
-    """
+    """Download the missing bytes of `part` in one attempt, or raise httpx.HTTPError."""
     begun = read_metadata(part)
-    # Only a validator tells whether the file is still the one that was begun.
+    # Only a validator (ETag or date) tells whether the file is still the same.
     same = begun.get("url") == url and begun.get("validator")
     offset = part.stat().st_size if same and part.is_file() else 0
-    # Bytes as they are stored: their digest is compared.
+    # No compression in transit, so that ranges and digest are of the stored bytes.
     headers = {"Accept-Encoding": "identity"}
     if offset:
         headers |= {"Range": f"bytes={offset}-", "If-Range": same}
@@ -189,7 +181,7 @@ def _continue(url: str, part: Path, timeout_s: float, silent: bool) -> None:
             # A weak tag may not be sent in If-Range (RFC 9110, section 13.1.5).
             etag, date = told.get("ETag", "W/"), told.get("Last-Modified", "")
             begun = {"url": url, "validator": date if etag[:2] == "W/" else etag}
-            # In this order: old bytes never get the new validator.
+            # In this order, old bytes never get the new validator.
             part.unlink(missing_ok=True)
             write_file(metadata_path(part), json.dumps(begun).encode())
         with (
@@ -203,7 +195,7 @@ def _continue(url: str, part: Path, timeout_s: float, silent: bool) -> None:
                 file.write(chunk)
                 bar.update(len(chunk))
             found = file.tell()
-    # A range may end early; too few bytes of an answer are noticed by the client.
+    # A range may end early. A body shorter than its length is noticed by the client.
     if size_bytes and found != size_bytes:
         raise httpx.RemoteProtocolError(f"{found} bytes instead of {size_bytes}")
 
@@ -225,7 +217,7 @@ def _unpack(tarball: Path, folder: Path) -> None:
 def _extract(tarball: Path, target: Path) -> None:
     """Extract the one folder with a checkpoint, by way of files beside `target`."""
     plain, unpacked = target.with_name("tar"), target.with_name("unpacked")
-    # First a plain tar: headers in it may lie about sizes, its own size cannot.
+    # Decompress first: a tar's headers may claim any size, the file itself cannot.
     with gzip.open(tarball) as source, open(plain, "wb") as file:
         while chunk := source.read(_CHUNK_BYTES):
             file.write(chunk)
@@ -236,7 +228,7 @@ def _extract(tarball: Path, target: Path) -> None:
         if len(members) > MAX_MEMBERS:
             raise tarfile.TarError(f"more than {MAX_MEMBERS} members")
         for member in members:
-            # What "data" lets pass: links inside, and holes larger than the tar.
+            # The filter "data" allows inner links, and holes larger than the tar.
             if member.islnk() or member.issym() or member.issparse():
                 raise tarfile.TarError(f"{member.name!r} is no plain file")
         tar.extractall(unpacked, members, filter="data")

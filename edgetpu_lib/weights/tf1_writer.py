@@ -1,8 +1,7 @@
 """Write the Keras model as a checkpoint that the reference's own tools load.
 
-Takes a model and, if there are any, averages of its weights; gives a folder or a
-`.tar.gz` with TensorFlow-1 names.
-Next: `checkpoint` loads it again.
+Takes a model and, optionally, averages of its weights; gives a folder or a `.tar.gz`
+with TensorFlow-1 names, which `checkpoint.load_weights` reads.
 """
 
 from __future__ import annotations
@@ -17,7 +16,8 @@ import keras
 import numpy as np
 
 from edgetpu_lib.base.artifacts import InputError, atomic_path
-from edgetpu_lib.checkpoint import AVERAGE, list_problems, reference_names
+from edgetpu_lib.weights.fit import compare_tensors, list_problems
+from edgetpu_lib.weights.names import AVERAGE, reference_names
 
 _PACKED = (".tar.gz", ".tgz")
 # What a checkpoint folder consists of: nothing else is ever replaced.
@@ -37,36 +37,29 @@ def save_weights(
 ) -> Path:
     """Write a model's weights as a TensorFlow-1 checkpoint, whole or not at all.
 
-    `tf.train.latest_checkpoint` finds it, and `tf.compat.v1.train.Saver`,
-    `tf.train.load_checkpoint` and `checkpoint.load_weights` read it. It holds what
-    the reference's checkpoints hold: every weight as float32 under its name and under
-    the name followed by "/ExponentialMovingAverage", and `global_step` as int64.
+    It holds what the reference's checkpoints hold: every weight as float32 under its
+    name and, averaged, under the name followed by "/ExponentialMovingAverage", and
+    `global_step` as int64. `tf.train.load_checkpoint` and `checkpoint.load_weights`
+    read it.
 
     Args:
         model: from `build.build_model`.
-        path: the folder to make, or a name that ends in `.tar.gz` or `.tgz` to pack
-            the folder; the same values give the same bytes. An older checkpoint is
-            replaced.
+        path: the folder to make or replace, or a name that ends in `.tar.gz` or
+            `.tgz` to pack the folder; the same values give the same bytes.
         averages: the averaged value of every weight, by the names of
-            `checkpoint.reference_names`; `None` takes the model's own values.
+            `names.reference_names`; `None` takes the model's own values.
         global_step: training step, at least 0; it is also part of the file names.
-        only_averages: write the averaged values and nothing else, not even the tensor
-            `global_step`: half of the size, and enough for `load_weights` and for
-            the reference's evaluation.
-        round_to_bfloat16: round every value to the nearest that bfloat16 has, ties to
-            even. It is still stored as float32, with 16 bits of zeros, so that packing
-            saves half of the size.
-
-    Returns:
-        The path.
+        only_averages: write the averaged values alone, without `global_step`: half
+            of the size, and enough for `load_weights` and the reference's evaluation.
+        round_to_bfloat16: round values to the nearest bfloat16, ties to even. They
+            are still stored as float32, and packing then saves half of the size.
 
     Raises:
         InputError: the model is of another family, the averages do not fit it, the
             step is negative, the name ends in `.tar`, the folder holds anything but a
             checkpoint, or it cannot be written.
 
-    Source: names, types and file names of checkpoints that tensorflow/tpu
-    models/official/efficientnet wrote.
+    Source: checkpoints that tensorflow/tpu models/official/efficientnet wrote.
     """
     path = Path(path)
     if not 0 <= global_step < 2**63:
@@ -92,11 +85,7 @@ def save_weights(
 
 
 def _check_replaceable(path: Path) -> None:
-    """Refuse to replace a folder that holds anything but a checkpoint.
-
-    Raises:
-        InputError: it does.
-    """
+    """Raise InputError if the folder to replace holds anything but a checkpoint."""
     if not path.is_dir():
         return
     for file in sorted(path.iterdir()):
@@ -110,11 +99,7 @@ def _check_replaceable(path: Path) -> None:
 def _tensors(
     model: keras.Model, averages: Mapping[str, np.ndarray] | None
 ) -> dict[str, np.ndarray]:
-    """Return all weights by the reference's names, raw and averaged, as float32.
-
-    Raises:
-        InputError: the averages do not fit the model.
-    """
+    """Return all weights by the reference's names, raw and averaged, as float32."""
     raw = {
         name: np.asarray(keras.ops.convert_to_numpy(variable), np.float32)
         for name, variable in reference_names(model).items()
@@ -122,19 +107,15 @@ def _tensors(
     if averages is None:
         averages = raw
     given = {name: np.asarray(value, np.float32) for name, value in averages.items()}
-    problems = {
-        "missing": [name for name in raw if name not in given],
-        "of another shape": [
-            f"{name} is {given[name].shape} but the model has {value.shape}"
-            for name, value in raw.items()
-            if name in given and given[name].shape != value.shape
-        ],
-        "unexpected": [name for name in given if name not in raw],
-    }
-    if any(problems.values()):
+    problems = compare_tensors(
+        {name: value.shape for name, value in raw.items()},
+        {name: value.shape for name, value in given.items()},
+        lambda name: False,
+    )
+    if problems:
         raise InputError(
             f"averages do not fit {model.name}: tensors {list_problems(problems)};"
-            " give one array for every name of checkpoint.reference_names"
+            " give one array for every name of reference_names"
         )
     return raw | {name + AVERAGE: value for name, value in given.items()}
 
@@ -152,11 +133,7 @@ def _as_bfloat16(value: np.ndarray) -> np.ndarray:
 def _write_folder(
     folder: Path, tensors: dict[str, np.ndarray], global_step: int
 ) -> None:
-    """Write a checkpoint's three files into a new folder.
-
-    Raises:
-        OSError: they cannot be written.
-    """
+    """Write a checkpoint's three files into a new folder."""
     import tensorflow as tf
 
     folder.mkdir()

@@ -2,11 +2,11 @@
 
 Takes a `.safetensors` file of `tf_efficientnet_es`, `em` or `el`, without PyTorch;
 gives a model with every tensor filled.
-Next: `data` brings images, or `convert` exports the model as it is.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import keras
@@ -16,7 +16,8 @@ from safetensors.numpy import load_file
 
 from edgetpu_lib import specs
 from edgetpu_lib.base.artifacts import InputError
-from edgetpu_lib.checkpoint import LoadReport, list_problems, reference_names
+from edgetpu_lib.weights.fit import LoadReport, compare_tensors, list_problems
+from edgetpu_lib.weights.names import reference_names
 
 # The reference's scopes and timm's modules. Source: names read from files that timm
 # (huggingface/pytorch-image-models, efficientnet.py and _efficientnet_blocks.py) wrote.
@@ -56,19 +57,17 @@ def load_timm_weights(
     """Fill `model` from timm's `.safetensors`, completely or not at all.
 
     The file must be of timm's `tf_efficientnet_es`, `tf_efficientnet_em` or
-    `tf_efficientnet_el`: Google's weights, for the models S, M and L. Files of
+    `tf_efficientnet_el`: Google's weights for the models S, M and L. Files of
     `efficientnet_es` and the like, without `tf_`, hold tensors of the same names and
-    shapes, but were trained with another padding and epsilon and answer badly here;
-    nothing in a file tells the two apart.
+    shapes, but were trained with another padding and epsilon and predict badly here;
+    a file does not tell which of the two it is.
 
-    Classes: a file has ImageNet's 1000, without the background. Its class i is class
-    i + 1 of the published checkpoints, so build the model with `num_classes=1000`.
+    Classes: a file has ImageNet's 1000 classes without the background, so build the
+    model with `num_classes=1000`. Class i is class i + 1 of the published checkpoints.
 
-    Input: the values are loaded unchanged and Google trained them on
-    (pixel − 127) / 128, the input of `build.build_model`. timm itself feeds
-    (pixel − 127.5) / 127.5, at most 1/128 lower; weights that were fine-tuned in timm
-    expect that. A change of the stem could not undo the difference exactly: its
-    padding is zero, whatever grey that is.
+    Input: Google trained these values on (pixel − 127) / 128, the input of
+    `build.build_model`. timm feeds (pixel − 127.5) / 127.5, which differs by at most
+    1/128; weights that were fine-tuned in timm expect that.
 
     Args:
         model: from `build.build_model`.
@@ -77,11 +76,10 @@ def load_timm_weights(
             own, for another number of classes.
 
     Returns:
-        The list of what was loaded, kept and ignored, in timm's names; `use_ema` is
-        False and `global_step` None, for the file holds one value a weight.
+        The report, with timm's names; `use_ema` is False and `global_step` None.
 
     Raises:
-        InputError: nothing readable is at `path`, or any tensor is missing,
+        InputError: there is no readable file at `path`, or a tensor is missing,
             unexpected or of another shape or type; the model is then unchanged.
 
     Source: (pixel − 127) / 128 and the background class from tensorflow/tpu
@@ -95,7 +93,7 @@ def load_timm_weights(
         for name, variable in names.items()
         if include_classifier or name not in _CLASSIFIER
     }
-    _check_complete(model, wanted, tensors, set(names), path)
+    _require_fit(model.name, names, wanted, tensors, path)
     for name, variable in wanted.items():
         value = tensors[name].transpose(_axes(name, variable))
         variable.assign(value.astype(np.float32))
@@ -145,9 +143,6 @@ def _block_positions(blocks: int) -> list[tuple[int, int]]:
     """Return stage and place in it, both from 0, of each of a network's blocks.
 
     The number of blocks tells the stages apart: more depth never takes a block away.
-
-    Raises:
-        InputError: no depth gives so many blocks.
     """
     repeats = [stage.repeats for stage in specs.STAGES]
     for depth in sorted({n / r for r in repeats for n in range(1, blocks + 1)}):
@@ -161,11 +156,7 @@ def _block_positions(blocks: int) -> list[tuple[int, int]]:
 
 
 def _read(path: str | Path) -> dict[str, np.ndarray]:
-    """Return all tensors of a file.
-
-    Raises:
-        InputError: the file is missing, damaged or of another format.
-    """
+    """Return all tensors of a file."""
     if not Path(path).is_file():
         raise InputError(f"no file {path}; give timm's model.safetensors")
     try:
@@ -193,38 +184,27 @@ def _timm_shape(name: str, variable: keras.Variable) -> tuple[int, ...]:
     return tuple(variable.shape[axes.index(axis)] for axis in range(len(axes)))
 
 
-def _check_complete(
-    model: keras.Model,
-    wanted: dict[str, keras.Variable],
-    tensors: dict[str, np.ndarray],
-    known: set[str],
+def _require_fit(
+    model_name: str,
+    names: Iterable[str],
+    wanted: Mapping[str, keras.Variable],
+    tensors: Mapping[str, np.ndarray],
     path: str | Path,
 ) -> None:
-    """Compare what the model wants with what the file holds.
-
-    Raises:
-        InputError: anything is missing, unexpected or of another shape or type.
-    """
-    shapes = {name: _timm_shape(name, variable) for name, variable in wanted.items()}
-    problems = {
-        "missing": [name for name in wanted if name not in tensors],
-        "of another shape": [
-            f"{name} is {tensors[name].shape} but the model needs {shape}"
-            for name, shape in shapes.items()
-            if name in tensors and tensors[name].shape != shape
-        ],
-        "of another type": [
-            f"{name} is {tensors[name].dtype}"
-            for name in wanted
-            if name in tensors and tensors[name].dtype.name not in _DTYPES
-        ],
-        "unexpected": [
-            name
-            for name in sorted(tensors)
-            if name not in known and not name.endswith(_LEFTOVER)
-        ],
-    }
-    if not any(problems.values()):
+    """Compare the variables that are `wanted` with the tensors of the file."""
+    problems = compare_tensors(
+        {name: _timm_shape(name, variable) for name, variable in wanted.items()},
+        {name: value.shape for name, value in tensors.items()},
+        lambda name: name in names or name.endswith(_LEFTOVER),
+    )
+    other_types = [
+        f"{name} is {tensors[name].dtype}"
+        for name in wanted
+        if name in tensors and tensors[name].dtype.name not in _DTYPES
+    ]
+    if other_types:
+        problems["of another type"] = other_types
+    if not problems:
         return
     remedy = "check the model name and the overrides (width, depth)"
     if all(line.startswith(_CLASSIFIER) for ls in problems.values() for line in ls):
@@ -233,5 +213,5 @@ def _check_complete(
             classes = tensors["classifier.bias"].size
             remedy += f", or set num_classes={classes} (timm has no background class)"
     raise InputError(
-        f"{path} does not fit {model.name}: tensors {list_problems(problems)}; {remedy}"
+        f"{path} does not fit {model_name}: tensors {list_problems(problems)}; {remedy}"
     )

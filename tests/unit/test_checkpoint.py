@@ -1,5 +1,7 @@
 """Published weights: equal to the reference, or refused without touching the model."""
 
+import subprocess
+import sys
 import tarfile
 
 import keras
@@ -196,6 +198,40 @@ def test_damaged_checkpoint_file_is_an_error_or_harmless(
         assert str(folder) in str(error)
     else:
         assert_holds(model, slim_tensors, AVERAGE)
+
+
+def test_highest_step_wins_without_a_checkpoint_file(
+    new_model, write_checkpoint, slim_tensors, tmp_path
+):
+    folder = write_checkpoint(tmp_path / "c", slim_tensors)
+    (folder / "checkpoint").unlink()
+    for path in sorted(folder.iterdir()):
+        path.rename(folder / path.name.replace("ckpt-7", "ckpt-10"))
+    older = {**slim_tensors, "global_step": np.int64(9)}
+    for path in write_checkpoint(tmp_path / "older", older).glob("model*"):
+        path.rename(folder / path.name.replace("ckpt-7", "ckpt-9"))
+    assert checkpoint.load_weights(new_model(), folder).global_step == 7
+
+
+STALE = """
+import sys
+from edgetpu_lib.base.quiet import start_tensorflow
+start_tensorflow()
+from edgetpu_lib import build, checkpoint
+model = build.build_model(
+    "efficientnet-edgetpu-S", width_coefficient=0.1, depth_coefficient=0.3,
+    num_classes=3, image_size=32,
+)
+checkpoint.load_weights(model, sys.argv[1])
+"""
+
+
+def test_stale_checkpoint_file_prints_nothing(write_checkpoint, slim_tensors, tmp_path):
+    folder = write_checkpoint(tmp_path / "c", slim_tensors)
+    (folder / "checkpoint").write_text('model_checkpoint_path: "gone"\n')
+    command = [sys.executable, "-c", STALE, str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 @pytest.mark.parametrize("num_classes", [3, 5])

@@ -1,6 +1,8 @@
 """Exported files: the input contract, integers throughout, and the same answers."""
 
 import collections
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -323,6 +325,33 @@ def test_saved_model_answers_as_keras(classifier, keras_scores, images, tmp_path
     contents = tf.constant([path.read_bytes() for path in images.paths])
     (found,) = encoded(contents).values()
     np.testing.assert_allclose(found.numpy(), keras_scores, rtol=0, atol=1e-5)
+
+
+FRESH = """
+import sys
+sys.modules["keras"] = None
+import tensorflow as tf
+signatures = tf.saved_model.load(sys.argv[1]).signatures
+(found,) = signatures["serving_default"](tf.zeros([2, 32, 32, 3])).values()
+print(sorted(signatures), found.shape)
+"""
+
+
+def test_saved_model_holds_every_weight_once(new_model, tmp_path):
+    # Wide enough for weights to outweigh the names of tensors.
+    model = new_model(width_coefficient=0.5)
+    folder = convert.save_saved_model(convert.with_softmax(model), tmp_path / "saved")
+    size_bytes = sum(path.stat().st_size for path in (folder / "variables").iterdir())
+    weight_bytes = sum(value.nbytes for value in model.get_weights())
+    assert weight_bytes <= size_bytes <= 1.1 * weight_bytes
+
+
+def test_saved_model_needs_no_keras(new_model, tmp_path):
+    folder = convert.save_saved_model(new_model(), tmp_path / "saved")
+    command = [sys.executable, "-c", FRESH, str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "['encoded_images', 'serving_default'] (2, 3)\n"
 
 
 def stop_in_the_middle(model, path):

@@ -1,4 +1,4 @@
-"""One image in, named answers out; label files of every form."""
+"""One image in, named predictions out; label files of every form."""
 
 import json
 
@@ -75,7 +75,7 @@ def test_unreadable_label_file_is_named(tmp_path):
             deploy.read_labels(path)
 
 
-def test_best_answers_come_first():
+def test_best_predictions_come_first():
     predictions = deploy.best_predictions(SCORES, NAMES, top=3)
     assert [(a.index, a.label) for a in predictions] == [
         (1, "goldfish"),
@@ -89,7 +89,7 @@ def test_best_answers_come_first():
 
 
 @pytest.mark.parametrize(("top", "given"), [(1, 1), (4, 4), (9, 4)])
-def test_number_of_answers(top, given):
+def test_number_of_predictions(top, given):
     assert len(deploy.best_predictions(SCORES, NAMES, top=top)) == given
 
 
@@ -98,7 +98,7 @@ def test_indices_stand_in_for_missing_labels():
 
 
 def test_background_shifts_the_labels_by_one():
-    predictions = deploy.best_predictions(SCORES, NAMES[:3], background_first=True)
+    predictions = deploy.best_predictions(SCORES, NAMES[:3], label_offset=1)
     assert [(a.index, a.label) for a in predictions] == [
         (1, "tench"),
         (3, "shark"),
@@ -110,16 +110,16 @@ def test_background_shifts_the_labels_by_one():
 @pytest.mark.parametrize(
     ("labels", "label_offset", "hint"),
     [
-        (3, False, "--include_background_label"),
-        (4, True, "--include_background_label"),
-        (2, False, "label file"),
-        (7, False, "label file"),
-        (9, True, "label file"),
+        (3, 0, "--include_background_label"),
+        (4, 1, "--include_background_label"),
+        (2, 0, "label file"),
+        (7, 0, "label file"),
+        (9, 1, "label file"),
     ],
 )
 def test_labels_of_another_number_are_refused(labels, label_offset, hint):
     with pytest.raises(InputError) as caught:
-        deploy.best_predictions(SCORES, ["x"] * labels, background_first=label_offset)
+        deploy.best_predictions(SCORES, ["x"] * labels, label_offset=label_offset)
     message = str(caught.value)
     assert f"{labels} labels" in message
     assert "4 classes" in message
@@ -127,7 +127,7 @@ def test_labels_of_another_number_are_refused(labels, label_offset, hint):
 
 
 @pytest.mark.parametrize("kind", ["float_tflite", "int8_tflite"])
-def test_photo_is_classified(request, class_folders, kind):
+def test_image_is_classified(request, class_folders, kind):
     model = request.getfixturevalue(kind)
     names = ["blue", "green", "red"]
     for name in names:
@@ -141,7 +141,7 @@ def test_photo_is_classified(request, class_folders, kind):
             assert total == pytest.approx(1, abs=0.01)
 
 
-def test_names_are_taken_from_the_record(float_tflite, class_folders, tmp_path):
+def test_names_are_taken_from_the_metadata(float_tflite, class_folders, tmp_path):
     model = tmp_path / "model.tflite"
     model.write_bytes(float_tflite.read_bytes())
     image = class_folders / "red" / "00.jpg"
@@ -150,7 +150,7 @@ def test_names_are_taken_from_the_record(float_tflite, class_folders, tmp_path):
     assert deploy.classify(model, image)[0].label == "rojo"
 
 
-def test_unusable_photo_or_model_is_named(float_tflite, class_folders, tmp_path):
+def test_unusable_image_or_model_is_named(float_tflite, class_folders, tmp_path):
     image = class_folders / "red" / "00.jpg"
     with pytest.raises(InputError, match="nowhere.jpg"):
         deploy.classify(float_tflite, tmp_path / "nowhere.jpg")

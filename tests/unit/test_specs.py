@@ -116,7 +116,7 @@ def test_each_block_takes_what_the_one_before_gives(width):
         (1280, 1.2, 1536),
         (10, 1.0, 16),  # 8 would fall below 90 %
         (12, 1.0, 16),  # a tie goes up
-        (32, 0.1, 8),  # never below the divisor
+        (32, 0.1, 8),  # never below 8
     ],
 )
 def test_channels_are_rounded_to_multiples_of_eight(channels, width, rounded):
@@ -129,10 +129,6 @@ def test_rounded_channels_keep_90_percent():
             rounded = specs.round_channels(channels, width)
             assert rounded % 8 == 0
             assert rounded >= 0.9 * channels * width
-
-
-def test_rounding_obeys_another_divisor():
-    assert specs.round_channels(30, 1.0, divisor=16) == 32
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,29 @@ def test_python_messages_pass_in_order(tmp_path):
     assert done.stderr.split() == ["one", "two", "three", "four"]
 
 
+LOGGED = """
+import logging
+from edgetpu_lib.base.quiet import quiet_native
+for number in range(2):
+    with quiet_native():
+        handler = logging.StreamHandler()
+        logging.getLogger().addHandler(handler)
+        logging.error("during %d", number)
+    logging.error("after %d", number)
+    logging.getLogger().removeHandler(handler)
+"""
+
+
+def test_log_handlers_made_meanwhile_write_afterwards(tmp_path):
+    """TensorFlow's own is made at the first import."""
+    done = subprocess.run(
+        [sys.executable, "-c", LOGGED], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0
+    lines = ["during 0", "after 0", "during 1", "after 1"]
+    assert done.stderr.splitlines() == lines
+
+
 def test_tensorflow_starts(capfd):
     tensorflow = start_tensorflow()
     assert tensorflow.__name__ == "tensorflow"
@@ -71,8 +94,8 @@ def test_tensorflow_starts(capfd):
 def test_onednn_is_chosen_before_tensorflow_starts(tmp_path):
     """The choice is read once, when TensorFlow is imported."""
     code = (
-        "import sys; from edgetpu_lib import quiet; from edgetpu_lib.commands import"
-        " fine_tune, train; quiet.prefer_onednn();"
+        "import sys; from edgetpu_lib.base import quiet;"
+        "from edgetpu_lib.commands import fine_tune, train; quiet.prefer_onednn();"
         "assert not {'keras', 'tensorflow'} & set(sys.modules);"
         "import os; assert os.environ['TF_ENABLE_ONEDNN_OPTS'] == '1'"
     )

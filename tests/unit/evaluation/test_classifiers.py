@@ -43,6 +43,14 @@ def test_keras_model_and_file(classifier, arrays, logits, tmp_path):
         np.testing.assert_allclose(predict(opened, arrays), logits, atol=1e-4)
 
 
+@pytest.mark.parametrize("kind", ["classifier", "float_tflite", "saved_model"])
+def test_one_image_of_any_model(request, kind, images, arrays, logits):
+    model = request.getfixturevalue(kind)
+    expected = np.asarray(keras.ops.softmax(logits[1]))
+    found = classifiers.score_image(model, images.paths[5])
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
 def test_saved_model(saved_model, arrays, logits):
     opened = classifiers.open_classifier(saved_model)
     assert (opened.classes, opened.batch_size) == (3, classifiers.BATCH_SIZE)

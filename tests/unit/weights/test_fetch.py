@@ -457,9 +457,9 @@ def test_absolute_path_stays_inside(server, cache, tmp_path):
         (fetch.tqdm, "update", [PART, f"{PART}.json"]),
         # When the first file is there.
         (tarfile.TarFile, "utime", [TARBALL]),
-        (fetch, "save_record", [S, TARBALL]),
+        (fetch, "save_metadata", [S, TARBALL]),
     ],
-    ids=["download", "unpack", "record"],
+    ids=["download", "unpack", "metadata"],
 )
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(28, "No space left")])
 def test_interruption_leaves_no_half(

@@ -19,47 +19,12 @@ from edgetpu_lib.images import pixels
 from edgetpu_lib.training import examples, features, loop, phases
 from edgetpu_lib.training.examples import Examples, ShuffledBatches
 from edgetpu_lib.training.phases import Epoch
+from edgetpu_lib.training.settings import FineTuneConfig
 from edgetpu_lib.training.state import TrainingState
 
 # The published 0.99 averages batch-norm statistics over hundreds of steps, more than a
 # short training has.
 SCRATCH_MOMENTUM = 0.9
-
-
-@dataclasses.dataclass(frozen=True)
-class FineTuneConfig:
-    """How to train; the defaults suit a few thousand images on a CPU.
-
-    Attributes:
-        head_epochs: at most, of the classifier alone on cached features (pretrained
-            weights only).
-        epochs: at most, of the unfrozen layers.
-        batch_size: images a step.
-        head_learning_rate: peak, of the classifier alone.
-        fine_learning_rate: peak, of the last blocks of a pretrained network.
-        scratch_learning_rate: peak, of a network without pretrained weights.
-        unfrozen_blocks: how many of the last blocks the second phase trains; S has 16.
-            All of them suit the checkpoint that ships, which was trained on small
-            images of ten classes; with ImageNet weights the last 6 may do.
-        patience: epochs without a better validation loss before training stops.
-        seed: of shuffling, augmentation, dropout.
-    """
-
-    head_epochs: int = 30
-    epochs: int = 12
-    batch_size: int = 16
-    head_learning_rate: float = 1e-2
-    fine_learning_rate: float = 1e-3
-    scratch_learning_rate: float = 1e-3
-    unfrozen_blocks: int = 16
-    patience: int = 4
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Refuse numbers that no training could use."""
-        for field, value in dataclasses.asdict(self).items():
-            if isinstance(value, int) and field != "seed" and value < 1:
-                raise InputError(f"{field}={value} must be at least 1")
 
 
 def fine_tune(

@@ -11,6 +11,7 @@ import collections
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future
+from typing import get_args
 
 import numpy as np
 
@@ -18,60 +19,11 @@ from edgetpu_lib import specs
 from edgetpu_lib.base.artifacts import InputError
 from edgetpu_lib.costs import networks
 from edgetpu_lib.search.history import History
+from edgetpu_lib.search.settings import SearchConfig, Strategy
 from edgetpu_lib.search.space import SearchSpace, Stages, cross, mutate, random_stages
 
-STRATEGIES = ("evolution", "random")
+STRATEGIES: tuple[str, ...] = get_args(Strategy)
 _TRIES = 1000
-
-
-@dataclasses.dataclass(frozen=True)
-class SearchConfig:
-    """Settings of a search.
-
-    Attributes:
-        strategy: "evolution" recombines the best networks; "random" draws every network
-            independently.
-        candidates: networks to evaluate, at most.
-        first: of these, how many evolution draws at random before it breeds any.
-        parents: the best so far, two of which are drawn for each child. It takes every
-            field from one or the other, and one field is changed at random.
-        at_once: networks under way at a time. A network is proposed once all but the
-            last `at_once` - 1 before it are evaluated, so that the result depends
-            neither on the number of processes nor on their speed.
-        patience: networks without a better reward before the search stops.
-        target_latency_ms: latency at which the reward equals the accuracy.
-        exponent: w of the reward; −0.07 trades a doubling of latency for about 5 %
-            relative accuracy.
-        seed: of all random draws.
-    """
-
-    strategy: str = "evolution"
-    candidates: int = 24
-    first: int = 8
-    parents: int = 4
-    at_once: int = 4
-    patience: int = 24
-    target_latency_ms: float = 5.0
-    exponent: float = -0.07
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Validate the settings."""
-        if self.strategy not in STRATEGIES:
-            raise InputError(
-                f"strategy {self.strategy!r} is unknown; use {' or '.join(STRATEGIES)}"
-            )
-        for field in ("candidates", "first", "parents", "at_once", "patience"):
-            if getattr(self, field) < 1:
-                raise InputError(f"{field}={getattr(self, field)} must be at least 1")
-        if self.target_latency_ms <= 0:
-            raise InputError(
-                f"target_latency_ms={self.target_latency_ms} must be above 0"
-            )
-        if self.exponent > 0:
-            raise InputError(
-                f"exponent={self.exponent} would reward slow networks; use 0 or less"
-            )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,7 +7,6 @@ Source of all numbers: tensorflow/tpu efficientnet main.py and utils.py.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import math
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -15,63 +14,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from edgetpu_lib.base.artifacts import InputError
-
-OPTIMIZERS = ("rmsprop", "adamw")
-SCHEDULES = ("exponential", "cosine", "constant")
-
-
-@dataclasses.dataclass(frozen=True)
-class Recipe:
-    """How the reference trains on ImageNet; the defaults are its own.
-
-    Attributes:
-        epochs: passes over the training images.
-        batch_size: images a step, over all devices.
-        base_learning_rate: peak, for every 256 images of a batch.
-        optimizer: "rmsprop" as the reference's, or "adamw", which suits trainings of a
-            few thousand steps.
-        schedule: "exponential" (in stairs), "cosine" or "constant".
-        warmup_epochs: in which the rate rises from zero to its peak.
-        decay_epochs: between two decays of the exponential schedule.
-        decay_factor: of the rate at each decay of the exponential schedule.
-        label_smoothing: share of the target spread over all classes.
-        weight_decay: on half the squared sum of all but batch-norm variables.
-        average_decay: of the moving averages; smaller in the first steps.
-        min_crop_area: smallest share of an image that a random crop keeps.
-        randaugment: change colours and shapes with Keras' `RandAugment`.
-        mixup: blend pairs of images and their labels with Keras' `MixUp`.
-    """
-
-    epochs: int = 350
-    batch_size: int = 2048
-    base_learning_rate: float = 0.016
-    optimizer: str = "rmsprop"
-    schedule: str = "exponential"
-    warmup_epochs: float = 5.0
-    decay_epochs: float = 2.4
-    decay_factor: float = 0.97
-    label_smoothing: float = 0.1
-    weight_decay: float = 1e-5
-    average_decay: float = 0.9999
-    min_crop_area: float = 0.08
-    randaugment: bool = False
-    mixup: bool = False
-
-    def __post_init__(self) -> None:
-        """Refuse numbers that no training could use."""
-        for name, known in (("schedule", SCHEDULES), ("optimizer", OPTIMIZERS)):
-            if getattr(self, name) not in known:
-                raise InputError(
-                    f"{name} {getattr(self, name)!r} is unknown; use {', '.join(known)}"
-                )
-        for name in ("epochs", "batch_size", "base_learning_rate", "decay_epochs"):
-            if getattr(self, name) <= 0:
-                raise InputError(f"{name}={getattr(self, name)} must be above 0")
-        if not 0 < self.min_crop_area <= 1:
-            raise InputError(
-                f"min_crop_area={self.min_crop_area} must be above 0 and at most 1"
-            )
+from edgetpu_lib.training.settings import Recipe
 
 
 class LearningRate(keras.optimizers.schedules.LearningRateSchedule):

@@ -1,0 +1,108 @@
+"""Settings of the two trainings, each number with its default and its meaning.
+
+Light to import: the command line makes its options from them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal, get_args
+
+from edgetpu_lib.base.artifacts import InputError
+
+Optimizer = Literal["rmsprop", "adamw"]
+Schedule = Literal["exponential", "cosine", "constant"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """How the reference trains on ImageNet; the defaults are its own.
+
+    Attributes:
+        epochs: passes over the training images.
+        batch_size: images per step, over all devices.
+        base_learning_rate: peak learning rate for a batch of 256 images; it is
+            scaled with the batch size.
+        optimizer: "rmsprop" is the reference's; "adamw" learns more in the first
+            thousands of steps.
+        schedule: how the learning rate falls: in stairs, along a cosine, or not.
+        warmup_epochs: epochs in which the learning rate rises from zero to its peak.
+        decay_epochs: epochs per stair of the exponential schedule.
+        decay_factor: factor from one stair of the exponential schedule to the next.
+        label_smoothing: share of the target spread over all classes, 0..1.
+        weight_decay: factor of half the squared sum of all variables but those of
+            batch normalization.
+        average_decay: decay of the moving averages of the weights, once warmed up.
+        min_crop_area: smallest share of an image that a random crop keeps, 0..1.
+        randaugment: vary colours and shapes with Keras' `RandAugment`.
+        mixup: blend pairs of images and their labels with Keras' `MixUp`.
+    """
+
+    epochs: int = 350
+    batch_size: int = 2048
+    base_learning_rate: float = 0.016
+    optimizer: Optimizer = "rmsprop"
+    schedule: Schedule = "exponential"
+    warmup_epochs: float = 5.0
+    decay_epochs: float = 2.4
+    decay_factor: float = 0.97
+    label_smoothing: float = 0.1
+    weight_decay: float = 1e-5
+    average_decay: float = 0.9999
+    min_crop_area: float = 0.08
+    randaugment: bool = False
+    mixup: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse values that no training can use."""
+        for name, known in (("schedule", Schedule), ("optimizer", Optimizer)):
+            if getattr(self, name) not in get_args(known):
+                raise InputError(
+                    f"{name} {getattr(self, name)!r} is unknown; use"
+                    f" {', '.join(get_args(known))}"
+                )
+        for name in ("epochs", "batch_size", "base_learning_rate", "decay_epochs"):
+            if getattr(self, name) <= 0:
+                raise InputError(f"{name}={getattr(self, name)} must be above 0")
+        if not 0 < self.min_crop_area <= 1:
+            raise InputError(
+                f"min_crop_area={self.min_crop_area} must be above 0 and at most 1"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class FineTuneConfig:
+    """How to fine-tune; the defaults suit a few thousand images on a CPU.
+
+    Attributes:
+        head_epochs: largest number of epochs of the classifier alone, on cached
+            features (pretrained weights only).
+        epochs: largest number of epochs of the unfrozen layers.
+        batch_size: images per step.
+        head_learning_rate: peak learning rate of the classifier alone.
+        fine_learning_rate: peak learning rate of the unfrozen blocks of a pretrained
+            network.
+        scratch_learning_rate: peak learning rate of a network without pretrained
+            weights.
+        unfrozen_blocks: number of last blocks that the second phase trains; S has 16.
+            All of them suit the checkpoint that ships, which was trained on small
+            images of ten classes; with ImageNet weights the last 6 may do.
+        patience: epochs without a lower validation loss before training stops.
+        seed: seed of the split, of new weights, shuffling, augmentation and dropout.
+    """
+
+    head_epochs: int = 30
+    epochs: int = 12
+    batch_size: int = 16
+    head_learning_rate: float = 1e-2
+    fine_learning_rate: float = 1e-3
+    scratch_learning_rate: float = 1e-3
+    unfrozen_blocks: int = 16
+    patience: int = 4
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse values that no training can use."""
+        for name, value in dataclasses.asdict(self).items():
+            if isinstance(value, int) and name != "seed" and value < 1:
+                raise InputError(f"{name}={value} must be at least 1")

@@ -44,7 +44,7 @@ MAY_IMPORT = {
     "training": {"base", "images", "data", "checkpoint"},
     "hardware": {"base", "specs", "tflite"},
     "costs": {"base", "specs", "tflite", "hardware"},
-    "evaluation": {"base", "images", "tflite", "checkpoint", "data"},
+    "evaluation": {"base", "images", "tflite", "checkpoint", "data", "weights"},
     "specs": {"base"},
     "build": {"base", "specs"},
     "checkpoint": {"base", "weights"},

@@ -1,40 +1,44 @@
-"""`check`: a TFLite file in, what the Edge TPU would make of it out."""
+"""`check`: a TFLite file in, what the Edge TPU would run of it out."""
 
 from __future__ import annotations
 
 import collections
 import dataclasses
-import functools
+from typing import Annotated
 
 import click
 
-from edgetpu_lib.commands import options
+from edgetpu_lib.commands import options, tables
 from edgetpu_lib.hardware import check as stage
 from edgetpu_lib.hardware import edge_tpu
 from edgetpu_lib.hardware.findings import Finding
 
 EXIT_NOT_READY = 1
+# Operators named per finding; `--json` names all.
+_SHOWN = 3
+Runtime = Annotated[
+    int, click.IntRange(edge_tpu.OLDEST_RUNTIME, edge_tpu.NEWEST_RUNTIME)
+]
 
 
-@click.command()
-@click.argument("model", metavar="MODEL.tflite")
-@click.option(
-    "--runtime",
-    type=click.IntRange(edge_tpu.OLDEST_RUNTIME, edge_tpu.NEWEST_RUNTIME),
-    default=edge_tpu.NEWEST_RUNTIME,
-    show_default=True,
-    help="Version of the Edge TPU runtime on the device.",
-)
+@options.command
 @options.JSON
-def check(model: str, runtime: int, as_json: bool) -> int:
-    """Say whether the Edge TPU would take a TFLite file, and if not, why not.
+def check(
+    model: str, *, runtime: Runtime = edge_tpu.NEWEST_RUNTIME, as_json: bool
+) -> int:
+    """Check which operators of a TFLite file run on the Edge TPU.
 
-    Reads the file alone; needs no compiler and no device. Exit code 0: all of it runs
-    on the Edge TPU. 1: not all, or it would answer wrongly. 2: not a readable model.
+    Reads the file alone; needs no compiler and no device. Exit code 0: all operators
+    run on the Edge TPU. 1: not all do, or the results would be wrong. 2: the file is
+    no readable model.
+
+    Args:
+        model: .tflite file.
+        runtime: version of the Edge TPU runtime on the device.
     """
     report = stage.check_tflite(model, runtime=runtime)
     if as_json:
-        options.show(as_dict(report), True, [])
+        options.print_result(as_dict(report), True, [])
     else:
         show(model, report)
     return 0 if report.ready else EXIT_NOT_READY
@@ -58,29 +62,26 @@ def as_dict(report: stage.Report) -> dict:
 
 def show(model: str, report: stage.Report) -> None:
     """Print a report for a person."""
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(highlight=False, markup=False)
-    say = functools.partial(console.print, soft_wrap=True)
-    say(f"{model} {'is' if report.ready else 'is not'} ready for the Edge TPU.")
-    say(f"Number of operations that will run on Edge TPU: {report.edge_tpu_operators}")
-    say(f"Number of operations that will run on CPU: {report.cpu_operators}")
-    say(f"Feed: {report.feed}")
+    print(f"{model} {'is' if report.ready else 'is not'} ready for the Edge TPU.")
+    print(
+        f"Number of operations that will run on Edge TPU: {report.edge_tpu_operators}"
+    )
+    print(f"Number of operations that will run on CPU: {report.cpu_operators}")
+    print(f"Feed: {report.feed}")
     for heading, lines in _grouped(report):
-        say(f"\n{heading}", style="bold")
+        tables.print_heading(f"\n{heading}")
         for line in lines:
-            say(f"  {line}")
-    table = Table("Operator", "Count", "Status", box=None, pad_edge=False)
-    for kind, count, status in report.operation_log():
-        table.add_row(kind, str(count), status)
-    say()
-    console.print(table)
-    say("Predicted from public evidence; Google's compiler decides.")
+            print(f"  {line}")
+    print()
+    rows = [
+        (kind, str(count), status) for kind, count, status in report.operation_log()
+    ]
+    tables.print_table(("Operator", "Count", "Status"), rows)
+    print("Predicted from public evidence; Google's compiler decides.")
 
 
 def _grouped(report: stage.Report) -> list[tuple[str, list[str]]]:
-    """Return findings with the same words once, with all their operators."""
+    """Return a heading and lines for each group of findings with the same text."""
     groups = collections.defaultdict(list)
     for finding in report.findings:
         key = finding.level, finding.code, finding.reason, finding.remedy
@@ -91,18 +92,16 @@ def _grouped(report: stage.Report) -> list[tuple[str, list[str]]]:
     ]
 
 
-def _places(findings: list[Finding], shown: int = 3) -> list[str]:
+def _places(findings: list[Finding]) -> list[str]:
+    """Name the operators and tensors of the first findings."""
     lines = []
-    for finding in findings[:shown]:
-        operator, tensor = finding.operator, finding.tensor
+    for finding in findings[:_SHOWN]:
         parts = []
-        if operator:
-            name = f"operator {operator.index}, {operator.kind} v{operator.version}"
-            parts.append(name)
-        if tensor:
-            parts.append(f"tensor {tensor}")
-        if parts:
-            lines.append(", ".join(parts))
-    if len(findings) > shown:
-        lines.append(f"and {len(findings) - shown} more")
+        if operator := finding.operator:
+            parts += [f"operator {operator.index}, {operator.kind} v{operator.version}"]
+        if finding.tensor:
+            parts += [f"tensor {finding.tensor}"]
+        lines += [", ".join(parts)] if parts else []
+    if len(findings) > _SHOWN:
+        lines.append(f"and {len(findings) - _SHOWN} more")
     return lines

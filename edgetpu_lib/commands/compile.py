@@ -1,4 +1,4 @@
-"""`compile`: a checked TFLite file in, a file for the Edge TPU out."""
+"""`compile`: a TFLite file that passes `check` in, a file for the Edge TPU out."""
 
 from __future__ import annotations
 
@@ -13,57 +13,46 @@ from edgetpu_lib.commands import options
 from edgetpu_lib.hardware import check, compiler, edge_tpu
 
 
-@click.command("compile")
-@click.argument("model", metavar="MODEL.tflite")
-@click.option("--output-dir", help="[default: the model's folder]")
+@options.command
 @click.option(
-    "--num-segments",
-    type=click.IntRange(1),
-    default=1,
-    show_default=True,
-    help="Parts for as many Edge TPUs in a row.",
-)
-@click.option(
-    "--min-runtime-version",
-    type=click.IntRange(edge_tpu.OLDEST_RUNTIME, edge_tpu.NEWEST_RUNTIME),
-    default=edge_tpu.NEWEST_RUNTIME,
-    show_default=True,
-    help="Oldest Edge TPU runtime that must run it.",
-)
-@click.option(
-    "--search-delegate", is_flag=True, help="Retry with fewer operators on it."
-)
-@click.option(
-    "--timeout-sec",
-    type=click.IntRange(1),
-    default=180,
-    show_default=True,
-    help="Seconds for one compilation.",
+    "--search_delegate",
+    is_flag=True,
+    help="Retry with fewer operators on the Edge TPU until it compiles.",
 )
 @options.JSON
 def compile(
     model: str,
-    output_dir: str | None,
-    num_segments: int,
-    min_runtime_version: int,
+    *,
+    output_dir: str | None = None,
+    num_segments: options.Count = 1,
+    min_runtime_version: checking.Runtime = edge_tpu.NEWEST_RUNTIME,
+    timeout_sec: options.Count = 180,
     search_delegate: bool,
-    timeout_sec: int,
     as_json: bool,
 ) -> int:
-    """Check a TFLite file, then compile it with Google's edgetpu_compiler.
+    """Check and compile a TFLite file with Google's edgetpu_compiler.
 
-    Without the compiler it says what `check` predicts and how to get it.
+    Without the compiler it prints what `check` predicts and how to get the compiler.
+
+    Args:
+        model: .tflite file.
+        output_dir: folder for the compiled file. [default: the model's folder]
+        num_segments: number of parts, one per Edge TPU in a pipeline.
+        min_runtime_version: oldest Edge TPU runtime that must run it.
+        timeout_sec: seconds for one compilation.
     """
     report = check.check_tflite(model, runtime=min_runtime_version)
     content = {"predicted": checking.as_dict(report), "compiled": None}
     if not as_json:
         checking.show(model, report)
-    answers_wrongly = not report.ready and not report.cpu_operators
-    if answers_wrongly or not report.edge_tpu_operators:
-        options.show(content, as_json, ["", "not compiled: mend the errors first"])
+    is_wrong = not report.ready and not report.cpu_operators
+    if is_wrong or not report.edge_tpu_operators:
+        options.print_result(
+            content, as_json, ["", "not compiled: fix the errors first"]
+        )
         return checking.EXIT_NOT_READY
     if not shutil.which(compiler.PROGRAM):
-        options.show(content, as_json, ["", compiler.HOW_TO_GET_IT])
+        options.print_result(content, as_json, ["", compiler.HOW_TO_GET_IT])
         raise InputError(
             f"{compiler.PROGRAM} is not on the PATH, so nothing was compiled;"
             f" `check` predicts {report.edge_tpu_operators} operators on the Edge TPU,"
@@ -78,17 +67,17 @@ def compile(
         timeout_s=timeout_sec,
     )
     for path in made.outputs:
-        _record(model, path, made.log)
+        _save_metadata(model, path, made.log)
     content["compiled"] = {
         "outputs": [str(path) for path in made.outputs],
         **made.log,
     }
-    options.show(content, as_json, ["", *_lines(made)])
+    options.print_result(content, as_json, ["", *_lines(made)])
     return 0
 
 
-def _record(model: str, path: Path, log: dict) -> None:
-    """Hand the model's record on to the compiled file."""
+def _save_metadata(model: str, path: Path, log: dict) -> None:
+    """Write the model's metadata and the compiler's log beside the compiled file."""
     metadata = read_metadata(model)
     facts = {k: v for k, v in metadata.items() if k not in ("sha256", "versions")}
     facts["compiled"] = {"from": model, **log}

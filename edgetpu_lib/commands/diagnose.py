@@ -1,4 +1,4 @@
-"""`diagnose`: float model, integer file and images in, why answers were lost out."""
+"""`diagnose`: float model, int8 model and images in, causes of lost accuracy out."""
 
 from __future__ import annotations
 
@@ -6,74 +6,64 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
+from edgetpu_lib.base import quiet
 from edgetpu_lib.base.artifacts import read_metadata, require_writable
-from edgetpu_lib.commands import options
+from edgetpu_lib.commands import options, tables
 
 if TYPE_CHECKING:
     from edgetpu_lib.doctor.diagnose import Diagnosis
 
 EXIT_CAUSES_FOUND = 1
-# Of the layers, in the answer for a person; `--json` has all.
+# Layers that are printed; `--json` has all.
 _SHOWN = 8
 
 
-@click.command()
-@click.option("--float", "float_model", required=True, help=".keras or .tflite file.")
-@click.option("--int8", required=True, help="The integer .tflite file made of it.")
-@click.option(
-    "--data_dir",
-    required=True,
-    help="Images: folder of class folders, of TFRecord shards, or of mere images.",
-)
-@click.option(
-    "--split",
-    type=click.Choice(["all", "train", "validation", "test"]),
-    help="[default: test if the model was trained on this folder, else all]",
-)
-@click.option(
-    "--num_images",
-    type=click.IntRange(1),
-    default=100,
-    show_default=True,
-    help="Images to compare answers on; up to four times as many are looked for among"
-    " the calibration images.",
-)
-@options.BACKGROUND
-@click.option("--figures", help="Folder for three figures (PNG).")
+@options.command
 @options.JSON
 def diagnose(
-    float_model: str,
+    *,
+    float_: str,
     int8: str,
     data_dir: str,
-    split: str | None,
-    num_images: int,
-    include_background_label: bool,
-    figures: str | None,
+    split: options.Split | None = None,
+    num_images: options.Count = 100,
+    include_background_label: bool = False,
+    figures: str | None = None,
     as_json: bool,
 ) -> int:
-    """Say why an integer file answers worse than its float model.
+    """Find out why an int8 model is less accurate than its float model.
 
-    Exit code 0: it is healthy. 1: causes were found, the likeliest is named first. 2:
-    a model or image cannot be used.
+    Exit code 0: no cause was found. 1: causes were found; the likeliest is named
+    first. 2: a model or an image cannot be used.
+
+    Args:
+        float_: .keras or .tflite file of the float model.
+        int8: .tflite file that was made of it.
+        data_dir: folder of class folders, of TFRecord shards or of images alone.
+        split: part of the images to compare predictions on. [default: test if the
+            model was trained on this folder, else all]
+        num_images: number of images to compare predictions on. Up to four times as
+            many stand in for the calibration images.
+        include_background_label: output 0 of the model is the background class, which
+            the labels leave out.
+        figures: folder for three figures (PNG).
     """
     if figures:
         require_writable(Path(figures) / "layers.png")
-    metadata = read_metadata(int8) or read_metadata(float_model)
-    options.start()
+    metadata = read_metadata(int8) or read_metadata(float_)
+    quiet.start_tensorflow()
     from edgetpu_lib.doctor import diagnose as stage
 
     images, calibration = _open(data_dir, split, metadata, num_images)
     diagnosis = stage.diagnose(
-        float_model,
+        float_,
         int8,
         images,
         calibration=calibration,
         label_offset=int(include_background_label),
     )
     if as_json:
-        options.show({**as_dict(diagnosis), "split": images.split}, True, [])
+        options.print_result({**as_dict(diagnosis), "split": images.split}, True, [])
     else:
         show(diagnosis, images.split)
     if figures:
@@ -113,56 +103,43 @@ def _open(
     return images.sample(count), calibration
 
 
-def show(diagnosis: Any, split: str) -> None:
-    """Print a diagnosis for a person: the verdict first."""
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(highlight=False, markup=False)
-
-    def say(line: str = "", **style: str) -> None:
-        console.print(line, soft_wrap=True, **style)
-
-    verdict = "Healthy: no cause of a loss was found."
-    if diagnosis.causes:
-        verdict = f"Most likely: {diagnosis.causes[0].code}"
-    say(verdict, style="bold")
+def show(diagnosis: Diagnosis, split: str) -> None:
+    """Print a diagnosis for a person: the likeliest cause first."""
+    if not diagnosis.causes:
+        tables.print_heading("Healthy: no cause of a loss was found.")
     for number, cause in enumerate(diagnosis.causes):
-        if number:
-            say(f"Also: {cause.code}", style="bold")
-        say(f"  {cause.evidence}")
-        say(f"  remedy: {cause.remedy}")
-    say()
+        tables.print_heading(f"{'Also' if number else 'Most likely'}: {cause.code}")
+        print(f"  {cause.evidence}\n  remedy: {cause.remedy}")
+    print()
     for line in (*_predictions(diagnosis, split), *diagnosis.notes):
-        say(line)
-    table = Table(
-        "Layer", "Operator", "SNR", "Cosine", "Clipped", box=None, pad_edge=False
-    )
+        print(line)
     worst = sorted(diagnosis.layers, key=lambda layer: layer.snr_db)[:_SHOWN]
-    for layer in worst:
-        table.add_row(
+    tables.print_heading(f"\nThe {len(worst)} worst of {len(diagnosis.layers)} tensors")
+    rows = [
+        (
             layer.name,
             layer.kind,
             f"{layer.snr_db:.1f} dB",
             f"{layer.cosine:.4f}",
             f"{layer.clipped:.2%}",
         )
-    say(f"\nThe {len(worst)} worst of {len(diagnosis.layers)} tensors", style="bold")
-    console.print(table)
+        for layer in worst
+    ]
+    header = ("Layer", "Operator", "SNR", "Cosine", "Clipped")
+    tables.print_table(header, rows, right=(2, 3, 4))
     if diagnosis.sweep:
-        say("\nQuantized again, by number of calibration images", style="bold")
-        sizes = Table("Photos", "Agreement", box=None, pad_edge=False)
-        for point in diagnosis.sweep:
-            sizes.add_row(str(point.images), f"{point.agreement:.1%}")
-        console.print(sizes)
+        tables.print_heading("\nQuantized again, by number of calibration images")
+        points = [(str(p.images), f"{p.agreement:.1%}") for p in diagnosis.sweep]
+        tables.print_table(("Images", "Agreement"), points, right=(0, 1))
 
 
-def _predictions(diagnosis: Any, split: str) -> list[str]:
+def _predictions(diagnosis: Diagnosis, split: str) -> list[str]:
+    """Return lines on how far the predictions agree."""
     lines = [
         f"images     {diagnosis.images} ({split})",
-        f"agreement  {diagnosis.agreement:.1%} of the answers are the float model's",
-        f"           {diagnosis.agreement_of_weights:.1%} with the integer weights"
-        " computed in floats",
+        f"agreement  {diagnosis.agreement:.1%} of the float model's predictions",
+        f"           {diagnosis.agreement_of_weights:.1%} with int8 weights and float"
+        " arithmetic",
     ]
     if diagnosis.float_top1 is not None:
         both = f"{diagnosis.float_top1:.1%} float, {diagnosis.int8_top1:.1%} int8"

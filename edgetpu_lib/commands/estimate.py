@@ -1,13 +1,14 @@
-"""`estimate`: a TFLite file in, milliseconds on the Edge TPU out."""
+"""`estimate`: a TFLite file in, its latency on the Edge TPU out."""
 
 from __future__ import annotations
 
 import dataclasses
-import functools
+from collections.abc import Iterator
+from typing import Annotated
 
 import click
 
-from edgetpu_lib.commands import options
+from edgetpu_lib.commands import options, tables
 from edgetpu_lib.costs import estimate as stage
 from edgetpu_lib.hardware import edge_tpu
 
@@ -22,32 +23,28 @@ SHARES = {
 }
 
 
-@click.command()
-@click.argument("model", metavar="MODEL.tflite")
-@click.option(
-    "--device",
-    type=click.Choice(list(stage.DEVICES)),
-    default="usb",
-    show_default=True,
-    help="Where the Edge TPU is.",
-)
-@click.option(
-    "--clock",
-    type=click.Choice(list(edge_tpu.CLOCK_HZ)),
-    default="max",
-    show_default=True,
-    help="500 MHz, or the 250 MHz of libedgetpu1-std on USB.",
-)
+@options.command
 @options.JSON
-def estimate(model: str, device: str, clock: str, as_json: bool) -> None:
-    """Estimate how fast a TFLite file would run on the Edge TPU, and what takes time.
+def estimate(
+    model: str,
+    *,
+    device: Annotated[str, click.Choice(list(stage.DEVICES))] = "usb",
+    clock: Annotated[str, click.Choice(list(edge_tpu.CLOCK_HZ))] = "max",
+    as_json: bool,
+) -> None:
+    """Estimate the latency of a TFLite file on the Edge TPU.
 
-    Reads the file alone; needs no compiler and no device. The answer says how good
-    such estimates were on networks with published latencies.
+    Reads the file alone; needs no compiler and no device. The output names the error
+    of such estimates on networks with published latencies.
+
+    Args:
+        model: .tflite file.
+        device: how the Edge TPU is connected.
+        clock: "max" is 500 MHz; "std" is 250 MHz, of libedgetpu1-std on USB.
     """
     found = stage.estimate_tflite(model, device=device, clock=clock)
     if as_json:
-        options.show(as_dict(found), True, [])
+        options.print_result(as_dict(found), True, [])
     else:
         show(model, found)
 
@@ -97,53 +94,36 @@ def _operator(operator: stage.OperatorTime) -> dict:
 
 def show(model: str, found: stage.Estimate) -> None:
     """Print an estimate for a person."""
-    from rich.console import Console
-
-    console = Console(highlight=False, markup=False)
-    say = functools.partial(console.print, soft_wrap=True)
-    place = found.device.title
-    megahertz = edge_tpu.CLOCK_HZ[found.clock] / 1e6
-    say(f"{model}: about {found.latency_ms:.1f} ms on {place} at {megahertz:.0f} MHz.")
-    say(f"{found.caveat}\n")
-    console.print(_shares(found))
+    place, megahertz = found.device.title, edge_tpu.CLOCK_HZ[found.clock] / 1e6
+    print(
+        f"{model}: about {found.latency_ms:.1f} ms on {place} at {megahertz:.0f} MHz."
+    )
+    print(f"{found.caveat}\n")
+    shares = [
+        (SHARES[name], f"{ms:.2f}", f"{ms / found.latency_ms:.0%}")
+        for name, ms in found.shares_ms().items()
+        if ms
+    ]
+    tables.print_table(("Where the time goes", "ms", ""), shares, right=(1, 2))
     sent = _size(found.streamed_bytes) if found.streamed_bytes else "none"
-    say(
+    print(
         f"\nParameters on the chip: {_size(found.cached_bytes)} cached, {sent} sent for"
         " every inference."
     )
-    say(f"Input {_size(found.input_bytes)}, output {_size(found.output_bytes)}.\n")
-    console.print(_slowest(found))
+    print(f"Input {_size(found.input_bytes)}, output {_size(found.output_bytes)}.\n")
+    header = ("Slowest operators", "output", "MMAC", "weights", "sent", "ms", "of peak")
+    tables.print_table((*header, "bound"), _slowest(found), right=range(2, 7))
     left = len(found.operators) - SHOWN
     if left > 0:
-        say(f"and {left} more; --json has all of them.")
+        print(f"and {left} more; --json has all of them.")
 
 
-def _shares(found: stage.Estimate):
-    from rich.table import Table
-
-    table = Table("Where the time goes", box=None, pad_edge=False)
-    table.add_column("ms", justify="right")
-    table.add_column("", justify="right")
-    for name, milliseconds in found.shares_ms().items():
-        if milliseconds:
-            share = milliseconds / found.latency_ms
-            table.add_row(SHARES[name], f"{milliseconds:.2f}", f"{share:.0%}")
-    return table
-
-
-def _slowest(found: stage.Estimate):
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, collapse_padding=True)
-    table.add_column("Slowest operators", no_wrap=True)
-    table.add_column("output", no_wrap=True)
-    for title in ("MMAC", "weights", "sent", "ms", "of peak"):
-        table.add_column(title, justify="right", no_wrap=True)
-    table.add_column("bound", no_wrap=True)
+def _slowest(found: stage.Estimate) -> Iterator[tuple[str, ...]]:
+    """Yield a row for each of the slowest operators."""
     ranked = sorted(found.operators, key=lambda o: o.latency_ms, reverse=True)
     for operator in ranked[:SHOWN]:
         cost = operator.cost
-        table.add_row(
+        yield (
             f"{cost.index} {cost.kind}",
             "×".join(map(str, cost.output_shape[1:])),
             f"{cost.macs / 1e6:.1f}" if cost.macs else "–",
@@ -153,7 +133,6 @@ def _slowest(found: stage.Estimate):
             f"{operator.utilisation:.0%}" if operator.utilisation else "–",
             operator.bound,
         )
-    return table
 
 
 def _size(size_bytes: float) -> str:

@@ -1,14 +1,14 @@
-"""`evaluate`: any model and labelled images in, accuracies one can trust out."""
+"""`evaluate`: any model and labelled images in, accuracies with intervals out."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import click
-
+from edgetpu_lib.base import quiet
 from edgetpu_lib.base.artifacts import (
     InputError,
     read_metadata,
@@ -16,140 +16,126 @@ from edgetpu_lib.base.artifacts import (
     write_file,
 )
 from edgetpu_lib.commands import options
+from edgetpu_lib.weights.network import Network
+
+if TYPE_CHECKING:
+    from edgetpu_lib.evaluate import Evaluation
+    from edgetpu_lib.evaluation.classifiers import Classifier
 
 
-@click.command()
-@options.network_options
-@click.option(
-    "--model",
-    help=".tflite or .keras file or SavedModel folder, instead of a checkpoint.",
-)
-@click.option("--against", help="Another such model, compared on the same images.")
-@options.image_options
-@click.option(
-    "--split",
-    type=click.Choice(["all", "train", "validation", "test"]),
-    help="[default: test if the model was trained on this folder, else all]",
-)
-@options.pixel_options
-@click.option("--output", help="Folder for evaluation.json, evaluation.md, figures.")
-@click.option(
-    "--journal_dir",
-    default="artifacts/evaluations",
-    show_default=True,
-    help="Keeps the answers of an interrupted evaluation.",
-)
+@dataclasses.dataclass(frozen=True)
+class Flags:
+    """What to evaluate, and where to write.
+
+    Attributes:
+        model: .tflite or .keras file or SavedModel folder, instead of --ckpt_dir.
+        against: another such model, compared on the same images.
+        mean: subtracted from the pixels, 0..255; one number, or three with commas.
+        std: the difference is divided by it; one number, or three with commas.
+        output: folder for evaluation.json, evaluation.md and figures.
+        journal_dir: folder for the predictions of an interrupted evaluation.
+    """
+
+    model: str | None = None
+    against: str | None = None
+    mean: str = "127"
+    std: str = "128"
+    output: str | None = None
+    journal_dir: str = "artifacts/evaluations"
+
+
+@options.command
 @options.JSON
 def evaluate(
-    model, against, split, mean, std, output, journal_dir, as_json, **flags
+    *,
+    flags: Flags,
+    source: options.ImageSource,
+    network: Network,
+    as_json: bool,
 ) -> None:
-    """Measure a model on labelled images: accuracy, intervals, mistakes, time.
+    """Measure a model's accuracy and latency on labelled images.
 
     Images come from --data_dir, or as the reference takes ImageNet: from
-    --imagenet_eval_glob with --imagenet_eval_label. Interrupted, the same command goes
-    on where it stopped.
+    --imagenet_eval_glob with --imagenet_eval_label. After an interruption the same
+    command continues where it stopped.
     """
-    network = {name: flags.pop(name) for name in options.NETWORK_FLAGS}
-    metadata = read_metadata(model) if model else {}
+    metadata = read_metadata(flags.model) if flags.model else {}
     wanted = {
-        "mean": options.channels(mean, "mean"),
-        "stddev": options.channels(std, "std"),
-        "image_size": network["image_size"],
+        "mean": options.channels(flags.mean, "mean"),
+        "stddev": options.channels(flags.std, "std"),
+        "image_size": network.image_size,
     }
-    if output:
-        require_writable(Path(output) / "evaluation.json")
-    options.start()
+    if flags.output:
+        require_writable(Path(flags.output) / "evaluation.json")
+    quiet.start_tensorflow()
     from edgetpu_lib import evaluate as stage
-    from edgetpu_lib.evaluation import classifiers, metrics, report
+    from edgetpu_lib.evaluation import classifiers
 
-    first = classifiers.open_classifier(
-        model or options.load_network(None, network), **wanted
-    )
-    opened = [first]
-    if against:
-        opened.append(classifiers.open_classifier(against, **wanted))
-    images = options.open_images(flags, split, metadata)
-    label_offset = options.label_offset_of(flags, images, first.classes)
+    models = [classifiers.open_classifier(flags.model, network=network, **wanted)]
+    if flags.against:
+        models.append(classifiers.open_classifier(flags.against, **wanted))
+    images = source.open(metadata)
+    label_offset = source.label_offset(images, models[0].classes)
     # Labels in a file are numbers, of which any model may have more.
-    for each in opened if flags["data_dir"] else ():
-        _check_classes(images, metadata, each.classes, label_offset)
+    for each in models if source.data_dir else ():
+        _verify_classes(images, metadata, each.classes, label_offset)
     evaluations = [
         stage.evaluate(
             each,
             images,
             label_offset=label_offset,
-            journal_dir=journal_dir,
+            journal_dir=flags.journal_dir,
             progress=each.name,
         )
-        for each in opened
+        for each in models
     ]
-    content = {
-        "model": first.name,
-        "split": images.split,
-        "include_background_label": bool(label_offset),
-        **report.as_dict(evaluations[0], images),
-    }
-    if against:
-        labels = evaluations[0].labels
-        compared = metrics.compare(*(each.predictions for each in evaluations), labels)
-        content["against"] = {
-            "model": opened[1].name,
-            **report.as_dict(evaluations[1], images),
-            **dataclasses.asdict(compared),
-        }
-    if output:
-        names = [Path(each.name).stem for each in opened]
-        if len(set(names)) < len(names):
-            names = ["first", "second"]
-        named = dict(zip(names, evaluations, strict=True))
-        _write(Path(output), content, named, images)
+    content = _as_dict(models, evaluations, images) | {"split": images.split}
+    content["include_background_label"] = bool(label_offset)
+    if flags.output:
+        _write(Path(flags.output), content, models, evaluations, images)
     if as_json:
-        options.show(content, True, [])
+        options.print_result(content, True, [])
     else:
         _show(content)
 
 
-def _tables(content: dict) -> list:
-    """Return the tables of an evaluation, the main one first."""
-    from edgetpu_lib.evaluation import report
+def _as_dict(
+    models: Sequence[Classifier], evaluations: Sequence[Evaluation], images: Any
+) -> dict[str, Any]:
+    """Return an evaluation for JSON, with a second one and their comparison."""
+    from edgetpu_lib.evaluation import metrics, report
 
-    where = f"on {content['images']:,} images ({content['split']})"
-    tables = [report.overview(content, f"{content['model']} {where}")]
-    other = content.get("against")
-    if other:
-        names = content["model"], other["model"]
-        tables.append(report.overview(other, f"{other['model']} {where}"))
-        tables.append(report.comparison_table(other, names))
-    tables.append(report.worst_classes(content))
-    if content["mistakes"]:
-        tables.append(report.worst_mistakes(content))
-    return tables
-
-
-def _warning(content: dict) -> str | None:
-    """Say what is wrong with the labels, if anything."""
-    if not content["label_shift"]:
-        return None
-    words = "larger" if content["label_shift"] > 0 else "smaller"
-    return (
-        f"labels are shifted: most images would be right if every label were one"
-        f" {words}; is output 0 the background? See --include_background_label"
-    )
+    content, *others = [
+        {"model": model.name, **report.as_dict(evaluation, images)}
+        for model, evaluation in zip(models, evaluations, strict=True)
+    ]
+    for other in others:
+        compared = metrics.compare(
+            *(each.predictions for each in evaluations), evaluations[0].labels
+        )
+        content["against"] = {**other, **dataclasses.asdict(compared)}
+    return content
 
 
 def _show(content: dict) -> None:
     """Print an evaluation for a person."""
     from rich.console import Console
 
+    from edgetpu_lib.evaluation import report
+
     console = Console(highlight=False, markup=False)
-    for table in _tables(content):
+    for table in report.tables_of(content):
         console.print(table)
-    if warning := _warning(content):
+    if warning := report.shift_warning(content):
         console.print(warning, style="bold", soft_wrap=True)
 
 
 def _write(
-    folder: Path, content: dict, evaluations: dict[str, Any], images: Any
+    folder: Path,
+    content: dict,
+    models: Sequence[Classifier],
+    evaluations: Sequence[Evaluation],
+    images: Any,
 ) -> None:
     """Write an evaluation as JSON, Markdown and figures."""
     from edgetpu_lib.evaluation import report
@@ -157,14 +143,20 @@ def _write(
 
     text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
     write_file(folder / "evaluation.json", text.encode())
-    parts = [report.to_markdown(table) for table in _tables(content)]
-    parts += [f"**{warning}**\n"] if (warning := _warning(content)) else []
+    parts = [report.to_markdown(table) for table in report.tables_of(content)]
+    parts += [f"**{warning}**\n"] if (warning := report.shift_warning(content)) else []
     write_file(folder / "evaluation.md", "\n".join(parts).encode())
-    plots_accuracy.save_figures(folder, evaluations, images)
+    names = [Path(each.name).stem for each in models]
+    if len(set(names)) < len(names):
+        names = ["first", "second"]
+    named = dict(zip(names, evaluations, strict=True))
+    plots_accuracy.save_figures(folder, named, images)
 
 
-def _check_classes(images, metadata: dict, classes: int, label_offset: int) -> None:
-    """Refuse to compare answers with labels that mean something else."""
+def _verify_classes(
+    images: Any, metadata: dict, classes: int, label_offset: int
+) -> None:
+    """Refuse labels that mean other classes than the model's outputs."""
     known = metadata.get("class_names")
     if known and tuple(known) != images.class_names:
         raise InputError(
@@ -176,5 +168,5 @@ def _check_classes(images, metadata: dict, classes: int, label_offset: int) -> N
         raise InputError(
             f"the images have {len(images.class_names)} classes but the model has"
             f" {classes}; give images of the classes it was trained for"
-            + (", or say --include_background_label" if expected + 1 == classes else "")
+            + (", or add --include_background_label" if expected + 1 == classes else "")
         )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import click
-
+from edgetpu_lib.base import quiet
 from edgetpu_lib.base.artifacts import (
     InputError,
     read_metadata,
@@ -14,99 +15,121 @@ from edgetpu_lib.base.artifacts import (
     write_file,
 )
 from edgetpu_lib.commands import options
+from edgetpu_lib.weights.network import Network, open_model
+
+if TYPE_CHECKING:
+    import keras
 
 
-@click.command()
-@options.network_options
-@click.option("--model", help=".keras file, instead of a checkpoint.")
-@click.option(
-    "--data_dir", help="Folder of images or TFRecord shards, for calibration."
-)
-@click.option(
-    "--num_steps",
-    type=click.IntRange(1),
-    default=2000,
-    show_default=True,
-    help="Calibration images, at most.",
-)
-@click.option("--seed", type=int, default=0, show_default=True, help="Of their draw.")
-@click.option(
-    "--endpoint_name", help="Export features: pooled_features, reduction_1…5."
-)
-@options.flag("--quantize", default=True, help="Full integers, or float32.")
-@click.option("--output_tflite", help="The .tflite file to write.")
-@click.option("--output_saved_model_dir", help="The SavedModel folder to write.")
+@dataclasses.dataclass(frozen=True)
+class Flags:
+    """What to export.
+
+    Attributes:
+        model: .keras file, instead of --ckpt_dir.
+        data_dir: folder of images or of TFRecord shards, for calibration.
+        num_steps: largest number of calibration images.
+        seed: seed of the draw of calibration images.
+        endpoint_name: layer to end at: pooled_features or reduction_1 … reduction_5.
+            [default: the class probabilities]
+        quantize: write an int8 model, not a float32 one.
+        output_tflite: .tflite file to write.
+        output_saved_model_dir: SavedModel folder to write.
+    """
+
+    model: str | None = None
+    data_dir: str | None = None
+    num_steps: options.Count = 2000
+    seed: int = 0
+    endpoint_name: str | None = None
+    quantize: bool = True
+    output_tflite: str | None = None
+    output_saved_model_dir: str | None = None
+
+
+@options.command
 @options.JSON
 def export(
-    model,
-    data_dir,
-    num_steps,
-    seed,
-    endpoint_name,
-    quantize,
-    output_tflite,
-    output_saved_model_dir,
-    as_json,
-    **network,
+    *,
+    flags: Flags,
+    network: Network,
+    as_json: bool,
 ) -> None:
     """Write a TFLite file, a SavedModel, or both."""
-    if not (output_tflite or output_saved_model_dir):
+    if not (flags.output_tflite or flags.output_saved_model_dir):
         raise InputError("nothing to write; add --output_tflite=FILE")
-    if output_tflite and quantize and not data_dir:
+    is_quantized = bool(flags.output_tflite and flags.quantize)
+    if is_quantized and not flags.data_dir:
         raise InputError(
             "quantization needs images: add --data_dir=FOLDER, or --quantize=False"
         )
-    for output in filter(None, (output_tflite, output_saved_model_dir)):
+    for output in filter(None, (flags.output_tflite, flags.output_saved_model_dir)):
         require_writable(output)
-    keras_model = options.load_network(model, network)
+    quiet.start_tensorflow()
     from edgetpu_lib import build, convert, data
 
-    metadata = read_metadata(model) if model else {}
-    facts = _facts_of_network(keras_model, model, network, metadata)
-    if endpoint_name:
-        exported = build.feature_model(keras_model, endpoint_name)
+    keras_model = open_model(flags.model, network)
+    metadata = read_metadata(flags.model) if flags.model else {}
+    facts = _facts_of(
+        keras_model, str(flags.model or network.ckpt_dir), network, metadata
+    )
+    if flags.endpoint_name:
+        exported = build.feature_model(keras_model, flags.endpoint_name)
         facts.pop("class_names", None)
     else:
         exported = convert.with_softmax(keras_model)
-    facts["output"] = endpoint_name or "probabilities"
+    facts["output"] = flags.endpoint_name or "probabilities"
     calibration = None
-    if output_tflite and quantize:
+    if is_quantized:
         # Test images must not set ranges.
         images = data.open_images(
-            data_dir, default_split="train", metadata=metadata, labelled=False
+            flags.data_dir, default_split="train", metadata=metadata, labelled=False
         )
-        calibration = data.calibration_images(images, num_steps, seed=seed)
+        calibration = data.calibration_images(images, flags.num_steps, seed=flags.seed)
     written = {}
-    if output_saved_model_dir:
-        convert.save_saved_model(exported, output_saved_model_dir)
-        save_metadata(output_saved_model_dir, **facts)
-        written["saved_model"] = output_saved_model_dir
-    if output_tflite:
-        if calibration:
-            content = convert.to_int8_tflite(exported, calibration)
-        else:
-            content = convert.to_float_tflite(exported)
-        write_file(output_tflite, content)
-        facts.update(convert.facts_of(content, calibration))
-        save_metadata(output_tflite, **facts)
-        written["tflite"] = output_tflite
-    options.show(written, as_json, [f"wrote {path}" for path in written.values()])
+    if flags.output_saved_model_dir:
+        convert.save_saved_model(exported, flags.output_saved_model_dir)
+        save_metadata(flags.output_saved_model_dir, **facts)
+        written["saved_model"] = flags.output_saved_model_dir
+    if flags.output_tflite:
+        write_tflite(exported, calibration, flags.output_tflite, facts)
+        written["tflite"] = flags.output_tflite
+    options.print_result(
+        written, as_json, [f"wrote {path}" for path in written.values()]
+    )
 
 
-def _facts_of_network(
-    keras_model: Any, model: str | None, network: dict[str, Any], metadata: dict
+def write_tflite(
+    model: keras.Model, calibration: Any, path: str | Path, facts: dict[str, Any]
+) -> None:
+    """Write a TFLite file and its metadata; int8 if there are calibration images."""
+    from edgetpu_lib import convert
+
+    if calibration:
+        content = convert.to_int8_tflite(model, calibration)
+    else:
+        content = convert.to_float_tflite(model)
+    write_file(path, content)
+    save_metadata(path, **facts, **convert.facts_of(content, calibration))
+
+
+def _facts_of(
+    model: keras.Model, weights: str, network: Network, metadata: dict
 ) -> dict[str, Any]:
-    """Return what the records of all outputs say of the network and its weights."""
+    """Return what the metadata of all outputs say of the network and its weights."""
     from edgetpu_lib import checkpoint
 
     kept = ("class_names", "data_dir", "seed", "pretrained")
-    changed = ("width_coefficient", "depth_coefficient")
+    changed = {
+        "width_coefficient": network.width_coefficient,
+        "depth_coefficient": network.depth_coefficient,
+    }
     return {
-        "model_name": keras_model.name,
-        "image_size": keras_model.input_shape[1],
-        "num_classes": keras_model.output_shape[-1],
-        **{name: network[name] for name in changed if network[name]},
+        "model_name": model.name,
+        "image_size": model.input_shape[1],
+        "num_classes": model.output_shape[-1],
+        **{name: factor for name, factor in changed.items() if factor},
         **{name: metadata[name] for name in kept if name in metadata},
-        "weights": str(model or network["ckpt_dir"]),
-        "weights_sha256": checkpoint.weights_digest(keras_model),
+        "weights": weights,
+        "weights_sha256": checkpoint.weights_digest(model),
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,50 +21,7 @@ if TYPE_CHECKING:
 KEY = Path(__file__).parents[2] / "notebooks" / "exercises" / "transfer_learning.ipynb"
 
 
-@click.command()
-@click.argument("submissions", type=click.Path(path_type=Path))
-@click.option(
-    "--output",
-    type=click.Path(path_type=Path),
-    default="grades",
-    show_default=True,
-    help="Folder for grades.csv and the pages of feedback.",
-)
-@click.option(
-    "--key",
-    "key_path",
-    type=click.Path(path_type=Path),
-    default=KEY,
-    help="Source notebook with the checks.  [default: transfer_learning.ipynb]",
-)
-@click.option(
-    "--timeout",
-    type=float,
-    default=1800,
-    show_default=True,
-    help="Seconds for one submission in all.",
-)
-@click.option(
-    "--cell_timeout",
-    type=float,
-    default=600,
-    show_default=True,
-    help="Seconds for one cell; the next one then goes on.",
-)
-@click.option(
-    "--memory",
-    type=float,
-    default=6000,
-    show_default=True,
-    help="MiB for all processes of one submission together.",
-)
-@click.option(
-    "--jobs",
-    type=click.IntRange(1),
-    default=1,
-    show_default=True,
-    help="Submissions at a time.",
-)
+@options.command
 @click.option(
     "-p",
     "overrides",
@@ -74,25 +31,43 @@ KEY = Path(__file__).parents[2] / "notebooks" / "exercises" / "transfer_learning
     help="Change a parameter of the exercise, in the key and in every submission.",
 )
 def grade(
-    submissions, output, key_path, timeout, cell_timeout, memory, jobs, overrides
+    submissions: Path,
+    *,
+    output: Path = Path("grades"),
+    key: Path | None = None,
+    timeout: float = 1800,
+    cell_timeout: float = 600,
+    memory: float = 6000,
+    jobs: options.Count = 1,
+    overrides: tuple[tuple[str, str], ...],
 ) -> None:
     """Grade every notebook of a folder with the checks of an exercise.
 
-    Each one runs in a process, a folder and an environment of its own, within limits
-    of time and memory; then the checks of the key look at what it made, whatever
-    became of the checks in it. The same command goes on after an interruption, and
-    grades again what was changed. It keeps accidents away, not malice: do not grade
-    notebooks of strangers on a machine that matters.
+    Each submission runs in a process, a folder and an environment of its own, within
+    limits of time and memory; then the checks of the key test what it made, whatever
+    its own checks say. After an interruption the same command continues, and grades
+    again what was changed. It guards against accidents, not against malice: do not
+    grade notebooks of strangers on a machine that matters.
+
+    Args:
+        submissions: folder of notebooks.
+        output: folder for grades.csv and the pages of feedback.
+        key: source notebook with the checks. [default: transfer_learning.ipynb]
+        timeout: seconds for one submission in all.
+        cell_timeout: seconds for one cell; then the next one runs.
+        memory: MiB for all processes of one submission together.
+        jobs: number of submissions at a time.
     """
     from edgetpu_lib.teaching.grading import grade as grading
     from edgetpu_lib.teaching.grading import key as grading_key
     from edgetpu_lib.teaching.grading import pages, process
 
     limits = process.Limits(timeout, cell_timeout, memory)
+    key = key or KEY
     try:
-        key = grading_key.read_key(key_path, options.typed(overrides))
+        exercise = grading_key.read_key(key, options.typed(overrides))
     except InputError as error:
-        raise InputError(f"--key={key_path}: {error}") from error
+        raise InputError(f"--key={key}: {error}") from error
     paths = grading.find_submissions(submissions)
     require_writable(output / pages.TABLE)
     known = pages.read_table(output)
@@ -101,17 +76,17 @@ def grade(
     waiting = []
     for path, name in names.items():
         cell = pages.cell(name)
-        digest = grading.digest_of(path, key)
+        digest = grading.digest_of(path, exercise)
         if not pages.is_done(known.get(cell), digest, limits, output):
             waiting.append((path, name))
     say = _printer(len(paths), len(paths) - len(waiting))
-    for made in _grade_all(waiting, key, limits, jobs):
-        pages.write_page(output, made, key)
-        fresh = pages.row(made, limits, key)
+    for made in _grade_all(waiting, exercise, limits, jobs):
+        pages.write_page(output, made, exercise)
+        fresh = pages.row(made, limits, exercise)
         rows[fresh["submission"]] = fresh
-        pages.write_table(output, key, rows.values())
-        say(made, key)
-    pages.write_table(output, key, rows.values())
+        pages.write_table(output, exercise, rows.values())
+        say(made, exercise)
+    pages.write_table(output, exercise, rows.values())
 
 
 def _grade_all(
@@ -135,21 +110,16 @@ def _grade_all(
             pool.shutdown(cancel_futures=True)
 
 
-def _printer(count: int, done: int):
-    """Return a function that prints one line a submission."""
-    from rich.console import Console
-
-    console = Console(highlight=False, markup=False)
+def _printer(count: int, done: int) -> Callable[[Grade, Key], None]:
+    """Return a function that prints one line per submission."""
     if done:
-        console.print(f"{done} of {count} were graded before", soft_wrap=True)
+        print(f"{done} of {count} were graded before")
 
     def say(made: Grade, key: Key) -> None:
         nonlocal done
         done += 1
-        console.print(
-            f"[{done}/{count}] {made.name}: {made.points:g} of {key.max_points:g},"
-            f" {made.seconds:.0f} s, {made.status}",
-            soft_wrap=True,
-        )
+        points = f"{made.points:g} of {key.max_points:g}"
+        line = f"[{done}/{count}] {made.name}: {points}, {made.seconds:.0f} s,"
+        print(f"{line} {made.status}", flush=True)
 
     return say

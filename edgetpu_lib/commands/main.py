@@ -1,34 +1,29 @@
-"""The command line: gathers the commands and turns errors into one line.
+"""The command line: finds a command, runs it and turns errors into one line.
 
-Takes flags named as the reference's; gives files, tables, or JSON.
-Nothing here imports TensorFlow before a command needs it, so that help is instant.
+Takes flags named as the reference's; gives files, tables or JSON.
+A command is imported when it is run, so that help needs no library.
 """
 
 from __future__ import annotations
 
+import ast
+import importlib
 import sys
+from pathlib import Path
 
 import click
 
+from edgetpu_lib import __version__
 from edgetpu_lib.base.artifacts import InputError
-from edgetpu_lib.commands import (
-    check,
-    classify,
-    compile,
-    diagnose,
-    estimate,
-    evaluate,
-    export,
-    fetch,
-    fine_tune,
-    grade,
-    report,
-    search,
-    train,
-)
 
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
+# Files beside this one, each with a command of the same name; in the order of the work.
+MODULES = (
+    *("fetch", "train", "fine_tune", "search"),
+    *("export", "evaluate", "report", "diagnose"),
+    *("check", "estimate", "compile", "classify", "grade"),
+)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -38,8 +33,8 @@ def main(arguments: list[str] | None = None) -> int:
         arguments: as typed after the program's name; `None` takes `sys.argv`.
 
     Returns:
-        0 when all went well; 2 for bad input, with one line that says what and how
-        to mend it; 130 when interrupted.
+        0 on success; 2 for bad input, with one line that names it and the remedy; 130
+        when interrupted; further codes as the command's help says.
     """
     try:
         return commands.main(arguments, "edgetpu_lib", standalone_mode=False) or 0
@@ -57,29 +52,43 @@ def main(arguments: list[str] | None = None) -> int:
     return EXIT_BAD_INPUT
 
 
+class LazyGroup(click.Group):
+    """Commands that are imported when they are asked for."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        """Return the names of all commands."""
+        return [module.replace("_", "-") for module in MODULES]
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        """Import a command."""
+        module = name.replace("-", "_")
+        if module not in MODULES:
+            return None
+        return getattr(importlib.import_module(f"{__package__}.{module}"), module)
+
+    def format_commands(
+        self, context: click.Context, formatter: click.HelpFormatter
+    ) -> None:
+        """Write the names of all commands and the first lines of their help."""
+        with formatter.section("Commands"):
+            names = self.list_commands(context)
+            formatter.write_dl(list(zip(names, map(summary_of, MODULES), strict=True)))
+
+
+def summary_of(module: str) -> str:
+    """Return the first line of a command's docstring, read without importing it."""
+    source = Path(__file__).with_name(f"{module}.py").read_text(encoding="utf-8")
+    functions = [n for n in ast.parse(source).body if isinstance(n, ast.FunctionDef)]
+    (command,) = [node for node in functions if node.name == module]
+    return ast.get_docstring(command).splitlines()[0]
+
+
 @click.group(
+    cls=LazyGroup,
     # Dashes and underscores are the same: --model-name is --model_name.
     context_settings={"token_normalize_func": lambda name: name.replace("-", "_")},
     no_args_is_help=True,
 )
-@click.version_option(package_name="edgetpu_lib")
+@click.version_option(__version__)
 def commands() -> None:
-    """EfficientNet-EdgeTPU: images in, a quantized, measured classifier out."""
-
-
-for command in (
-    classify.classify,
-    export.export,
-    evaluate.evaluate,
-    report.report,
-    fetch.fetch,
-    fine_tune.fine_tune,
-    train.train,
-    check.check,
-    estimate.estimate,
-    compile.compile,
-    diagnose.diagnose,
-    grade.grade,
-    search.search,
-):
-    commands.add_command(command)
+    """Train, quantize, measure and deploy EfficientNet-EdgeTPU image classifiers."""

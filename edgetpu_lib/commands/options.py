@@ -1,138 +1,203 @@
-"""What several commands share: flags, loading a network, answering."""
+"""Make commands of functions: signatures give the options, docstrings the help.
+
+Positional parameters become arguments, keyword-only ones options. A parameter whose
+type is a dataclass becomes one option per field, so that a default, a type and a help
+text stand in one place, where the library has them.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 import json
-from collections.abc import Callable, Iterable
+import re
+import types
+import typing
+from collections.abc import Callable, Container, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import click
 
 from edgetpu_lib.base.artifacts import InputError
-from edgetpu_lib.specs import SPECS
 
-DEFAULT_MODEL = next(iter(SPECS))
+if TYPE_CHECKING:
+    from edgetpu_lib.data import Images
+
+Count = Annotated[int, click.IntRange(1)]
+Natural = Annotated[int, click.IntRange(0)]
+Split = Literal["all", "train", "validation", "test"]
+OnError = Literal["raise", "skip"]
+# A switch that takes no value: it may stand before an argument.
+JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+_ENTRY = re.compile(r"(?m)^    (\w+): (.*(?:\n {8,}.*)*)")
 
 
-def flag(name: str, *, default: bool | None, help: str) -> Callable:
-    """Make a switch that can be written --name, --name=True and --name=False."""
-    return click.option(
-        name,
-        type=click.BOOL,
-        is_flag=False,
-        flag_value="true",
-        default=default,
-        show_default=True,
-        metavar="[=BOOL]",
-        help=help,
+@dataclasses.dataclass(frozen=True)
+class ImageSource:
+    """Labelled images, and which of them to use.
+
+    Attributes:
+        data_dir: folder of class folders or of TFRecord shards.
+        imagenet_eval_glob: or image files, such as 'val/*.JPEG', with
+            --imagenet_eval_label.
+        imagenet_eval_label: file of their labels: numbers from 0, one per line, for
+            the images sorted by name.
+        split: part of --data_dir to use. [default: test if the model was trained on
+            this folder, else all]
+        num_images: number of images to draw. [default: all]
+        labels_map_file: file of class names, for the tables.
+        include_background_label: output 0 of the model is the background class, which
+            the labels leave out. [default: with --imagenet_eval_glob, whether the
+            model has one output more than there are classes]
+    """
+
+    data_dir: str | None = None
+    imagenet_eval_glob: str | None = None
+    imagenet_eval_label: str | None = None
+    split: Split | None = None
+    num_images: int | None = None
+    labels_map_file: str | None = None
+    include_background_label: bool | None = None
+
+    def open(self, metadata: dict) -> Images:
+        """Open the images; the metadata of a model tell what it was trained on."""
+        from edgetpu_lib import data, deploy
+
+        names = self.labels_map_file if self.imagenet_eval_glob else None
+        return data.open_images(
+            self.data_dir,
+            imagenet_eval_glob=self.imagenet_eval_glob,
+            imagenet_eval_label=self.imagenet_eval_label,
+            class_names=deploy.read_labels(names) if names else None,
+            num_images=self.num_images,
+            split=self.split,
+            metadata=metadata,
+        )
+
+    def label_offset(self, images: Images, outputs: int) -> int:
+        """Return what to add to labels for a model with so many outputs."""
+        from edgetpu_lib import data
+
+        return data.label_offset_of(
+            images,
+            outputs,
+            background=self.include_background_label,
+            imagenet=bool(self.imagenet_eval_label),
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class DataSet:
+    """Images to train on.
+
+    Attributes:
+        data_dir: folder of class folders or of TFRecord shards, or a data set's name.
+        images_per_class: number of images per class of rendered_flowers.
+    """
+
+    data_dir: str = "rendered_flowers"
+    images_per_class: Annotated[int, click.IntRange(5)] = 200
+
+
+def command(function: Callable) -> click.Command:
+    """Make a command of a function.
+
+    Args:
+        function: each parameter with an annotation and an entry in the docstring's
+            section `Args`; options that were added with click's decorators stay.
+    """
+    settings = {
+        name: kind
+        for name, kind in typing.get_type_hints(function).items()
+        if dataclasses.is_dataclass(kind)
+    }
+
+    def call(**values: Any) -> Any:
+        for name, kind in settings.items():
+            fields = [field.name for field in dataclasses.fields(kind)]
+            values[name] = kind(**{field: values.pop(field) for field in fields})
+        return function(**values)
+
+    added = list(reversed(getattr(function, "__click_params__", ())))
+    made = list(parameters_of(function, skip={each.name for each in added}))
+    text, texts = inspect.getdoc(function).split("\n\nArgs:")[0], described(function)
+    for each in made:
+        if isinstance(each, click.Argument):
+            text += f"\n\n{each.name.upper()}: {texts[each.name]}"
+    return click.Command(
+        function.__name__.replace("_", "-"),
+        callback=call,
+        params=[*made, *added],
+        help=text,
     )
 
 
-_NETWORK_OPTIONS = (
-    click.option(
-        "--model_name", default=DEFAULT_MODEL, show_default=True, help=", ".join(SPECS)
-    ),
-    click.option(
-        "--ckpt_dir",
-        help="TF-1 checkpoint (folder, prefix, .tar.gz), or timm's .safetensors.",
-    ),
-    flag("--enable_ema", default=True, help="Load the averaged weights."),
-    click.option("--image_size", type=int, help="Pixels.  [default: the model's own]"),
-    click.option("--num_classes", type=int, help="Logits.  [default: 1001]"),
-    click.option("--width_coefficient", type=float, help="Factor on channels."),
-    click.option("--depth_coefficient", type=float, help="Factor on repeats."),
-)
-NETWORK_FLAGS = (
-    "model_name",
-    "ckpt_dir",
-    "enable_ema",
-    "image_size",
-    "num_classes",
-    "width_coefficient",
-    "depth_coefficient",
-)
-# What both trainings ask for.
-DATA_SET = click.option(
-    "--data_dir",
-    default="rendered_flowers",
-    show_default=True,
-    help="Folder of class folders or of TFRecord shards, or a data set's name.",
-)
-IMAGES_PER_CLASS = click.option(
-    "--images_per_class",
-    type=click.IntRange(5),
-    default=200,
-    show_default=True,
-    help="Of the embedded data set.",
-)
-SEED = click.option("--seed", type=int, default=0, show_default=True)
-ON_ERROR = click.option(
-    "--on_error",
-    type=click.Choice(["raise", "skip"]),
-    default="raise",
-    show_default=True,
-    help="At an image that cannot be read: stop, or count it and go on.",
-)
-BACKGROUND = flag(
-    "--include_background_label",
-    default=False,
-    help="The model's class 0 is the background; labels leave it out.",
-)
-# Where images and their labels come from.
-_IMAGE_OPTIONS = (
-    click.option("--data_dir", help="Folder of class folders or of TFRecord shards."),
-    click.option("--imagenet_eval_glob", help="Or images, such as 'val/*.JPEG', with"),
-    click.option(
-        "--imagenet_eval_label",
-        help="their labels: from 0, one a line, for the images sorted by name.",
-    ),
-    click.option("--num_images", type=int, help="Only so many images.  [default: all]"),
-    click.option("--labels_map_file", help="Names of classes, for the tables."),
-    flag(
-        "--include_background_label",
-        default=None,
-        help="As above; of ImageNet labels and 1001 outputs it is taken for granted.",
-    ),
-)
-# How a model from elsewhere wants its pixels.
-_PIXEL_OPTIONS = (
-    click.option(
-        "--mean",
-        default="127",
-        show_default=True,
-        help="Taken from the pixels, 0..255; one number, or three with commas.",
-    ),
-    click.option(
-        "--std", default="128", show_default=True, help="They are divided by it."
-    ),
-)
-JSON = click.option("--json", "as_json", is_flag=True, help="Answer in JSON.")
+def parameters_of(
+    target: Callable, skip: Container[str] = ()
+) -> Iterator[click.Parameter]:
+    """Yield the arguments and options of a function or dataclass.
+
+    Args:
+        target: its parameters are annotated and described in its docstring.
+        skip: names of parameters to leave out.
+    """
+    hints, texts = typing.get_type_hints(target, include_extras=True), described(target)
+    for name, parameter in inspect.signature(target).parameters.items():
+        hint, default = hints[name], parameter.default
+        if name in skip:
+            continue
+        if dataclasses.is_dataclass(hint):
+            yield from parameters_of(hint)
+        elif default is parameter.empty and parameter.kind != parameter.KEYWORD_ONLY:
+            many = typing.get_origin(hint) is tuple
+            kind = typing.get_args(hint)[0] if many else hint
+            yield click.Argument(
+                [name], type=type_of(kind), nargs=-1 if many else 1, required=True
+            )
+        else:
+            yield _option(name, hint, default, texts[name])
 
 
-def network_options(command: Callable) -> Callable:
-    """Add the flags that describe a network."""
-    for option in reversed(_NETWORK_OPTIONS):
-        command = option(command)
-    return command
+def described(target: Callable) -> dict[str, str]:
+    """Return {parameter: text} of a docstring, each text one line.
+
+    A first word in small letters is capitalized, unless it is a name as `.keras` is.
+    """
+    texts = {}
+    for name, lines in _ENTRY.findall(inspect.getdoc(target) or ""):
+        text = " ".join(lines.split())
+        is_word = text.split()[0].rstrip(".,:;").isalpha()
+        texts[name] = text[0].upper() + text[1:] if is_word else text
+    return texts
 
 
-def image_options(command: Callable) -> Callable:
-    """Add the flags that say which labelled images to use."""
-    for option in reversed(_IMAGE_OPTIONS):
-        command = option(command)
-    return command
+def _option(name: str, hint: Any, default: Any, text: str) -> click.Option:
+    """Return an option; a boolean takes `--x`, `--x=True` and `--x=False`."""
+    settings: dict[str, Any] = {"type": type_of(hint), "help": text}
+    if default is inspect.Parameter.empty:
+        settings["required"] = True
+    else:
+        settings |= {"default": default, "show_default": True}
+    if settings["type"] is bool:
+        settings |= {"is_flag": False, "flag_value": "true", "metavar": "[=BOOL]"}
+    return click.Option([f"--{name.rstrip('_')}", name], **settings)
 
 
-def pixel_options(command: Callable) -> Callable:
-    """Add the flags that say how a model wants its pixels."""
-    for option in reversed(_PIXEL_OPTIONS):
-        command = option(command)
-    return command
+def type_of(hint: Any) -> Any:
+    """Return what click reads a value as; of `X | None` it is that of X."""
+    if metadata := getattr(hint, "__metadata__", None):
+        return metadata[0]
+    if hint is Path:
+        return click.Path(path_type=Path)
+    kind, inner = typing.get_origin(hint), typing.get_args(hint)
+    if kind is Literal:
+        return click.Choice(inner)
+    return type_of(inner[0]) if kind in (typing.Union, types.UnionType) else hint
 
 
 def channels(text: str, name: str) -> float | list[float]:
-    """Read one number, or three with commas.
+    """Read one number, or three separated by commas.
 
     Raises:
         InputError: it is neither.
@@ -146,36 +211,8 @@ def channels(text: str, name: str) -> float | list[float]:
     return numbers[0] if len(numbers) == 1 else numbers
 
 
-def open_images(source: dict[str, Any], split: str | None, metadata: dict) -> Any:
-    """Return the labelled images that the values of `image_options` name."""
-    from edgetpu_lib import data, deploy
-
-    names = source["labels_map_file"] if source["imagenet_eval_glob"] else None
-    return data.open_images(
-        source["data_dir"],
-        imagenet_eval_glob=source["imagenet_eval_glob"],
-        imagenet_eval_label=source["imagenet_eval_label"],
-        class_names=deploy.read_labels(names) if names else None,
-        num_images=source["num_images"],
-        split=split,
-        metadata=metadata,
-    )
-
-
-def label_offset_of(source: dict[str, Any], images: Any, outputs: int) -> int:
-    """Return the label offset that the values of `image_options` ask for."""
-    from edgetpu_lib import data
-
-    return data.label_offset_of(
-        images,
-        outputs,
-        background=source["include_background_label"],
-        imagenet=bool(source["imagenet_eval_label"]),
-    )
-
-
 def typed(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
-    """Return names and values, with numbers and booleans read out of their text."""
+    """Return names and values; numbers and booleans are read out of their text."""
     values = {}
     for name, text in pairs:
         try:
@@ -185,75 +222,12 @@ def typed(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
     return values
 
 
-def load_network(model: str | None, network: dict[str, Any]) -> Any:
-    """Return the Keras model that the flags describe, with its weights.
+def print_result(content: dict, as_json: bool, lines: Iterable[str]) -> None:
+    """Print a result for a program or for a person.
 
     Args:
-        model: a `.keras` file, which wins over a checkpoint.
-        network: the values of `_NETWORK_OPTIONS`.
-
-    Raises:
-        InputError: neither a model nor a checkpoint is given, or it cannot be loaded.
+        content: anything JSON can hold.
+        as_json: print the content on one line, not the lines.
+        lines: the same for a person.
     """
-    start()
-    from edgetpu_lib import checkpoint
-
-    if model:
-        return checkpoint.load_model(model)
-    if not network["ckpt_dir"]:
-        raise InputError(
-            "no weights given; add --ckpt_dir=FOLDER or --model=FILE.keras"
-        )
-    built = build_network(network)
-    load_weights(built, network["ckpt_dir"], network)
-    return built
-
-
-def load_weights(
-    model: Any,
-    path: str | Path,
-    network: dict[str, Any],
-    *,
-    include_classifier: bool = True,
-) -> None:
-    """Fill a model from a TensorFlow-1 checkpoint or a file of timm's."""
-    from edgetpu_lib import checkpoint
-    from edgetpu_lib.weights import timm
-
-    if str(path).endswith(".safetensors"):
-        timm.load_timm_weights(model, path, include_classifier=include_classifier)
-    else:
-        checkpoint.load_weights(
-            model,
-            path,
-            use_ema=network["enable_ema"],
-            include_classifier=include_classifier,
-        )
-
-
-def build_network(
-    network: dict[str, Any], num_classes: int = 1001, **overrides: float | None
-) -> Any:
-    """Build the model that the flags describe, with fresh weights."""
-    from edgetpu_lib import build
-
-    return build.build_model(
-        network["model_name"],
-        num_classes=network["num_classes"] or num_classes,
-        image_size=network["image_size"],
-        width_coefficient=network["width_coefficient"],
-        depth_coefficient=network["depth_coefficient"],
-        **overrides,
-    )
-
-
-def start() -> None:
-    """Import TensorFlow, quietly."""
-    from edgetpu_lib.base.quiet import start_tensorflow
-
-    start_tensorflow()
-
-
-def show(content: dict, as_json: bool, lines: list[str]) -> None:
-    """Print the answer for a program or for a person."""
     print(json.dumps(content, ensure_ascii=False) if as_json else "\n".join(lines))

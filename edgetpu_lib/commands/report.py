@@ -2,97 +2,100 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
 
-import click
-
+from edgetpu_lib.base import quiet
 from edgetpu_lib.base.artifacts import (
     InputError,
     read_metadata,
     require_writable,
-    save_metadata,
     write_file,
 )
 from edgetpu_lib.commands import options
+from edgetpu_lib.commands.export import write_tflite
 from edgetpu_lib.specs import SPECS
+from edgetpu_lib.weights.network import Network, open_model
 
 
-@click.command()
-@click.argument("sources", nargs=-1, required=True, metavar="CHECKPOINT...")
-@options.network_options
-@options.image_options
-@click.option(
-    "--split",
-    type=click.Choice(["all", "train", "validation", "test"]),
-    help="[default: test if the model was trained on this folder, else all]",
-)
-@click.option(
-    "--calibration_dir",
-    help="Images that set integer ranges.  [default: the training split of --data_dir]",
-)
-@click.option("--num_steps", type=click.IntRange(1), default=2000, show_default=True)
-@click.option(
-    "--output",
-    default="artifacts/report",
-    show_default=True,
-    help="Folder for the int8 files, report.md and report.json.",
-)
+@dataclasses.dataclass(frozen=True)
+class Flags:
+    """What to measure, beside checkpoints and images.
+
+    Attributes:
+        calibration_dir: images that set the int8 ranges. [default: the training split
+            of --data_dir]
+        num_steps: largest number of calibration images.
+        output: folder for the int8 models, report.md and report.json.
+    """
+
+    calibration_dir: str | None = None
+    num_steps: options.Count = 2000
+    output: str = "artifacts/report"
+
+
+@options.command
 @options.JSON
 def report(
-    sources, split, calibration_dir, num_steps, output, as_json, **flags
+    checkpoint: tuple[str, ...],
+    *,
+    flags: Flags,
+    source: options.ImageSource,
+    network: Network,
+    as_json: bool,
 ) -> None:
-    """Measure float and int8 side by side, beside the published values.
+    """Measure float and int8 models beside the published values.
 
-    CHECKPOINT is a TF-1 checkpoint (folder or .tar.gz), a .keras file, or a folder that
-    holds several checkpoints. One whose name holds that of a published model is built
-    as that model, any other as --model_name says. Each is quantized with calibration
-    images; both are measured on the same images.
+    A checkpoint whose name holds that of a published model is built as that model, any
+    other as --model_name says. Each is quantized with calibration images; both models
+    are measured on the same images.
+
+    Args:
+        checkpoint: TF-1 checkpoint (folder or .tar.gz), .keras file, or a folder that
+            holds several checkpoints.
     """
-    network = {name: flags.pop(name) for name in options.NETWORK_FLAGS}
-    if flags["imagenet_eval_glob"] and not calibration_dir:
+    if source.imagenet_eval_glob and not flags.calibration_dir:
         raise InputError(
             "quantization needs images other than the measured ones: add"
             " --calibration_dir=FOLDER"
         )
-    require_writable(Path(output) / "report.json")
-    options.start()
+    require_writable(Path(flags.output) / "report.json")
+    quiet.start_tensorflow()
     from edgetpu_lib.evaluation import report as layout
 
     rows, content = [], []
-    for path in _checkpoints(sources):
+    for path in _checkpoints(checkpoint):
         metadata = read_metadata(path)
         model = _load(path, network)
-        images = options.open_images(flags, split, metadata)
-        classes = model.output_shape[-1]
-        label_offset = options.label_offset_of(flags, images, classes)
+        images = source.open(metadata)
+        label_offset = source.label_offset(images, model.output_shape[-1])
         int8 = _quantized(
             model,
             path,
-            calibration_dir or flags["data_dir"],
-            num_steps,
+            flags.calibration_dir or source.data_dir,
+            flags.num_steps,
             metadata,
-            Path(output),
+            Path(flags.output),
         )
-        rows.append(_row(path, model, int8, images, label_offset, Path(output)))
-        facts = {"checkpoint": str(path), "split": images.split}
-        facts["int8_file"] = str(int8)
+        rows.append(_row(path, model, int8, images, label_offset, Path(flags.output)))
+        facts = {"checkpoint": str(path), "split": images.split, "int8_file": str(int8)}
         content.append({**layout.row_as_dict(rows[-1]), **facts})
     table = layout.family_table(rows)
     text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-    write_file(Path(output) / "report.json", text.encode())
+    write_file(Path(flags.output) / "report.json", text.encode())
     if as_json:
         print(text, end="")
     else:
         from rich.console import Console
 
         Console(highlight=False).print(table)
-    write_file(Path(output) / "report.md", layout.to_markdown(table).encode())
+    write_file(Path(flags.output) / "report.md", layout.to_markdown(table).encode())
 
 
 def _checkpoints(sources: tuple[str, ...]) -> list[Path]:
-    """Return the checkpoints that are meant, those inside folders in family order."""
+    """Return the checkpoints; those inside folders in the order S, M, L."""
     found = []
     for source in map(Path, sources):
         inside = [
@@ -109,13 +112,12 @@ def _name(path: Path) -> str:
     return path.name.removesuffix(".tar.gz").removesuffix(".keras")
 
 
-def _load(path: Path, network: dict[str, Any]) -> Any:
+def _load(path: Path, network: Network) -> Any:
     """Return the Keras model of a checkpoint or file, under the model's own name."""
-    if path.suffix == ".keras":
-        return options.load_network(str(path), network)
-    named = [name for name in SPECS if name in str(path.name)]
-    known = {"model_name": named[0]} if named else {}
-    return options.load_network(None, {**network, **known, "ckpt_dir": str(path)})
+    for name in SPECS:
+        if name in path.name:
+            network = dataclasses.replace(network, model_name=name)
+    return open_model(path, network)
 
 
 def _quantized(
@@ -126,7 +128,7 @@ def _quantized(
     metadata: dict,
     output: Path,
 ) -> Path:
-    """Return the int8 file of a model, made unless the same one is there already."""
+    """Return the int8 model, made unless the same one is there already."""
     from edgetpu_lib import checkpoint, convert, data
 
     images = data.open_images(
@@ -140,23 +142,19 @@ def _quantized(
     }
     if target.is_file() and facts.items() <= read_metadata(target).items():
         return target
-    content = convert.to_int8_tflite(convert.with_softmax(model), calibration)
-    write_file(target, content)
-    save_metadata(
-        target,
-        model_name=model.name,
-        image_size=model.input_shape[1],
-        weights=str(path),
-        **facts,
-        **convert.facts_of(content, calibration),
-    )
+    facts |= {
+        "model_name": model.name,
+        "image_size": model.input_shape[1],
+        "weights": str(path),
+    }
+    write_tflite(convert.with_softmax(model), calibration, target, facts)
     return target
 
 
 def _row(
     path: Path, model: Any, int8: Path, images: Any, label_offset: int, output: Path
 ) -> Any:
-    """Measure a model and its int8 file."""
+    """Measure a float model and its int8 model."""
     from edgetpu_lib import evaluate as stage
     from edgetpu_lib.evaluation import classifiers, metrics
     from edgetpu_lib.evaluation import report as layout

@@ -2,155 +2,99 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import dataclasses
 import functools
 import io
 import sys
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import click
-from tqdm import tqdm
 
-from edgetpu_lib.base.artifacts import InputError, require_writable, write_file
+from edgetpu_lib.base.artifacts import require_writable, write_file
 from edgetpu_lib.commands import options
+from edgetpu_lib.search.settings import SearchConfig
+
+if TYPE_CHECKING:
+    from edgetpu_lib.search.evolution import Candidate
+
+_OUTPUTS = ("winner.json", "candidates.csv", "search.png")
 
 
-@click.command()
-@options.DATA_SET
-@options.IMAGES_PER_CLASS
-@click.option(
-    "--strategy",
-    type=click.Choice(["evolution", "random"]),
-    default="evolution",
-    show_default=True,
-    help="Change what did well, or draw every network anew.",
-)
-@click.option(
-    "--candidates",
-    type=click.IntRange(1),
-    default=24,
-    show_default=True,
-    help="Networks to judge, at most.",
-)
-@click.option(
-    "--patience",
-    type=click.IntRange(1),
-    default=24,
-    show_default=True,
-    help="Stop after so many without a better reward.",
-)
-@click.option(
-    "--target_latency_ms",
-    type=float,
-    default=5.0,
-    show_default=True,
-    help="On the Edge TPU, estimated.",
-)
-@click.option(
-    "--exponent",
-    type=float,
-    default=-0.07,
-    show_default=True,
-    help="w of the reward top-1 × (latency / target)^w.",
-)
-@click.option(
-    "--image_size",
-    type=click.IntRange(32),
-    default=48,
-    show_default=True,
-    help="Of the small copies that are trained.",
-)
-@click.option("--epochs", type=click.IntRange(1), default=6, show_default=True)
-@options.SEED
-@click.option(
-    "--workers", type=click.IntRange(1), help="Processes here.  [default: one a core]"
-)
-@click.option(
-    "--scheduler", help="Address of a Dask scheduler, whose workers are used instead."
-)
-@click.option(
-    "--output",
-    default="artifacts/search",
-    show_default=True,
-    help="Folder for the table, the figure and the winner.",
-)
+@dataclasses.dataclass(frozen=True)
+class Flags:
+    """What to search with, and where to write.
+
+    Attributes:
+        image_size: height and width of the input of the small copies, in pixels.
+        epochs: epochs of each small copy.
+        workers: number of processes on this machine. [default: one per core]
+        scheduler: address of a Dask scheduler, whose workers are used instead.
+        output: folder for the table, the figure and the winner.
+    """
+
+    image_size: Annotated[int, click.IntRange(32)] = 48
+    epochs: options.Count = 6
+    workers: options.Count | None = None
+    scheduler: str | None = None
+    output: str = "artifacts/search"
+
+
+@options.command
 @options.JSON
 def search(
-    data_dir,
-    images_per_class,
-    strategy,
-    candidates,
-    patience,
-    target_latency_ms,
-    exponent,
-    image_size,
-    epochs,
-    seed,
-    workers,
-    scheduler,
-    output,
-    as_json,
+    *,
+    data_set: options.DataSet,
+    flags: Flags,
+    config: SearchConfig,
+    as_json: bool,
 ) -> None:
-    """Search for a network, judging small copies of candidates on images.
+    """Search for a network by training small copies of candidates.
 
-    Stopped, the same command goes on. The winner's file is a --model_name for
-    fine-tune, train and export.
+    After an interruption the same command continues. The winner's file is a
+    --model_name for fine-tune, train and export.
     """
     from edgetpu_lib import data, specs
     from edgetpu_lib.plots import search as plots_search
     from edgetpu_lib.search import evolution as stage
     from edgetpu_lib.search import history, proxy, space
+    from edgetpu_lib.search.workers import open_executor
 
-    config = stage.SearchConfig(
-        strategy=strategy,
-        candidates=candidates,
-        patience=patience,
-        target_latency_ms=target_latency_ms,
-        exponent=exponent,
-        seed=seed,
-    )
-    folder = Path(output)
+    folder = Path(flags.output)
     require_writable(folder / "winner.json")
-    splits = data.open_splits(data_dir, images_per_class=images_per_class, seed=seed)
-    # Neither test images nor those that a later training is watched with.
-    images = data.with_validation(splits, seed=seed)["train"]
-    task = proxy.load_task(images, image_size=image_size, epochs=epochs, seed=seed)
+    splits = data.open_splits(
+        data_set.data_dir, images_per_class=data_set.images_per_class, seed=config.seed
+    )
+    # Neither test images nor those that a later training is validated with.
+    images = data.with_validation(splits, seed=config.seed)["train"]
+    task = proxy.load_task(
+        images, image_size=flags.image_size, epochs=flags.epochs, seed=config.seed
+    )
     known = history.History(folder / "judged.jsonl", task.facts())
-    judge = functools.partial(proxy.proxy_top1, task=task)
-    found: list[stage.Candidate] = []
-    with (
-        _executor(workers, scheduler) as executor,
-        tqdm(total=candidates, unit="network", desc="search") as bar,
-    ):
-        for candidate in stage.search(
-            space.SearchSpace(), judge, config, executor, history=known
-        ):
-            found.append(candidate)
-            bar.write(_line(candidate, found), file=sys.stderr)
-            bar.update()
+    measure_top1 = functools.partial(proxy.proxy_top1, task=task)
+    with open_executor(flags.workers, flags.scheduler) as executor:
+        candidates = stage.search(
+            space.SearchSpace(), measure_top1, config, executor, history=known
+        )
+        found = _collect(candidates, config.candidates)
     winner = stage.best(found)
     specs.write_spec(stage.deployed_spec(winner.stages), folder / "winner.json")
     write_file(folder / "candidates.csv", _table(found).encode())
     plots_search.save_figure(
         folder / "search.png",
-        {strategy: found},
-        target_latency_ms=target_latency_ms,
+        {config.strategy: found},
+        target_latency_ms=config.target_latency_ms,
     )
-    options.show(
+    options.print_result(
         {
             "winner": str(folder / "winner.json"),
             "candidates": [dataclasses.asdict(candidate) for candidate in found],
         },
         as_json,
         [
-            f"wrote {folder / name}"
-            for name in ("winner.json", "candidates.csv", "search.png")
-        ]
-        + [
+            *(f"wrote {folder / name}" for name in _OUTPUTS),
             f"winner {space.describe(winner.stages)}",
             f"top-1 of its small copy {winner.top1:.1%}, {winner.latency_ms:.2f} ms"
             f" (an estimate), reward {winner.reward:.3f}",
@@ -158,51 +102,28 @@ def search(
     )
 
 
-@contextlib.contextmanager
-def _executor(workers: int | None, scheduler: str | None) -> Iterator[Executor]:
-    """Yield what runs the trainings: processes here, or a cluster's workers.
+def _collect(candidates: Iterable[Candidate], count: int) -> list[Candidate]:
+    """Return the candidates; print a line for each beside a progress bar."""
+    from tqdm import tqdm
 
-    Raises:
-        InputError: Dask is not installed, or no scheduler answers.
-    """
-    from edgetpu_lib.search import proxy
-
-    if not scheduler:
-        pool = proxy.worker_pool(workers)
-        try:
-            yield pool
-        finally:
-            # Whoever interrupts does not want to wait for what was not begun.
-            pool.shutdown(cancel_futures=True)
-        return
-    try:
-        from distributed import Client
-    except ImportError as error:
-        raise InputError(
-            "--scheduler needs Dask; pip install 'edgetpu_lib[cluster]'"
-        ) from error
-    try:
-        client = Client(scheduler, timeout=10)
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"no Dask scheduler answers at {scheduler}; start one with `dask scheduler`"
-        ) from error
-    with client, client.get_executor() as executor:
-        yield executor
-
-
-def _line(candidate, found: Sequence) -> str:
     from edgetpu_lib.search import evolution as stage
     from edgetpu_lib.search import space
 
-    return (
-        f"{candidate.number:3}  {space.describe(candidate.stages)}  top-1"
-        f" {candidate.top1:.1%}, {candidate.latency_ms:.2f} ms, reward"
-        f" {candidate.reward:.3f}, best {stage.best(found).reward:.3f}"
-    )
+    found: list[Candidate] = []
+    with tqdm(total=count, unit="network", desc="search") as bar:
+        for candidate in candidates:
+            found.append(candidate)
+            bar.write(
+                f"{candidate.number:3}  {space.describe(candidate.stages)}  top-1"
+                f" {candidate.top1:.1%}, {candidate.latency_ms:.2f} ms, reward"
+                f" {candidate.reward:.3f}, best {stage.best(found).reward:.3f}",
+                file=sys.stderr,
+            )
+            bar.update()
+    return found
 
 
-def _table(found: Sequence) -> str:
+def _table(found: Sequence[Candidate]) -> str:
     """Return the candidates as CSV, the best first."""
     from edgetpu_lib.search import space
 

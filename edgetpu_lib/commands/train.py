@@ -1,249 +1,222 @@
-"""`train`: the reference's recipe, on one machine or many."""
+"""`train`: train all layers with the reference's recipe, on one machine or many."""
 
 from __future__ import annotations
 
 import dataclasses
 import sys
-
-import click
+from typing import TYPE_CHECKING, Literal
 
 from edgetpu_lib.base import quiet
 from edgetpu_lib.base.artifacts import require_writable, save_metadata
 from edgetpu_lib.commands import options
+from edgetpu_lib.training.settings import Recipe
+from edgetpu_lib.weights.network import Network, build_network, load_weights
 
-PRECISIONS = ("float32", "mixed_bfloat16")
-
-
-@click.command("train")
-@options.network_options
-@options.DATA_SET
-@click.option("--holdout_shards", type=click.IntRange(0), default=0, show_default=True)
-@click.option("--epochs", type=click.IntRange(1), default=350, show_default=True)
-@click.option(
-    "--batch_size",
-    type=click.IntRange(1),
-    default=2048,
-    show_default=True,
-    help="Images a step, over all devices.",
-)
-@click.option(
-    "--base_learning_rate",
-    type=float,
-    default=0.016,
-    show_default=True,
-    help="Peak, for every 256 images of a batch.",
-)
-@click.option(
-    "--optimizer",
-    type=click.Choice(["rmsprop", "adamw"]),
-    default="rmsprop",
-    show_default=True,
-    help="The reference's, or the one for short trainings.",
-)
-@click.option(
-    "--schedule",
-    type=click.Choice(["exponential", "cosine", "constant"]),
-    default="exponential",
-    show_default=True,
-)
-@click.option("--warmup_epochs", type=float, default=5.0, show_default=True)
-@click.option("--label_smoothing", type=float, default=0.1, show_default=True)
-@click.option("--weight_decay", type=float, default=1e-5, show_default=True)
-@click.option("--average_decay", type=float, default=0.9999, show_default=True)
-@click.option("--dropout_rate", type=float, help="Of the classifier.  [default: 0.2]")
-@click.option(
-    "--survival_prob",
-    type=float,
-    help="Of the last block; 1 is no stochastic depth.  [default: 0.8]",
-)
-@options.flag(
-    "--zero_classifier",
-    default=False,
-    help="Start it at zero: the reference's start is wild with few classes.",
-)
-@click.option(
-    "--min_crop_area",
-    type=float,
-    default=0.08,
-    show_default=True,
-    help="Smallest share of an image that a random crop keeps.",
-)
-@options.flag("--randaugment", default=False, help="Vary colours and shapes.")
-@options.flag("--mixup", default=False, help="Blend pairs of images.")
-@options.BACKGROUND
-@options.SEED
-@options.ON_ERROR
-@click.option("--keep_minutes", type=float, default=10, show_default=True)
-@click.option("--keep_steps", type=click.IntRange(1), help="Keep the state more often.")
-@click.option(
-    "--precision",
-    type=click.Choice(PRECISIONS),
-    default=PRECISIONS[0],
-    show_default=True,
-    help="mixed_bfloat16 where the hardware has it: TPUs, recent GPUs.",
-)
-@click.option(
-    "--processes",
-    type=click.IntRange(1),
-    help="So many processes train together; on this machine unless --coordinator.",
-)
-@click.option(
-    "--coordinator",
-    help="Address and port of the first process; auto on a TPU pod slice.",
-)
-@click.option("--process_id", type=click.IntRange(0), help="Which process this is.")
-@click.option(
-    "--parts",
-    type=click.IntRange(1),
-    help="Parts the images are read in.  [default: the number of processes]",
-)
-@click.option(
-    "--output",
-    default="artifacts/train",
-    show_default=True,
-    help="Folder for the state and, at the end, the checkpoint.",
-)
-@click.option(
-    "--output_tarball",
-    help="Also pack the averages, rounded to bfloat16, into this .tar.gz.",
-)
-@options.JSON
-def train(
-    data_dir,
-    holdout_shards,
-    dropout_rate,
-    survival_prob,
-    zero_classifier,
-    include_background_label,
-    seed,
-    on_error,
-    keep_minutes,
-    keep_steps,
-    precision,
-    processes,
-    coordinator,
-    process_id,
-    parts,
-    output,
-    output_tarball,
-    as_json,
-    **flags,
-) -> None:
-    """Train all layers with the reference's recipe.
-
-    The defaults are those for ImageNet on many TPU cores. Stopped, killed or crashed,
-    the same command goes on from the last state in --output.
-    """
-    recipe_flags = set(flags) - set(options.NETWORK_FLAGS)
-    recipe_values = {name: flags.pop(name) for name in recipe_flags}
-    require_writable(f"{output}/checkpoint")
-    if output_tarball:
-        require_writable(output_tarball)
-    if (processes or 1) > 1 and not coordinator:
-        from edgetpu_lib.training import devices
-
-        if code := devices.start_processes(sys.argv[1:], processes):
-            sys.exit(code)
-        return
-    quiet.prefer_onednn()
-    options.start()
+if TYPE_CHECKING:
     import keras
 
-    from edgetpu_lib import build, data
-    from edgetpu_lib import train as stage
-    from edgetpu_lib.training import devices
-    from edgetpu_lib.training.recipe import Recipe
-    from edgetpu_lib.weights import tf1_writer
+    from edgetpu_lib.data import Images
+    from edgetpu_lib.train import Trained
 
-    recipe = Recipe(**recipe_values)
-    if coordinator or keras.backend.backend() == "jax":
-        devices.distribute(
-            coordinator=coordinator, processes=processes, process_id=process_id
-        )
-    keras.config.set_dtype_policy(precision)
-    splits = data.open_splits(
-        data_dir,
-        holdout_shards=holdout_shards,
-        on_error=on_error,
-        seed=seed,
-        map_shards=devices.map_divided,
-    )
-    images, validation = splits["train"], splits.get("validation")
-    if validation and devices.process()[1] == 1:
-        # A damaged one must show before the first epoch, not after.
-        validation = data.verify_images(
-            validation, on_error=on_error, progress="validation images"
-        )
-    label_offset = int(include_background_label)
-    keras.utils.set_random_seed(seed)
-    model = options.build_network(
-        flags,
-        len(images.class_names) + label_offset,
-        dropout_rate=dropout_rate,
-        survival_prob=survival_prob,
-    )
-    if flags["ckpt_dir"]:
-        options.load_weights(
-            model, flags["ckpt_dir"], flags, include_classifier=not zero_classifier
-        )
-    if zero_classifier:
-        build.zero_classifier(model)
+
+@dataclasses.dataclass(frozen=True)
+class Flags:
+    """What else a training takes, where it runs and where it writes.
+
+    Attributes:
+        holdout_shards: number of training shards that become the validation split.
+        include_background_label: output 0 of the model is the background class, which
+            the labels leave out.
+        seed: seed of the split, of new weights, order, augmentation and dropout.
+        on_error: at an image that cannot be read, stop or leave it out and report it.
+        dropout_rate: dropout before the classifier, 0..1. [default: 0.2]
+        survival_prob: stochastic depth: probability that the last block is kept, 0..1;
+            1 keeps all. [default: 0.8]
+        zero_classifier: start the classifier at zero; with few classes the reference's
+            start gives wild first predictions.
+        keep_minutes: minutes between two savings of the state.
+        keep_steps: save the state after so many steps, too.
+        precision: mixed_bfloat16 is for hardware that has it: TPUs, recent GPUs.
+        processes: number of processes that train together; they are started on this
+            machine unless there is a --coordinator.
+        coordinator: address and port of the first process; auto on a TPU pod slice.
+        process_id: number of this process, from 0.
+        parts: number of parts the images are read in. [default: the number of
+            processes]
+        output: folder for the state and, at the end, the checkpoint.
+        output_tarball: .tar.gz file for the averages alone, rounded to bfloat16.
+    """
+
+    holdout_shards: options.Natural = 0
+    include_background_label: bool = False
+    seed: int = 0
+    on_error: options.OnError = "raise"
+    dropout_rate: float | None = None
+    survival_prob: float | None = None
+    zero_classifier: bool = False
+    keep_minutes: float = 10
+    keep_steps: options.Count | None = None
+    precision: Literal["float32", "mixed_bfloat16"] = "float32"
+    processes: options.Count | None = None
+    coordinator: str | None = None
+    process_id: options.Natural | None = None
+    parts: options.Count | None = None
+    output: str = "artifacts/train"
+    output_tarball: str | None = None
+
+
+@options.command
+@options.JSON
+def train(
+    *,
+    data_set: options.DataSet,
+    recipe: Recipe,
+    flags: Flags,
+    network: Network,
+    as_json: bool,
+) -> int:
+    """Train all layers with the reference's recipe.
+
+    The defaults are those for ImageNet on many TPU cores. After an interruption or a
+    crash the same command continues from the last state in --output.
+    """
+    for output in filter(None, (f"{flags.output}/checkpoint", flags.output_tarball)):
+        require_writable(output)
+    if (flags.processes or 1) > 1 and not flags.coordinator:
+        return _start_processes(flags.processes)
+    process, processes = _prepare(flags)
+    from edgetpu_lib import train as stage
+
+    images, validation = _open_images(data_set, flags)
+    label_offset = int(flags.include_background_label)
+    model = _build(network, flags, len(images.class_names) + label_offset)
     trained = stage.train(
         model,
         images,
         recipe,
-        output,
+        flags.output,
         validation=validation,
         label_offset=label_offset,
-        seed=seed,
-        keep_minutes=keep_minutes,
-        keep_steps=keep_steps,
-        on_error=on_error,
-        parts=parts or devices.process()[1],
+        seed=flags.seed,
+        keep_minutes=flags.keep_minutes,
+        keep_steps=flags.keep_steps,
+        on_error=flags.on_error,
+        parts=flags.parts or processes,
     )
-    if devices.process()[0]:
-        return
-    target = tf1_writer.save_weights(
-        model,
-        f"{output}/checkpoint",
-        averages=trained.averages,
-        global_step=trained.step,
-    )
-    if output_tarball:
-        tf1_writer.save_weights(
-            model,
-            output_tarball,
-            averages=trained.averages,
-            global_step=trained.step,
-            only_averages=True,
-            round_to_bfloat16=True,
-        )
-    history = [dataclasses.asdict(row) for row in trained.history]
+    if process:
+        return 0
     held_out = validation.skipped if validation else ()
-    skipped = list(dict.fromkeys((*images.skipped, *held_out, *trained.skipped)))
+    facts = {
+        "epochs": [dataclasses.asdict(row) for row in trained.history],
+        "skipped": list(dict.fromkeys((*images.skipped, *held_out, *trained.skipped))),
+    }
+    target = _save(model, trained, flags)
     save_metadata(
         target,
         model_name=model.name,
         image_size=model.input_shape[1],
         class_names=images.class_names,
-        include_background_label=include_background_label,
-        data_dir=data_dir,
-        seed=seed,
+        include_background_label=flags.include_background_label,
+        data_dir=data_set.data_dir,
+        seed=flags.seed,
         recipe=dataclasses.asdict(recipe),
-        history=history,
-        skipped=skipped,
+        history=facts["epochs"],
+        skipped=facts["skipped"],
     )
-    last = trained.history[-1]
-    options.show(
-        {
-            "checkpoint": str(target),
-            "step": trained.step,
-            "epochs": history,
-            "skipped": skipped,
-        },
-        as_json,
-        [
-            *(f"skipped: {line}" for line in skipped),
-            f"wrote {target}, step {trained.step}, loss {last.loss:.3f}",
-        ],
+    lines = [f"skipped: {line}" for line in facts["skipped"]]
+    loss = trained.history[-1].loss
+    lines += [f"wrote {target}, step {trained.step}, loss {loss:.3f}"]
+    content = {"checkpoint": target, "step": trained.step, **facts}
+    options.print_result(content, as_json, lines)
+    return 0
+
+
+def _start_processes(count: int) -> int:
+    """Run this command in several processes; return the exit code."""
+    from edgetpu_lib.training import devices
+
+    return devices.start_processes(sys.argv[1:], count)
+
+
+def _prepare(flags: Flags) -> tuple[int, int]:
+    """Start Keras on the devices; return this process's index and their number."""
+    quiet.prefer_onednn()
+    quiet.start_tensorflow()
+    import keras
+
+    from edgetpu_lib.training import devices
+
+    if flags.coordinator or keras.backend.backend() == "jax":
+        devices.distribute(
+            coordinator=flags.coordinator,
+            processes=flags.processes,
+            process_id=flags.process_id,
+        )
+    keras.config.set_dtype_policy(flags.precision)
+    return devices.process()
+
+
+def _open_images(
+    data_set: options.DataSet, flags: Flags
+) -> tuple[Images, Images | None]:
+    """Return the images to train on and those for validation, if there are any."""
+    from edgetpu_lib import data
+    from edgetpu_lib.training import devices
+
+    splits = data.open_splits(
+        data_set.data_dir,
+        images_per_class=data_set.images_per_class,
+        holdout_shards=flags.holdout_shards,
+        on_error=flags.on_error,
+        seed=flags.seed,
+        map_shards=devices.map_divided,
     )
+    validation = splits.get("validation")
+    if validation and devices.process()[1] == 1:
+        # A damaged image must show before the first epoch, not after it.
+        validation = data.verify_images(
+            validation, on_error=flags.on_error, progress="validation images"
+        )
+    return splits["train"], validation
+
+
+def _build(network: Network, flags: Flags, num_classes: int) -> keras.Model:
+    """Return the model to train, with the weights it starts from."""
+    import keras
+
+    from edgetpu_lib import build
+
+    keras.utils.set_random_seed(flags.seed)
+    model = build_network(
+        network,
+        num_classes=num_classes,
+        dropout_rate=flags.dropout_rate,
+        survival_prob=flags.survival_prob,
+    )
+    if network.ckpt_dir:
+        load_weights(
+            model,
+            network.ckpt_dir,
+            use_ema=network.enable_ema,
+            include_classifier=not flags.zero_classifier,
+        )
+    if flags.zero_classifier:
+        build.zero_classifier(model)
+    return model
+
+
+def _save(model: keras.Model, trained: Trained, flags: Flags) -> str:
+    """Write the checkpoint, and the averages alone if a tarball is asked for."""
+    from edgetpu_lib.weights import tf1_writer
+
+    facts = {"averages": trained.averages, "global_step": trained.step}
+    target = tf1_writer.save_weights(model, f"{flags.output}/checkpoint", **facts)
+    if flags.output_tarball:
+        tf1_writer.save_weights(
+            model,
+            flags.output_tarball,
+            **facts,
+            only_averages=True,
+            round_to_bfloat16=True,
+        )
+    return str(target)

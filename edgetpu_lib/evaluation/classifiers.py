@@ -23,6 +23,7 @@ from edgetpu_lib.evaluation import metrics
 from edgetpu_lib.images import pixels
 from edgetpu_lib.tflite import interpreter
 from edgetpu_lib.tflite.file import read_bytes
+from edgetpu_lib.weights.network import Network, open_model
 
 BATCH_SIZE = 32
 
@@ -51,8 +52,9 @@ class Classifier:
 
 
 def open_classifier(
-    model: str | Path | bytes | keras.Model,
+    model: str | Path | bytes | keras.Model | None,
     *,
+    network: Network | None = None,
     mean: float | Sequence[float] = pixels.MEAN,
     stddev: float | Sequence[float] = pixels.STDDEV,
     image_size: int | None = None,
@@ -63,7 +65,9 @@ def open_classifier(
     Args:
         model: a Keras model; the path of a `.keras` file, of a SavedModel folder, or
             of a `.tflite` file, float, int8 or compiled for the Edge TPU (which needs
-            the device and its runtime); or the bytes of a `.tflite` file.
+            the device and its runtime); the bytes of a `.tflite` file; or a checkpoint,
+            which `None` takes from `network`.
+        network: what a checkpoint belongs to.
         mean: subtracted from pixels, 0..255; one number or three.
         stddev: that pixels are divided by; one number or three.
         image_size: of a SavedModel or Keras model that takes any, pixels.
@@ -77,9 +81,9 @@ def open_classifier(
         return _of_keras(model, wanted, image_size)
     if isinstance(model, bytes) or str(model).endswith(".tflite"):
         return _of_tflite(model, wanted, workers or parallel.cores())
-    if (Path(model) / "saved_model.pb").is_file():
+    if model and (Path(model) / "saved_model.pb").is_file():
         return _of_saved_model(Path(model), wanted, image_size)
-    return _of_keras(checkpoint.load_model(model), wanted, image_size)
+    return _of_keras(open_model(model, network), wanted, image_size)
 
 
 def _of_keras(

@@ -229,3 +229,33 @@ def to_markdown(table: Table) -> str:
     Console(file=text, width=1000).print(table)
     lines = [line.rstrip() for line in text.getvalue().splitlines() if line.strip()]
     return "\n".join([*([f"### {title}", ""] if title else []), *lines]) + "\n"
+
+
+def tables_of(content: dict[str, Any]) -> list[Table]:
+    """Make the tables of an evaluation and of the model it is compared with.
+
+    Args:
+        content: from `as_dict`, with "model", "split" and perhaps "against".
+    """
+    where = f"on {content['images']:,} images ({content['split']})"
+    tables = [overview(content, f"{content['model']} {where}")]
+    if other := content.get("against"):
+        tables.append(overview(other, f"{other['model']} {where}"))
+        tables.append(comparison_table(other, (content["model"], other["model"])))
+    tables.append(worst_classes(content))
+    return [*tables, worst_mistakes(content)] if content["mistakes"] else tables
+
+
+def shift_warning(content: dict[str, Any]) -> str | None:
+    """Return a warning if all labels seem to be shifted by one.
+
+    Args:
+        content: from `as_dict`.
+    """
+    if not content["label_shift"]:
+        return None
+    words = "larger" if content["label_shift"] > 0 else "smaller"
+    return (
+        f"labels are shifted: most images would be right if every label were one"
+        f" {words}; is output 0 the background? See --include_background_label"
+    )

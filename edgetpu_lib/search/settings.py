@@ -31,8 +31,8 @@ class SearchConfig:
         patience: candidates without a better reward before the search stops.
         target_latency_ms: estimated latency on the Edge TPU at which the reward equals
             the accuracy.
-        exponent: w of the reward top-1 × (latency / target)^w; −0.07 trades a doubling
-            of latency for about 5 % relative accuracy.
+        exponent: exponent w of the reward top-1 × (latency / target)^w; −0.07 trades
+            a doubling of latency for about 5 % relative accuracy.
         seed: seed of the split, of the candidates and of their training.
     """
 

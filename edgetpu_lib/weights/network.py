@@ -125,3 +125,19 @@ def load_weights(
         checkpoint.load_weights(
             model, path, use_ema=use_ema, include_classifier=include_classifier
         )
+
+
+def first_checkpoint(network: Network) -> str | Path | None:
+    """Return the checkpoint that a fine-tuning starts from, `None` if there is none.
+
+    It is `network.ckpt_dir`, or the one that ships with the library for a network of
+    the published width and depth.
+
+    Args:
+        network: that will be fine-tuned.
+    """
+    from edgetpu_lib import checkpoint
+
+    if network.ckpt_dir or network.width_coefficient or network.depth_coefficient:
+        return network.ckpt_dir
+    return checkpoint.shipped_checkpoint(network.model_name)

@@ -1,0 +1,47 @@
+"""Open what trains the candidates of a search: processes here, or a cluster."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from concurrent.futures import Executor
+
+from edgetpu_lib.base.artifacts import InputError
+from edgetpu_lib.search import proxy
+
+
+@contextlib.contextmanager
+def open_executor(
+    workers: int | None = None, scheduler: str | None = None
+) -> Iterator[Executor]:
+    """Yield an executor for `evolution.search` and close it afterwards.
+
+    Args:
+        workers: number of processes on this machine; `None` takes one per core.
+        scheduler: address of a Dask scheduler, whose workers are used instead.
+
+    Raises:
+        InputError: Dask is not installed, or no scheduler answers.
+    """
+    if not scheduler:
+        pool = proxy.worker_pool(workers)
+        try:
+            yield pool
+        finally:
+            # After an interruption, candidates that were not begun are dropped.
+            pool.shutdown(cancel_futures=True)
+        return
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise InputError(
+            "--scheduler needs Dask; pip install 'edgetpu_lib[cluster]'"
+        ) from error
+    try:
+        client = Client(scheduler, timeout=10)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"no Dask scheduler answers at {scheduler}; start one with `dask scheduler`"
+        ) from error
+    with client, client.get_executor() as executor:
+        yield executor

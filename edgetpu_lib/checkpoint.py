@@ -1,6 +1,7 @@
-"""Load weights into the Keras model, from the published TensorFlow-1 checkpoints.
+"""Open a model with its weights: a Keras file, TensorFlow-1 checkpoint or timm's file.
 
-Takes a checkpoint folder, prefix or tarball; gives a model with every tensor filled.
+Takes the file or folder and the network it belongs to; gives a `keras.Model` with
+every tensor filled.
 Next: `data` opens images, or `convert` exports the model as it is.
 """
 
@@ -18,9 +19,11 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from edgetpu_lib import build
 from edgetpu_lib.base.artifacts import InputError, atomic_path, data_file
 from edgetpu_lib.weights.fit import LoadReport, compare_tensors, list_problems
 from edgetpu_lib.weights.names import AVERAGE, CLASSIFIER, reference_names
+from edgetpu_lib.weights.network import Network
 
 # Trained by this project; see the model card in data/README.md.
 SHIPPED = {
@@ -30,6 +33,34 @@ SHIPPED = {
 _LEFTOVER = re.compile(r"(^|/)(global_step|RMSProp(_\d+)?|Momentum|Adam(_\d+)?)$")
 
 
+def open_model(
+    path: str | Path | None = None, network: Network | None = None
+) -> keras.Model:
+    """Return a Keras model with its weights.
+
+    Args:
+        path: a `.keras` file, or weights as for `load_weights`; `None` takes
+            `network.ckpt_dir`.
+        network: what the weights belong to, by default S; a `.keras` file needs none.
+
+    Raises:
+        InputError: no weights are given, or they cannot be loaded.
+    """
+    network = network or Network()
+    path = path or network.ckpt_dir
+    if not path:
+        raise InputError(
+            "no weights given; add --ckpt_dir=FOLDER or --model=FILE.keras"
+        )
+    if str(path).endswith(".keras"):
+        return load_model(path)
+    model = build.build_model(
+        network.model_name, num_classes=network.num_classes or 1001, **network.overrides
+    )
+    load_weights(model, path, use_ema=network.enable_ema)
+    return model
+
+
 def load_weights(
     model: keras.Model,
     path: str | Path,
@@ -37,12 +68,13 @@ def load_weights(
     use_ema: bool = True,
     include_classifier: bool = True,
 ) -> LoadReport:
-    """Fill `model` from a TensorFlow-1 checkpoint, completely or not at all.
+    """Fill `model` from a TensorFlow-1 checkpoint or timm's file, or not at all.
 
     Args:
         model: from `build.build_model`; its name is the checkpoint's variable scope.
         path: a folder with `checkpoint` and `model.ckpt*`, the prefix of such files,
             or a `.tar.gz` of the folder. Without `checkpoint`, the highest step wins.
+            A `.safetensors` file is read as `timm.load_timm_weights` does.
         use_ema: load the exponential moving averages, which the published accuracy
             was measured with (batch-norm statistics included), not the raw values.
         include_classifier: load the last dense layer too; False keeps the model's
@@ -54,6 +86,12 @@ def load_weights(
 
     See: notebooks/01_build.ipynb.
     """
+    if str(path).endswith(".safetensors"):
+        from edgetpu_lib.weights import timm
+
+        return timm.load_timm_weights(
+            model, path, include_classifier=include_classifier
+        )
     with _unpacked(Path(path)) as folder:
         shapes, read = _open_checkpoint(_find_prefix(folder, path), path)
         names = reference_names(model)

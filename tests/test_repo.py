@@ -47,7 +47,7 @@ MAY_IMPORT = {
     "evaluation": {"base", "images", "tflite", "checkpoint", "data", "weights"},
     "specs": {"base"},
     "build": {"base", "specs"},
-    "checkpoint": {"base", "weights"},
+    "checkpoint": {"base", "build", "weights"},
     "data": {"base", "images", "datasets"},
     "train": {"base", "images", "data", "checkpoint", "training"},
     "fine_tune": {"base", "images", "data", "build", "checkpoint", "training"},

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
 
 from edgetpu_lib.base import quiet
 from edgetpu_lib.base.artifacts import read_metadata
 from edgetpu_lib.commands import options
 from edgetpu_lib.weights.network import Network
-
-if TYPE_CHECKING:
-    import numpy as np
 
 
 @options.command
@@ -43,7 +39,10 @@ def classify(
     if model and model.endswith(".tflite"):
         scores = deploy.score_image(model, example_img)
     else:
-        scores = _probabilities(model, network, example_img)
+        quiet.start_tensorflow()
+        from edgetpu_lib.evaluation import classifiers
+
+        scores = classifiers.score_image(model, example_img, network=network)
     if labels is None and model:
         labels = read_metadata(model).get("class_names")
     predictions = deploy.best_predictions(
@@ -54,14 +53,3 @@ def classify(
         as_json,
         [f"{p.probability:8.2%}  {p.label}  (class {p.index})" for p in predictions],
     )
-
-
-def _probabilities(model: str | None, network: Network, image: str) -> np.ndarray:
-    """Return the probabilities that a model other than a TFLite file gives."""
-    quiet.start_tensorflow()
-    from edgetpu_lib import data
-    from edgetpu_lib.evaluation import classifiers, metrics
-
-    classifier = classifiers.open_classifier(model, network=network)
-    pixels = data.load_image(image, classifier.image_size)
-    return metrics.probabilities(classifier.predict(pixels[None]))[0]

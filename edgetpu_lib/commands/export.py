@@ -15,7 +15,7 @@ from edgetpu_lib.base.artifacts import (
     write_file,
 )
 from edgetpu_lib.commands import options
-from edgetpu_lib.weights.network import Network, open_model
+from edgetpu_lib.weights.network import Network
 
 if TYPE_CHECKING:
     import keras
@@ -66,9 +66,9 @@ def export(
     for output in filter(None, (flags.output_tflite, flags.output_saved_model_dir)):
         require_writable(output)
     quiet.start_tensorflow()
-    from edgetpu_lib import build, convert, data
+    from edgetpu_lib import build, checkpoint, convert, data
 
-    keras_model = open_model(flags.model, network)
+    keras_model = checkpoint.open_model(flags.model, network)
     metadata = read_metadata(flags.model) if flags.model else {}
     facts = _facts_of(
         keras_model, str(flags.model or network.ckpt_dir), network, metadata

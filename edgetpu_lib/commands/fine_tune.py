@@ -5,20 +5,17 @@ from __future__ import annotations
 import dataclasses
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgetpu_lib.base import quiet
 from edgetpu_lib.base.artifacts import InputError, require_writable, save_metadata
 from edgetpu_lib.commands import options
 from edgetpu_lib.training.settings import FineTuneConfig
-from edgetpu_lib.weights.network import (
-    Network,
-    build_network,
-    first_checkpoint,
-    load_weights,
-)
+from edgetpu_lib.weights.network import Network
 
 if TYPE_CHECKING:
+    import keras
+
     from edgetpu_lib.data import Images
 
 
@@ -65,22 +62,17 @@ def fine_tune(
     require_writable(flags.output)
     quiet.prefer_onednn()
     quiet.start_tensorflow()
-    import keras
-
-    from edgetpu_lib import checkpoint, evaluate
+    from edgetpu_lib import checkpoint
     from edgetpu_lib import fine_tune as tuning
-    from edgetpu_lib.evaluation import classifiers, metrics
 
     splits = _open_splits(data_set, config.seed, flags.on_error)
     # A split of a split has the lines of the whole.
     lines = (line for part in splits.values() for line in part.skipped)
     skipped = list(dict.fromkeys(lines))
     images = splits["train"]
-    keras.utils.set_random_seed(config.seed)
-    model = build_network(network, num_classes=len(images.class_names))
-    start = first_checkpoint(network) if flags.pretrained else None
-    if start:
-        load_weights(model, start, use_ema=network.enable_ema, include_classifier=False)
+    model, start = _build(
+        network, len(images.class_names), config.seed, flags.pretrained
+    )
     state_dir = f"{flags.output}.state"
     history = tuning.fine_tune(
         model,
@@ -91,8 +83,7 @@ def fine_tune(
         state_dir=state_dir,
         keep_minutes=flags.keep_minutes,
     )
-    predictions = evaluate.predict(classifiers.open_classifier(model), splits["test"])
-    found = metrics.measure(predictions, splits["test"].labels)
+    found = _measure(model, splits["test"])
     checkpoint.save_model(model, flags.output)
     save_metadata(
         flags.output,
@@ -101,17 +92,46 @@ def fine_tune(
         class_names=images.class_names,
         data_dir=str(Path(images.data_dir).resolve()),
         seed=config.seed,
-        pretrained=start and str(start),
+        pretrained=start,
         history=[dataclasses.asdict(epoch) for epoch in history],
-        test=dataclasses.asdict(found),
+        test=found,
         skipped=skipped,
     )
     shutil.rmtree(state_dir, ignore_errors=True)
-    lines = [f"skipped: {line}" for line in skipped]
-    lines += [f"wrote {flags.output}"]
-    lines += [f"test images {found.images}, top-1 {found.top1:.2%}"]
-    content = {"model": flags.output, "test": dataclasses.asdict(found)}
-    options.print_result({**content, "skipped": skipped}, as_json, lines)
+    words = f"test images {found['images']}, top-1 {found['top1']:.2%}"
+    options.print_training(
+        {"model": flags.output, "test": found, "skipped": skipped},
+        as_json,
+        [f"wrote {flags.output}", words],
+    )
+
+
+def _build(
+    network: Network, num_classes: int, seed: int, pretrained: bool
+) -> tuple[keras.Model, str | None]:
+    """Return the model to train, and the checkpoint it starts from, if any.
+
+    It is --ckpt_dir, or the one that ships for a network of the published size.
+    """
+    import keras
+
+    from edgetpu_lib import build, checkpoint
+
+    keras.utils.set_random_seed(seed)
+    model = build.build_model(
+        network.model_name,
+        num_classes=network.num_classes or num_classes,
+        **network.overrides,
+    )
+    start = network.ckpt_dir
+    if not (start or network.width_coefficient or network.depth_coefficient):
+        start = checkpoint.shipped_checkpoint(network.model_name)
+    if not (start and pretrained):
+        return model, None
+    checkpoint.load_weights(
+        model, start, use_ema=network.enable_ema, include_classifier=False
+    )
+    return model, str(start)
 
 
 def _open_splits(
@@ -134,3 +154,12 @@ def _open_splits(
         side: data.verify_images(part, on_error=on_error, progress=f"{side} images")
         for side, part in splits.items()
     }
+
+
+def _measure(model: keras.Model, images: Images) -> dict[str, Any]:
+    """Return the accuracies of a model on test images."""
+    from edgetpu_lib import evaluate
+    from edgetpu_lib.evaluation import classifiers, metrics
+
+    predictions = evaluate.predict(classifiers.open_classifier(model), images)
+    return dataclasses.asdict(metrics.measure(predictions, images.labels))

@@ -231,3 +231,9 @@ def print_result(content: dict, as_json: bool, lines: Iterable[str]) -> None:
         lines: the same for a person.
     """
     print(json.dumps(content, ensure_ascii=False) if as_json else "\n".join(lines))
+
+
+def print_training(content: dict, as_json: bool, lines: list[str]) -> None:
+    """Print the result of a training, with the images that were skipped first."""
+    skipped = [f"skipped: {line}" for line in content["skipped"]]
+    print_result(content, as_json, [*skipped, *lines])

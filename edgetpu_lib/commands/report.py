@@ -17,7 +17,7 @@ from edgetpu_lib.base.artifacts import (
 from edgetpu_lib.commands import options
 from edgetpu_lib.commands.export import write_tflite
 from edgetpu_lib.specs import SPECS
-from edgetpu_lib.weights.network import Network, open_model
+from edgetpu_lib.weights.network import Network
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,10 +114,12 @@ def _name(path: Path) -> str:
 
 def _load(path: Path, network: Network) -> Any:
     """Return the Keras model of a checkpoint or file, under the model's own name."""
+    from edgetpu_lib import checkpoint
+
     for name in SPECS:
         if name in path.name:
             network = dataclasses.replace(network, model_name=name)
-    return open_model(path, network)
+    return checkpoint.open_model(path, network)
 
 
 def _quantized(

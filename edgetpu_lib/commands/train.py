@@ -10,7 +10,7 @@ from edgetpu_lib.base import quiet
 from edgetpu_lib.base.artifacts import require_writable, save_metadata
 from edgetpu_lib.commands import options
 from edgetpu_lib.training.settings import Recipe
-from edgetpu_lib.weights.network import Network, build_network, load_weights
+from edgetpu_lib.weights.network import Network
 
 if TYPE_CHECKING:
     import keras
@@ -84,7 +84,7 @@ def train(
         require_writable(output)
     if (flags.processes or 1) > 1 and not flags.coordinator:
         return _start_processes(flags.processes)
-    process, processes = _prepare(flags)
+    process, processes = _start_keras(flags)
     from edgetpu_lib import train as stage
 
     images, validation = _open_images(data_set, flags)
@@ -110,7 +110,7 @@ def train(
         "epochs": [dataclasses.asdict(row) for row in trained.history],
         "skipped": list(dict.fromkeys((*images.skipped, *held_out, *trained.skipped))),
     }
-    target = _save(model, trained, flags)
+    target = _save_weights(model, trained, flags)
     save_metadata(
         target,
         model_name=model.name,
@@ -123,11 +123,9 @@ def train(
         history=facts["epochs"],
         skipped=facts["skipped"],
     )
-    lines = [f"skipped: {line}" for line in facts["skipped"]]
-    loss = trained.history[-1].loss
-    lines += [f"wrote {target}, step {trained.step}, loss {loss:.3f}"]
     content = {"checkpoint": target, "step": trained.step, **facts}
-    options.print_result(content, as_json, lines)
+    line = f"wrote {target}, step {trained.step}, loss {trained.history[-1].loss:.3f}"
+    options.print_training(content, as_json, [line])
     return 0
 
 
@@ -138,7 +136,7 @@ def _start_processes(count: int) -> int:
     return devices.start_processes(sys.argv[1:], count)
 
 
-def _prepare(flags: Flags) -> tuple[int, int]:
+def _start_keras(flags: Flags) -> tuple[int, int]:
     """Start Keras on the devices; return this process's index and their number."""
     quiet.prefer_onednn()
     quiet.start_tensorflow()
@@ -184,17 +182,18 @@ def _build(network: Network, flags: Flags, num_classes: int) -> keras.Model:
     """Return the model to train, with the weights it starts from."""
     import keras
 
-    from edgetpu_lib import build
+    from edgetpu_lib import build, checkpoint
 
     keras.utils.set_random_seed(flags.seed)
-    model = build_network(
-        network,
-        num_classes=num_classes,
+    model = build.build_model(
+        network.model_name,
+        num_classes=network.num_classes or num_classes,
         dropout_rate=flags.dropout_rate,
         survival_prob=flags.survival_prob,
+        **network.overrides,
     )
     if network.ckpt_dir:
-        load_weights(
+        checkpoint.load_weights(
             model,
             network.ckpt_dir,
             use_ema=network.enable_ema,
@@ -205,7 +204,7 @@ def _build(network: Network, flags: Flags, num_classes: int) -> keras.Model:
     return model
 
 
-def _save(model: keras.Model, trained: Trained, flags: Flags) -> str:
+def _save_weights(model: keras.Model, trained: Trained, flags: Flags) -> str:
     """Write the checkpoint, and the averages alone if a tarball is asked for."""
     from edgetpu_lib.weights import tf1_writer
 

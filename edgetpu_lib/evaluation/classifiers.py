@@ -23,7 +23,7 @@ from edgetpu_lib.evaluation import metrics
 from edgetpu_lib.images import pixels
 from edgetpu_lib.tflite import interpreter
 from edgetpu_lib.tflite.file import read_bytes
-from edgetpu_lib.weights.network import Network, open_model
+from edgetpu_lib.weights.network import Network
 
 BATCH_SIZE = 32
 
@@ -83,7 +83,7 @@ def open_classifier(
         return _of_tflite(model, wanted, workers or parallel.cores())
     if model and (Path(model) / "saved_model.pb").is_file():
         return _of_saved_model(Path(model), wanted, image_size)
-    return _of_keras(open_model(model, network), wanted, image_size)
+    return _of_keras(checkpoint.open_model(model, network), wanted, image_size)
 
 
 def _of_keras(
@@ -176,12 +176,18 @@ def _digest_of(*facts: object) -> str:
     return hashlib.sha256(repr(facts).encode()).hexdigest()
 
 
-def score_image(model: str | Path | keras.Model, image: str | Path) -> np.ndarray:
+def score_image(
+    model: str | Path | keras.Model | None,
+    image: str | Path,
+    *,
+    network: Network | None = None,
+) -> np.ndarray:
     """Return the probabilities that a model of any kind gives one image file.
 
     Args:
         model: as for `open_classifier`.
         image: an image file.
+        network: as for `open_classifier`.
 
     Returns:
         float32 [classes], 0..1.
@@ -189,7 +195,7 @@ def score_image(model: str | Path | keras.Model, image: str | Path) -> np.ndarra
     Raises:
         InputError: the model or the image cannot be used.
     """
-    classifier = open_classifier(model, workers=1)
+    classifier = open_classifier(model, network=network, workers=1)
     array = data.load_image(image, classifier.image_size)
     return metrics.probabilities(classifier.predict(array[None]))[0]
 

@@ -225,7 +225,7 @@ def test_weights_that_are_not_finite_are_never_kept(
 
 @pytest.mark.parametrize(
     ("change", "named"),
-    [({"seed": 1}, "seed"), ({"background": 1}, "logits"), ({"parts": 2}, "parts")],
+    [({"seed": 1}, "seed"), ({"label_offset": 1}, "logits"), ({"parts": 2}, "parts")],
 )
 def test_state_of_another_training_is_refused(
     new_model, images, tmp_path, change, named
@@ -233,7 +233,7 @@ def test_state_of_another_training_is_refused(
     recipe = dataclasses.replace(QUICK, epochs=1)
     train.train(new_model(), images, recipe, tmp_path)
     before = (tmp_path / STATE).read_bytes()
-    model = new_model(num_classes=3 + change.get("background", 0))
+    model = new_model(num_classes=3 + change.get("label_offset", 0))
     with pytest.raises(InputError, match=named):
         train.train(model, images, recipe, tmp_path, **change)
     assert (tmp_path / STATE).read_bytes() == before

@@ -67,12 +67,11 @@ def fine_tune(
 
     splits = _open_splits(data_set, config.seed, flags.on_error)
     # A split of a split has the lines of the whole.
-    lines = (line for part in splits.values() for line in part.skipped)
-    skipped = list(dict.fromkeys(lines))
+    damages = (line for part in splits.values() for line in part.skipped)
+    skipped = list(dict.fromkeys(damages))
     images = splits["train"]
-    model, start = _build(
-        network, len(images.class_names), config.seed, flags.pretrained
-    )
+    count = len(images.class_names)
+    model, start = _build(network, count, config.seed, flags.pretrained)
     state_dir = f"{flags.output}.state"
     history = tuning.fine_tune(
         model,
@@ -84,6 +83,7 @@ def fine_tune(
         keep_minutes=flags.keep_minutes,
     )
     found = _measure(model, splits["test"])
+    result = {"test": found, "skipped": skipped}
     checkpoint.save_model(model, flags.output)
     save_metadata(
         flags.output,
@@ -94,16 +94,12 @@ def fine_tune(
         seed=config.seed,
         pretrained=start,
         history=[dataclasses.asdict(epoch) for epoch in history],
-        test=found,
-        skipped=skipped,
+        **result,
     )
     shutil.rmtree(state_dir, ignore_errors=True)
     words = f"test images {found['images']}, top-1 {found['top1']:.2%}"
-    options.print_training(
-        {"model": flags.output, "test": found, "skipped": skipped},
-        as_json,
-        [f"wrote {flags.output}", words],
-    )
+    content, lines = {"model": flags.output, **result}, [f"wrote {flags.output}", words]
+    options.print_training(content, as_json, lines)
 
 
 def _build(

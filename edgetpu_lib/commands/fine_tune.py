@@ -65,14 +65,10 @@ def fine_tune(
     from edgetpu_lib import checkpoint
     from edgetpu_lib import fine_tune as tuning
 
-    splits = _open_splits(data_set, config.seed, flags.on_error)
-    # A split of a split has the lines of the whole.
-    lines = (line for part in splits.values() for line in part.skipped)
-    skipped = list(dict.fromkeys(lines))
+    splits, skipped = _open_splits(data_set, config.seed, flags.on_error)
     images = splits["train"]
-    model, start = _build(
-        network, len(images.class_names), config.seed, flags.pretrained
-    )
+    classes = len(images.class_names)
+    model, start = _build(network, classes, config.seed, flags.pretrained)
     state_dir = f"{flags.output}.state"
     history = tuning.fine_tune(
         model,
@@ -136,8 +132,8 @@ def _build(
 
 def _open_splits(
     data_set: options.DataSet, seed: int, on_error: str
-) -> dict[str, Images]:
-    """Return splits for training, validation and test, without damaged images."""
+) -> tuple[dict[str, Images], list[str]]:
+    """Return splits for training, validation and test, and what was skipped."""
     from edgetpu_lib import data
 
     splits = data.open_splits(
@@ -147,13 +143,14 @@ def _open_splits(
         on_error=on_error,
     )
     splits = data.with_validation(splits, seed=seed)
-    if on_error == "raise":
-        return splits
     # After the split: `evaluate` draws the same one from all images.
-    return {
-        side: data.verify_images(part, on_error=on_error, progress=f"{side} images")
-        for side, part in splits.items()
-    }
+    for side, part in splits.items() if on_error == "skip" else ():
+        splits[side] = data.verify_images(
+            part, on_error=on_error, progress=f"{side} images"
+        )
+    # A split of a split has the lines of the whole.
+    lines = (line for part in splits.values() for line in part.skipped)
+    return splits, list(dict.fromkeys(lines))
 
 
 def _measure(model: keras.Model, images: Images) -> dict[str, Any]:

@@ -18,7 +18,12 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from edgetpu_lib import calibrate, data
-from edgetpu_lib.base.artifacts import InputError, atomic_path
+from edgetpu_lib.base.artifacts import (
+    InputError,
+    atomic_path,
+    save_metadata,
+    write_file,
+)
 from edgetpu_lib.base.quiet import quiet_native
 from edgetpu_lib.hardware import check
 from edgetpu_lib.images import graph, pixels
@@ -167,6 +172,32 @@ def _with_ranges(float_tflite: bytes, ranges: calibrate.Ranges) -> bytes:
         quantization.min, quantization.max = [low], [high]
         subgraph.tensors[index].quantization = quantization
     return edit.pack(model)
+
+
+def write_tflite(
+    model: keras.Model,
+    path: str | Path,
+    calibration: data.Images | None = None,
+    **facts: Any,
+) -> Path:
+    """Write a TFLite file and its metadata.
+
+    Args:
+        model: as for `to_float_tflite`.
+        path: of the `.tflite` file.
+        calibration: images that set the ranges of an int8 model; `None` keeps float32.
+        **facts: for the metadata, besides those of `facts_of`.
+
+    Raises:
+        InputError: an image cannot be read, or the file cannot be written.
+    """
+    if calibration is None:
+        content = to_float_tflite(model)
+    else:
+        content = to_int8_tflite(model, calibration)
+    write_file(path, content)
+    save_metadata(path, **facts, **facts_of(content, calibration))
+    return Path(path)
 
 
 def facts_of(content: bytes, calibration: data.Images | None = None) -> dict[str, Any]:

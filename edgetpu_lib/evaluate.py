@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -148,3 +148,36 @@ def evaluate(
         labels=labels,
         names=names,
     )
+
+
+def verify_classes(
+    images: data.Images,
+    outputs: int,
+    *,
+    label_offset: int = 0,
+    class_names: Sequence[str] | None = None,
+) -> None:
+    """Refuse images whose classes are not those of a model.
+
+    Args:
+        images: with labels.
+        outputs: of the model.
+        label_offset: 1 where output 0 is the background, else 0.
+        class_names: from the model's metadata; `None` compares numbers alone.
+
+    Raises:
+        InputError: names or number of the classes differ.
+    """
+    names = images.class_names
+    if class_names and tuple(class_names) != names:
+        raise InputError(
+            f"the model's classes ({', '.join(class_names[:5])}) are not the folder's"
+            f" ({', '.join(names[:5])}); give a folder of the same classes"
+        )
+    expected = len(names) + label_offset
+    if expected != outputs:
+        raise InputError(
+            f"the images have {len(names)} classes but the model has {outputs}; give"
+            " images of the classes it was trained for"
+            + (", or add --include_background_label" if expected + 1 == outputs else "")
+        )

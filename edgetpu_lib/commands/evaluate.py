@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from edgetpu_lib.base import quiet
 from edgetpu_lib.base.artifacts import (
-    InputError,
     read_metadata,
     require_writable,
     write_file,
@@ -78,7 +77,12 @@ def evaluate(
     label_offset = source.label_offset(images, models[0].classes)
     # Labels in a file are numbers, of which any model may have more.
     for each in models if source.data_dir else ():
-        _verify_classes(images, metadata, each.classes, label_offset)
+        stage.verify_classes(
+            images,
+            each.classes,
+            label_offset=label_offset,
+            class_names=metadata.get("class_names"),
+        )
     evaluations = [
         stage.evaluate(
             each,
@@ -151,22 +155,3 @@ def _write(
         names = ["first", "second"]
     named = dict(zip(names, evaluations, strict=True))
     plots_accuracy.save_figures(folder, named, images)
-
-
-def _verify_classes(
-    images: Any, metadata: dict, classes: int, label_offset: int
-) -> None:
-    """Refuse labels that mean other classes than the model's outputs."""
-    known = metadata.get("class_names")
-    if known and tuple(known) != images.class_names:
-        raise InputError(
-            f"the model's classes ({', '.join(known[:5])}) are not the folder's"
-            f" ({', '.join(images.class_names[:5])}); give a folder of the same classes"
-        )
-    expected = len(images.class_names) + label_offset
-    if expected != classes:
-        raise InputError(
-            f"the images have {len(images.class_names)} classes but the model has"
-            f" {classes}; give images of the classes it was trained for"
-            + (", or add --include_background_label" if expected + 1 == classes else "")
-        )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgetpu_lib.base import quiet
@@ -12,7 +11,6 @@ from edgetpu_lib.base.artifacts import (
     read_metadata,
     require_writable,
     save_metadata,
-    write_file,
 )
 from edgetpu_lib.commands import options
 from edgetpu_lib.weights.network import Network
@@ -92,25 +90,11 @@ def export(
         save_metadata(flags.output_saved_model_dir, **facts)
         written["saved_model"] = flags.output_saved_model_dir
     if flags.output_tflite:
-        write_tflite(exported, calibration, flags.output_tflite, facts)
+        convert.write_tflite(exported, flags.output_tflite, calibration, **facts)
         written["tflite"] = flags.output_tflite
     options.print_result(
         written, as_json, [f"wrote {path}" for path in written.values()]
     )
-
-
-def write_tflite(
-    model: keras.Model, calibration: Any, path: str | Path, facts: dict[str, Any]
-) -> None:
-    """Write a TFLite file and its metadata; int8 if there are calibration images."""
-    from edgetpu_lib import convert
-
-    if calibration:
-        content = convert.to_int8_tflite(model, calibration)
-    else:
-        content = convert.to_float_tflite(model)
-    write_file(path, content)
-    save_metadata(path, **facts, **convert.facts_of(content, calibration))
 
 
 def _facts_of(

@@ -65,13 +65,10 @@ def fine_tune(
     from edgetpu_lib import checkpoint
     from edgetpu_lib import fine_tune as tuning
 
-    splits = _open_splits(data_set, config.seed, flags.on_error)
-    # A split of a split has the lines of the whole.
-    damages = (line for part in splits.values() for line in part.skipped)
-    skipped = list(dict.fromkeys(damages))
+    splits, skipped = _open_splits(data_set, config.seed, flags.on_error)
     images = splits["train"]
-    count = len(images.class_names)
-    model, start = _build(network, count, config.seed, flags.pretrained)
+    classes = len(images.class_names)
+    model, start = _build(network, classes, config.seed, flags.pretrained)
     state_dir = f"{flags.output}.state"
     history = tuning.fine_tune(
         model,
@@ -83,7 +80,6 @@ def fine_tune(
         keep_minutes=flags.keep_minutes,
     )
     found = _measure(model, splits["test"])
-    result = {"test": found, "skipped": skipped}
     checkpoint.save_model(model, flags.output)
     save_metadata(
         flags.output,
@@ -94,12 +90,16 @@ def fine_tune(
         seed=config.seed,
         pretrained=start,
         history=[dataclasses.asdict(epoch) for epoch in history],
-        **result,
+        test=found,
+        skipped=skipped,
     )
     shutil.rmtree(state_dir, ignore_errors=True)
     words = f"test images {found['images']}, top-1 {found['top1']:.2%}"
-    content, lines = {"model": flags.output, **result}, [f"wrote {flags.output}", words]
-    options.print_training(content, as_json, lines)
+    options.print_training(
+        {"model": flags.output, "test": found, "skipped": skipped},
+        as_json,
+        [f"wrote {flags.output}", words],
+    )
 
 
 def _build(
@@ -132,8 +132,8 @@ def _build(
 
 def _open_splits(
     data_set: options.DataSet, seed: int, on_error: str
-) -> dict[str, Images]:
-    """Return splits for training, validation and test, without damaged images."""
+) -> tuple[dict[str, Images], list[str]]:
+    """Return splits for training, validation and test, and what was skipped."""
     from edgetpu_lib import data
 
     splits = data.open_splits(
@@ -143,13 +143,14 @@ def _open_splits(
         on_error=on_error,
     )
     splits = data.with_validation(splits, seed=seed)
-    if on_error == "raise":
-        return splits
     # After the split: `evaluate` draws the same one from all images.
-    return {
-        side: data.verify_images(part, on_error=on_error, progress=f"{side} images")
-        for side, part in splits.items()
-    }
+    for side, part in splits.items() if on_error == "skip" else ():
+        splits[side] = data.verify_images(
+            part, on_error=on_error, progress=f"{side} images"
+        )
+    # A split of a split has the lines of the whole.
+    lines = (line for part in splits.values() for line in part.skipped)
+    return splits, list(dict.fromkeys(lines))
 
 
 def _measure(model: keras.Model, images: Images) -> dict[str, Any]:

@@ -15,7 +15,6 @@ from edgetpu_lib.base.artifacts import (
     write_file,
 )
 from edgetpu_lib.commands import options
-from edgetpu_lib.commands.export import write_tflite
 from edgetpu_lib.specs import SPECS
 from edgetpu_lib.weights.network import Network
 
@@ -144,13 +143,15 @@ def _quantized(
     }
     if target.is_file() and facts.items() <= read_metadata(target).items():
         return target
-    facts |= {
-        "model_name": model.name,
-        "image_size": model.input_shape[1],
-        "weights": str(path),
-    }
-    write_tflite(convert.with_softmax(model), calibration, target, facts)
-    return target
+    return convert.write_tflite(
+        convert.with_softmax(model),
+        target,
+        calibration,
+        model_name=model.name,
+        image_size=model.input_shape[1],
+        weights=str(path),
+        **facts,
+    )
 
 
 def _row(

@@ -1,1 +1,1 @@
-"""What every part of the library stands on: files, errors, threads, quiet start-up."""
+"""Shared helpers: files, errors, threads, and starting TensorFlow."""

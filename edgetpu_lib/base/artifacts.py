@@ -1,8 +1,4 @@
-"""Hand files from one stage, notebook or command to the next, safely.
-
-Takes bytes and facts; gives files that are whole or absent, each with its record.
-Used by every stage; runs where there is no TensorFlow.
-"""
+"""Write files atomically, and save and verify the metadata beside them."""
 
 from __future__ import annotations
 
@@ -17,23 +13,17 @@ from pathlib import Path
 
 from edgetpu_lib.base.quiet import start_tensorflow
 
-METADATA_SUFFIX = ".json"
-
 
 class InputError(ValueError):
-    """Something the user gave cannot be used; the message is one helpful line."""
+    """Invalid input of the user; the message is one line that says what to do."""
 
 
 @contextlib.contextmanager
 def atomic_path(target: str | Path) -> Iterator[Path]:
     """Yield a temporary path that becomes `target` only if the block succeeds.
 
-    The temporary file or folder lies beside the target, so that the final rename
-    never crosses a file system; a failed or interrupted block leaves what was there
-    before untouched.
-
-    Args:
-        target: file or folder to make; missing parent folders are made.
+    The target is a file or folder; missing parent folders are made. The temporary path
+    lies beside it, so that the final rename never crosses a file system.
 
     Raises:
         InputError: the parent folder cannot be written, or the disk is full.
@@ -53,11 +43,7 @@ def atomic_path(target: str | Path) -> Iterator[Path]:
 
 
 def require_writable(target: str | Path) -> None:
-    """Find out before long work whether its result can be written.
-
-    Raises:
-        InputError: the target's folder cannot be made or written.
-    """
+    """Raise InputError if the target's folder cannot be made or written."""
     _scratch_folder(Path(target)).rmdir()
 
 
@@ -86,11 +72,7 @@ def _replace(source: Path, target: Path) -> None:
 
 
 def write_file(target: str | Path, content: bytes) -> Path:
-    """Write `content` to `target`, whole or not at all, and return the path.
-
-    Raises:
-        InputError: the target cannot be written.
-    """
+    """Write a file atomically and return its path; InputError if that fails."""
     with atomic_path(target) as path:
         path.write_bytes(content)
     return Path(target)
@@ -103,31 +85,22 @@ def sha256_of(path: str | Path) -> str:
         files = sorted(file for file in path.rglob("*") if file.is_file())
         lines = [f"{sha256_of(f)}  {f.relative_to(path).as_posix()}\n" for f in files]
         return hashlib.sha256("".join(lines).encode()).hexdigest()
-    digest = hashlib.sha256()
     with open(path, "rb") as stream:
-        for chunk in iter(lambda: stream.read(1 << 20), b""):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def metadata_path(path: str | Path) -> Path:
-    """Return where the record of an artefact lies: its name plus `.json`."""
-    path = Path(path)
-    return path.with_name(path.name + METADATA_SUFFIX)
+    """Return the path of an artefact's metadata: its name plus `.json`."""
+    return Path(f"{Path(path)}.json")
 
 
 def save_metadata(path: str | Path, **facts: object) -> Path:
-    """Write the record of a finished artefact beside it.
+    """Write the metadata of an artefact (file or folder) beside it; return its path.
 
-    Args:
-        path: the artefact, a file or a folder.
-        **facts: anything JSON can hold: spec name, class names, parameters, metrics.
-
-    Returns:
-        The record's path. It holds the facts plus `sha256` and `versions`.
+    The JSON object holds the facts plus `sha256` and `versions`.
 
     Raises:
-        InputError: the record cannot be written.
+        InputError: the metadata cannot be written.
     """
     metadata = {**facts, "sha256": sha256_of(path), "versions": library_versions()}
     text = json.dumps(metadata, indent=2, ensure_ascii=False) + "\n"
@@ -135,10 +108,10 @@ def save_metadata(path: str | Path, **facts: object) -> Path:
 
 
 def read_metadata(path: str | Path) -> dict:
-    """Return the record of an artefact, or an empty dictionary if it has none.
+    """Return the metadata of an artefact, or an empty dictionary if it has none.
 
     Raises:
-        InputError: the record is not valid JSON.
+        InputError: the metadata is not a JSON object.
     """
     try:
         metadata = json.loads(metadata_path(path).read_text(encoding="utf-8"))
@@ -149,21 +122,17 @@ def read_metadata(path: str | Path) -> dict:
         return {}
     except (ValueError, OSError) as error:
         raise InputError(
-            f"{metadata_path(path)} is not a readable record ({error});"
+            f"{metadata_path(path)} holds no readable metadata ({error});"
             " delete it and make the artefact again"
         ) from error
 
 
 def require_artifact(folder: str | Path, name: str, *, made_by: str) -> Path:
-    """Return the path of an artefact that an earlier notebook made, once verified.
-
-    Args:
-        folder: the artefact folder.
-        name: file name, for example `efficientnet-edgetpu-S_quant.tflite`.
-        made_by: the notebook that makes it, named in the error.
+    """Return the path of an artefact after verifying its SHA-256.
 
     Raises:
-        InputError: the artefact is missing, or differs from its record.
+        InputError: the artefact is missing or differs from its metadata; the message
+            names the notebook `made_by`.
     """
     path = Path(folder) / name
     metadata = read_metadata(path)
@@ -185,10 +154,9 @@ def library_versions() -> dict[str, str]:
 
 
 def check_environment() -> str:
-    """Start TensorFlow and return the versions that a notebook runs on.
+    """Start TensorFlow and return a line with the versions of the libraries.
 
-    Returns:
-        One line; and another for each library that is newer than tested.
+    Another line follows for each library that is newer than tested.
 
     Raises:
         InputError: Python or a library is missing, too old or too new, TensorFlow
@@ -214,13 +182,13 @@ def check_environment() -> str:
 
 
 def data_file(name: str) -> Path:
-    """Return the path of a small file that ships with the package.
+    """Return the path of a file that ships with the package.
 
     Args:
         name: below `data/`, for example "samples/tulip_1.jpg".
 
     Raises:
-        InputError: no such file ships.
+        InputError: there is no such file.
     """
     package = Path(__file__).parents[1]
     # In an installed wheel the files lie inside the package, in a clone beside it.

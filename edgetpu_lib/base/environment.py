@@ -1,7 +1,4 @@
-"""Check installed versions and suggest fixes.
-
-`artifacts.check_environment`, the first cell of every notebook, joins the sentences.
-"""
+"""Compare installed versions with the required ones and suggest fixes."""
 
 from __future__ import annotations
 
@@ -66,9 +63,7 @@ def version_problems(
 ) -> list[str]:
     """Return a sentence on all missing libraries, and one on each unfit version.
 
-    Args:
-        requirements: as in `dependencies` of pyproject.toml; extras are ignored.
-        installed: {name: version}.
+    `requirements` are as in `dependencies` of pyproject.toml; extras are ignored.
     """
     required = _parsed(requirements)
     unfit = [
@@ -77,11 +72,10 @@ def version_problems(
         for name, allowed in required
         if name in installed and not allowed.contains(installed[name], prereleases=True)
     ]
-    missing = " ".join(
-        f'"{n}{allowed}"' for n, allowed in required if n not in installed
-    )
+    missing = [f'"{n}{allowed}"' for n, allowed in required if n not in installed]
     if missing:
-        unfit.insert(0, f"not installed: run `make setup`, or `%pip install {missing}`")
+        command = f"%pip install {' '.join(missing)}"
+        unfit.insert(0, f"not installed: run `make setup`, or `{command}`")
     return unfit
 
 

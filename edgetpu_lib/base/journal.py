@@ -1,8 +1,4 @@
-"""Save rows of results one by one, so that interrupted work can resume.
-
-A journal is a file of JSON lines: the first line holds the settings that the results
-depend on, every other line is one row. Used by `evaluate` and `search`.
-"""
+"""Save rows of results one by one, so that interrupted work can resume."""
 
 from __future__ import annotations
 
@@ -18,20 +14,14 @@ from edgetpu_lib.base.artifacts import InputError
 
 
 class Journal:
-    """Rows of results in a file that only grows.
+    """A file of JSON lines: the settings that results depend on, then one row a line.
 
     Attributes:
-        rows: what the file held when it was opened.
+        rows: the rows that the file held when it was opened.
     """
 
     def __init__(self, path: str | Path, settings: Mapping[str, object]) -> None:
-        """Read the rows of an earlier run.
-
-        A last line without its end, which a killed process left, is cut off.
-
-        Args:
-            path: of the file; the first `append` makes it.
-            settings: that the rows depend on; anything JSON can hold.
+        """Read the rows of an earlier run; an incomplete last line is cut off.
 
         Raises:
             InputError: the file belongs to other settings, or cannot be read.
@@ -61,7 +51,7 @@ class Journal:
             ) from error
 
     def append(self, *rows: object) -> None:
-        """Write rows to the end of the file: all of them, or none if the disk is full.
+        """Write all rows to the end of the file, or none if the disk is full.
 
         Raises:
             InputError: the file cannot be written.
@@ -83,6 +73,6 @@ class Journal:
             ) from error
 
     def delete(self) -> None:
-        """Remove the file, which is of no use once the work is complete."""
+        """Remove the file; call it once the work is complete."""
         with contextlib.suppress(OSError):
             self._path.unlink()

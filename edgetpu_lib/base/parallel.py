@@ -1,8 +1,4 @@
-"""Work on many things at a time: in order, and in constant memory.
-
-Takes a function and things; gives the results in the order of the things.
-Used wherever images are decoded or run through a network.
-"""
+"""Apply a function to many items by threads, in order and in constant memory."""
 
 from __future__ import annotations
 
@@ -16,7 +12,7 @@ Thing, Result = TypeVar("Thing"), TypeVar("Result")
 
 
 def cores() -> int:
-    """Return how many processor cores this process may use."""
+    """Return the number of processor cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -31,17 +27,14 @@ def map_in_order(
 ) -> Iterator[Result]:
     """Yield `function(thing)` for each thing, computed by threads.
 
-    Threads suffice: decoders and networks leave Python's lock to others.
+    Threads suffice: decoders and networks release Python's global lock. An exception of
+    `function` or `things` is raised after all results before it.
 
     Args:
         function: thread-safe.
         things: taken a few at a time.
-        workers: threads; `None` takes one a core.
+        workers: number of threads; `None` takes one a core.
         ahead: results that may wait; `None` takes four a thread.
-
-    Raises:
-        Exception: the first that `function` or `things` raises, after all results
-            before it.
     """
     workers = workers or cores()
     waiting: collections.deque = collections.deque()

@@ -35,25 +35,21 @@ def quiet_native() -> Iterator[None]:
 
 @functools.cache
 def _python_stderr() -> TextIO:
-    """Return the stream that stands in for `sys.stderr` meanwhile.
-
-    It is never closed: log handlers that are made meanwhile keep it.
-    """
+    """Return a stand-in for `sys.stderr`, never closed: log handlers may keep it."""
     return os.fdopen(os.dup(2), "w", buffering=1)
 
 
 def prefer_onednn() -> None:
     """Let TensorFlow use oneDNN on every x86 CPU; call this before importing it.
 
-    By default it does so only where the CPU has instructions for neural networks. Its
-    convolutions are faster elsewhere too, once `fast_layers` avoids the one slow
-    gradient.
+    By default it does so only on CPUs with instructions for neural networks. Elsewhere
+    its convolutions are faster too, once `fast_layers` avoids the one slow gradient.
     """
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 
 def start_tensorflow() -> ModuleType:
-    """Import TensorFlow without its notices about absent GPUs, and return it."""
+    """Import TensorFlow without its log output about absent GPUs, and return it."""
     with quiet_native():
         import tensorflow as tf
 

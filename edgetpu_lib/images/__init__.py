@@ -1,1 +1,1 @@
-"""Pixels of single images: cropping, resizing, and the drawn flowers."""
+"""Decoding, cropping and resizing of images, and the rendered flowers."""

@@ -1,4 +1,4 @@
-"""Load an image in TensorFlow's operators, for a SavedModel that takes image files."""
+"""Load images with TensorFlow operators, for a SavedModel that takes image files."""
 
 from __future__ import annotations
 

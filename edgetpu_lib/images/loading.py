@@ -13,7 +13,7 @@ from edgetpu_lib.images import pixels
 def load_image(
     path: str | Path, image_size: int, *, whole_square: bool = False
 ) -> np.ndarray:
-    """Load the centre of an image, to the bit as the reference does.
+    """Load the centre of an image, bit-exact with the reference.
 
     Args:
         path: JPEG, decoded by TensorFlow, or any other format that Pillow reads.
@@ -44,6 +44,6 @@ def load_image(
             ) from error
     else:
         crop = pixels.to_rgb(image, path)[top : top + side, left : left + side]
-    # As `pixels.resize`, to the bit, but two or three times as fast.
+    # Bit-exact with `pixels.resize`, but two or three times as fast.
     size = [image_size, image_size]
     return tf.raw_ops.ResizeBicubic(images=crop[None], size=size)[0].numpy()

@@ -1,8 +1,4 @@
-"""Turn an image file into the pixels a model sees; NumPy and Pillow only.
-
-Takes encoded bytes; gives a centre crop of the model's size, 0..255.
-Used by `data` on the workstation and by `deploy` on a board: one geometry for both.
-"""
+"""Load, crop, resize and normalize images with NumPy and Pillow only."""
 
 from __future__ import annotations
 
@@ -23,13 +19,10 @@ MAX_PIXELS = 100_000_000
 
 
 def open_image(path: str | Path) -> tuple[bytes, Image.Image]:
-    """Read an image file and its header; pixels are decoded later.
+    """Return an image file's bytes and the image, whose pixels are decoded later.
 
     Args:
-        path: a file of any format Pillow knows, or anything else with `read_bytes`.
-
-    Returns:
-        The file's bytes, and the lazy image of its first frame.
+        path: a file of any format Pillow reads, or any object with `read_bytes`.
 
     Raises:
         InputError: the file is missing, empty, not an image, or larger than
@@ -45,7 +38,7 @@ def open_image(path: str | Path) -> tuple[bytes, Image.Image]:
         raise InputError(f"{path} is empty; replace or remove it")
     try:
         with warnings.catch_warnings():
-            # The limit below says the same as an error, in one line.
+            # The limit below raises an error instead.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             image = Image.open(io.BytesIO(encoded))
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
@@ -63,18 +56,12 @@ def open_image(path: str | Path) -> tuple[bytes, Image.Image]:
 
 
 def to_rgb(image: Image.Image, path: str | Path) -> np.ndarray:
-    """Decode an image of any mode to RGB.
+    """Decode an image of any mode to uint8 [height, width, 3], RGB.
 
-    Args:
-        image: from `open_image`. Grey is repeated, CMYK converted, 16-bit grey
-            scaled to 8 bits, an alpha channel dropped.
-        path: named in the error.
-
-    Returns:
-        uint8 [height, width, 3], RGB, 0..255.
+    Grey is repeated, 16-bit grey scaled to 8 bits, and an alpha channel dropped.
 
     Raises:
-        InputError: the file is damaged or cut short.
+        InputError: the file is damaged or cut short; the message names `path`.
     """
     try:
         if image.mode.startswith("I;16") or image.mode in ("I", "F"):
@@ -90,16 +77,11 @@ def to_rgb(image: Image.Image, path: str | Path) -> np.ndarray:
 def center_crop_box(
     height: int, width: int, image_size: int, *, whole_square: bool = False
 ) -> tuple[int, int, int]:
-    """Return (top, left, side) of the evaluation crop, in pixels.
+    """Return (top, left, side) of the evaluation crop of an image, in pixels.
 
-    Args:
-        height: of the image.
-        width: of the image.
-        image_size: of the model's input.
-        whole_square: take the largest square instead of about 87.5 % of it.
-
-    Source: tensorflow/tpu efficientnet preprocessing.py,
-    `_decode_and_center_crop`: the padding is rounded, the side cut off, the offsets
+    `image_size` is that of the model's input; `whole_square` takes the largest square
+    instead of about 87.5 % of it. Source: tensorflow/tpu efficientnet preprocessing.py,
+    `_decode_and_center_crop`: the padding is rounded, the side truncated, the offsets
     rounded up.
     """
     padding = 0 if whole_square else round(image_size * (1 / CROP_FRACTION - 1))
@@ -112,12 +94,8 @@ def center_crop_box(
 def resize(pixels: np.ndarray, image_size: int) -> np.ndarray:
     """Resize bicubically as TensorFlow 1 did: no half-pixel centres, no antialiasing.
 
-    Args:
-        pixels: uint8 or float32 [height, width, 3].
-        image_size: new height and width.
-
-    Returns:
-        float32 [image_size, image_size, 3], which overshoots 0..255.
+    Takes uint8 or float32 [height, width, 3]; gives float32 [image_size, image_size,
+    3], which overshoots 0..255.
     """
     rows, row_weights = _bicubic_taps(pixels.shape[0], image_size)
     columns, column_weights = _bicubic_taps(pixels.shape[1], image_size)
@@ -136,7 +114,7 @@ def _bicubic_taps(old: int, new: int) -> tuple[np.ndarray, np.ndarray]:
     """Return source indices and weights of Keys' cubic kernel with a = −0.75.
 
     Source: tensorflow/core/kernels/image/resize_bicubic_op.cc: the kernel comes from a
-    table of 1024 steps, which is rebuilt here so that results are equal to the bit.
+    table of 1024 steps, which is rebuilt here for bit-exact results.
     """
     steps, a = 1024, -0.75
     position = np.float32(old) / np.float32(new) * np.arange(new, dtype=np.float32)
@@ -158,49 +136,32 @@ def normalize(
     mean: float | Sequence[float] = MEAN,
     stddev: float | Sequence[float] = STDDEV,
 ) -> np.ndarray:
-    """Map pixels to a model's float input.
+    """Map pixels, 0..255 with RGB last, to a model's float32 input.
 
-    Args:
-        pixels: any shape with RGB last, 0..255.
-        mean: to take away, 0..255; one for all channels or three.
-        stddev: to divide by; one for all channels or three.
-
-    Returns:
-        float32, (pixel − mean) / stddev; by default (pixel − 127) / 128, which is
-        −0.992..1.0 for pixels within 0..255.
+    Returns (pixel − mean) / stddev, by default −0.992..1.0. `mean` and `stddev` are one
+    number for all channels, or three.
     """
     mean, stddev = np.asarray(mean, np.float32), np.asarray(stddev, np.float32)
     return (pixels.astype(np.float32) - mean) / stddev
 
 
 def fill_batch(images: np.ndarray, batch_size: int) -> np.ndarray:
-    """Append zeros to a last, smaller batch: networks are compiled for one size.
-
-    Args:
-        images: [at most batch_size, …].
-        batch_size: of the result.
-    """
+    """Append zeros to a smaller batch: networks are compiled for one batch size."""
     missing = batch_size - len(images)
     return np.pad(images, [(0, missing)] + [(0, 0)] * (images.ndim - 1))
 
 
 def to_uint8(pixels: np.ndarray) -> np.ndarray:
-    """Round and clip to what a camera or a device can hold: uint8, 0..255."""
+    """Round and clip to uint8, 0..255."""
     return np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
 
 
 def load_on_device(path: str | Path, image_size: int) -> np.ndarray:
-    """Load an image with Pillow alone, as a board would.
+    """Load an image with Pillow alone, for a board without TensorFlow.
 
-    JPEG pixels may differ by a few levels from `data.load_image`, whose decoder is
-    the reference's.
-
-    Args:
-        path: the image.
-        image_size: of the model's input.
-
-    Returns:
-        float32 [image_size, image_size, 3], RGB, 0..255 with bicubic overshoot.
+    JPEG pixels may differ by a few levels from `data.load_image`, which uses the
+    reference's decoder. Returns float32 [image_size, image_size, 3], RGB, 0..255 with
+    bicubic overshoot.
 
     Raises:
         InputError: the image cannot be used; the message says why.

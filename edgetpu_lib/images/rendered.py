@@ -1,8 +1,4 @@
-"""The embedded data set: drawings of five kinds of flower, rendered offline.
-
-Takes class names, numbers and a seed; gives images, one at a time or as a folder of
-JPEG files with one subfolder per class. It needs no TensorFlow.
-"""
+"""Render the built-in data set offline: drawings of five species of flower."""
 
 import contextlib
 import io
@@ -27,7 +23,7 @@ from edgetpu_lib.images.drawing.petals import paint
 VERSION = 1
 MANIFEST = "rendered.json"
 SMALLEST_SIDE = 32
-# Fewer images than this are drawn before a pool of processes has even started.
+# Fewer images than this are drawn before a pool of processes has started.
 WORTH_A_POOL = 40
 
 
@@ -39,7 +35,7 @@ def render_flower(
     Args:
         class_name: one of `CLASS_NAMES`, the species of the main flower.
         index: number of the image within its class, from 0.
-        seed: another seed gives another data set, from 0.
+        seed: of the data set, from 0.
         size: side of the image in pixels, at least 32.
 
     Returns:
@@ -72,19 +68,15 @@ def render_flower(
 def rendered_flowers(
     folder: Path, *, images_per_class: int, seed: int = 0, size: int = 192
 ) -> Path:
-    """Make sure that a folder holds the data set, and return the folder.
+    """Draw the data set into a folder unless it is there, and return the folder.
 
-    A finished folder is used as it is; an interrupted run leaves nothing behind.
-    Several processes draw: call it below `if __name__ == "__main__":` in a script.
-
-    Args:
-        folder: gets `<class name>/<class name>_00000.jpg` and so on.
-        images_per_class: number of images of each class, at least 1.
-        seed: as for `render_flower`.
-        size: as for `render_flower`.
+    Images are `<class name>/<class name>_00000.jpg` and so on; an interrupted run
+    leaves nothing behind. `seed` and `size` are as for `render_flower`. Several
+    processes draw: call it below `if __name__ == "__main__":` in a script.
 
     Raises:
-        InputError: an argument is wrong or the folder is, or cannot be written.
+        InputError: an argument is too small, or the folder holds other files or cannot
+            be written.
     """
     folder = Path(folder)
     _require("images_per_class", images_per_class, 1)
@@ -115,7 +107,6 @@ def _require(name: str, value: int, least: int) -> None:
 
 
 def _require_manifest(folder: Path, manifest: dict[str, int]) -> None:
-    """Refuse a folder that holds other images than those asked for."""
     try:
         found = json.loads((folder / MANIFEST).read_text("utf-8"))
     except (OSError, ValueError):
@@ -152,7 +143,7 @@ def _pooled(jobs: list[tuple[Path, int, int]]) -> Iterator[None]:
 
 
 def _draw_file(job: tuple[Path, int, int]) -> None:
-    """Draw the image that a path names, <class name>_<index>.jpg."""
+    """Draw the image that a path names: <class name>_<index>.jpg."""
     path, seed, size = job
     class_name, index = path.stem.rsplit("_", 1)
     image = render_flower(class_name, int(index), seed=seed, size=size)
@@ -160,7 +151,7 @@ def _draw_file(job: tuple[Path, int, int]) -> None:
 
 
 def _light(rng: np.random.Generator) -> np.ndarray:
-    """Return the direction of the sun [3]: above, to a side, now and then behind."""
+    """Return the direction of the light, a unit vector [3]; at times from behind."""
     depth = rng.uniform(0.25, 1.1) if rng.uniform() < 0.87 else -0.5
     light = np.array([rng.normal(0, 0.6), -rng.uniform(0.2, 1), depth])
     return light / np.linalg.norm(light)
@@ -221,7 +212,7 @@ def _illuminated(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _lens(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Blur some images as a slow shutter or a wrong focus does."""
+    """Blur some images by motion or defocus."""
     if rng.uniform() < 0.1:
         step = rng.uniform(-1.3, 1.3, 2) * len(image) / 192
         side = np.arange(len(image))
@@ -236,7 +227,7 @@ def _lens(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _sensor(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Add the noise of a sensor and the traces of JPEG; returns uint8."""
+    """Add sensor noise and JPEG artefacts; return uint8."""
     strength = 1 + min(rng.exponential(1.7), 9)
     grain = rng.standard_normal((*image.shape[:2], 1), dtype=np.float32)
     noisy = (image + strength * grain).clip(0, 255).astype(np.uint8)

@@ -1,1 +1,1 @@
-"""What `rendered` draws with: petals, five species of flower, backdrops."""
+"""Meshes of petals, five species of flower, and backdrops for `rendered`."""

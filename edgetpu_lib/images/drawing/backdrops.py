@@ -1,25 +1,13 @@
-"""Paint what lies behind and in front of a flower.
-
-Takes a random generator, the size and the direction of the light; gives images of
-meadows, sky, soil, leaves, walls and rooms, and layers of weeds. Used by `rendered`.
-"""
+"""Paint the background of a flower, and the weeds in front of it."""
 
 from collections.abc import Callable
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
+from edgetpu_lib.images.drawing import petals
 from edgetpu_lib.images.drawing.flowers import LEAVES
-from edgetpu_lib.images.drawing.petals import (
-    Mesh,
-    florets,
-    join,
-    moved,
-    paint,
-    ramp,
-    ribbons,
-    tint,
-)
+from edgetpu_lib.images.drawing.petals import Mesh, join, paint, ramp, ribbons, tint
 
 GREENS = (
     "#a9c078 #6f9440 #3d5f24",
@@ -45,11 +33,9 @@ WEEDS = ("#f4f4ea #ffffff", "#e8c010 #ffe040", "#6a86d8 #9ab4f4", "#d870a8 #f4a8
 def backdrop(
     rng: np.random.Generator, size: int, light: np.ndarray
 ) -> tuple[np.ndarray, bool]:
-    """Paint a background.
+    """Paint a background, float32 [size, size, 3], RGB, 0..255.
 
-    Returns:
-        float32 [size, size, 3], RGB from 0 to 255, and whether the background is so
-        close that the flower casts a shadow on it.
+    Also returns whether it is so close that the flower casts a shadow on it.
     """
     kinds: tuple[tuple[float, Callable, float, bool], ...] = (
         (0.26, _meadow, 3.5, False),
@@ -82,19 +68,16 @@ def weeds(rng: np.random.Generator, size: int, light: np.ndarray) -> Image.Image
 
 
 def over(image: np.ndarray, layer: Image.Image, blur: float) -> np.ndarray:
-    """Lay a painted layer over an image.
+    """Lay a layer (RGBa) over an image, float [size, size, 3], 0..255.
 
-    Args:
-        image: float [size, size, 3], 0 to 255.
-        layer: image of the same size in mode RGBa.
-        blur: how far it is out of focus, in parts of 192 of the side.
+    `blur` is the defocus in parts of 192 of the side.
     """
     values = np.asarray(soft(layer, blur), dtype=np.float32)
     return image * (1 - values[..., 3:] / 255) + values[..., :3]
 
 
 def soft(image: Image.Image, blur: float) -> Image.Image:
-    """Return an image blurred by so many parts in 192 of its side."""
+    """Blur an image; the radius is in parts of 192 of its side."""
     radius = blur * image.width / 192
     if radius < 1.5:
         return image.filter(ImageFilter.BoxBlur(radius))
@@ -140,7 +123,7 @@ def _foliage(rng: np.random.Generator, roots: np.ndarray, length: float) -> Mesh
 def _filler(rng: np.random.Generator, roots: np.ndarray, length: float) -> Mesh:
     """Return a small blossom of no class, with five petals, for each root."""
     count = len(roots)
-    petals = ribbons(
+    blossoms = ribbons(
         tint(rng, rng.choice(WEEDS), (count * 5, 4, 2)),
         np.arange(count * 5) * 2 * np.pi / 5 + np.repeat(rng.uniform(0, 6, count), 5),
         length,
@@ -149,8 +132,9 @@ def _filler(rng: np.random.Generator, roots: np.ndarray, length: float) -> Mesh:
         shape=(1.3, 0.5),
         roots=np.repeat(roots, 5, axis=0),
     )
-    heart = moved(florets(rng, "#c9a020 #e8c030", 12, 0.2 * length, 0.1), (0, 0, 0.1))
-    return join([petals, *(moved(heart, root) for root in roots)])
+    disc = petals.florets(rng, "#c9a020 #e8c030", 12, 0.2 * length, 0.1)
+    disc = petals.moved(disc, (0, 0, 0.1))
+    return join([blossoms, *(petals.moved(disc, root) for root in roots)])
 
 
 def _meadow(rng: np.random.Generator, size: int, light: np.ndarray) -> np.ndarray:

@@ -1,24 +1,13 @@
-"""Model five kinds of flower with their stems and leaves.
-
-Takes a random generator; gives meshes from `petals`, no two alike: colour, openness,
-number of petals and the way a blossom is turned all vary. Used by `rendered`.
-"""
+"""Model five species of flower with stems and leaves as random meshes."""
 
 import numpy as np
 
 from edgetpu_lib.images.drawing import petals
-from edgetpu_lib.images.drawing.petals import (
-    GOLDEN_ANGLE,
-    Mesh,
-    join,
-    moved,
-    ribbons,
-    tint,
-)
+from edgetpu_lib.images.drawing.petals import Mesh, join, moved, ribbons, tint
 
 CLASS_NAMES = ("daisy", "dandelion", "rose", "sunflower", "tulip")
-# For each class: how often a colour occurs, and the colours from base to tip.
-# White, yellow and pink occur in several classes: colour alone does not decide.
+# For each class: probability, and the colours from base to tip. White, yellow and pink
+# occur in several classes, so that colour alone does not decide.
 PALETTES = """
 daisy 0.42 #f4f2e4 #fbfaf5 #ffffff
 daisy 0.13 #fbf6f2 #fdf0f2 #eb9fb6
@@ -56,8 +45,8 @@ LEAVES = {
     "sunflower": (1.35, 0.52, (9, 0.08), (0.62, 0.75), 0.3, "#3d6128 #4f7a32 #6b9642"),
     "tulip": (3.3, 0.29, (0, 0.0), (0.8, 0.7), 0.9, "#4d7350 #5d8a5c #83a77a"),
 }
-# Half thickness of the stem, how far below the middle of the blossom it begins, and
-# how far a blossom is turned away from the viewer: mean and deviation in degrees.
+# Half thickness of the stem, its distance below the middle of the blossom, and the
+# angle between blossom and viewer: mean and deviation in degrees.
 STEMS = {
     "daisy": (0.05, 0.15, 32, 24),
     "dandelion": (0.05, 0.15, 38, 24),
@@ -68,10 +57,7 @@ STEMS = {
 
 
 def plant(class_name: str, rng: np.random.Generator) -> Mesh:
-    """Return a blossom with stem and leaves, turned as the viewer sees it.
-
-    `class_name` is one of `CLASS_NAMES`; `rng` decides everything else.
-    """
+    """Return a random blossom of a class with stem and leaves."""
     index = CLASS_NAMES.index(class_name)
     head = (_daisy, _dandelion, _rose, _sunflower, _tulip)[index](rng)
     degrees = np.clip(rng.normal(*STEMS[class_name][2:]), -10, 110)
@@ -146,7 +132,7 @@ def _tulip(rng: np.random.Generator) -> Mesh:
     wide = rng.uniform(0, 0.25) if rng.uniform() < 0.65 else rng.uniform(0.25, 1)
     u = np.linspace(0, 1, 17)[None]
     belly = np.sin(np.pi * (0.03 + (0.86 - 0.3 * wide) * u)) ** 0.6
-    # The outline of a petal catches the light, its middle line lies in a fold.
+    # The edges of a petal are brighter than its middle line.
     fold = 0.86 + 0.26 * np.abs(np.linspace(-1, 1, 12))[:, None] ** 1.5
     parts = []
     for layer in range(2):
@@ -156,9 +142,8 @@ def _tulip(rng: np.random.Generator) -> Mesh:
         spread = (1.22 - 0.25 * wide) * (1 - u**2.6).clip(0) ** 0.6 + 0 * tall
         turn = np.arange(3) * 2.0944 + 1.0472 * layer + rng.normal(0, 0.1, 3)
         colours = tint(rng, codes, (3, 16, 12), 0.7, 0.025) * fold
-        radius = radius + flare
-        bowl = petals.bowls(colours, turn, radius, tall * u - 0.8, spread, edge=0.12)
-        parts.append(bowl)
+        form = radius + flare, tall * u - 0.8, spread
+        parts.append(petals.bowls(colours, turn, *form, edge=0.12))
     return join(parts)
 
 
@@ -172,7 +157,7 @@ def _rose(rng: np.random.Generator) -> Mesh:
     tall = 0.6 + 0.4 * k + (1 - loose) * 0.4 * (1 - k)
     high = tall * u**1.3 - 0.8 * lip - 0.45
     spread = (0.85 + 0.9 * k) * np.sin(np.pi * (0.25 + 0.5 * u)) + 0 * rim
-    turn = np.arange(count) * GOLDEN_ANGLE + rng.normal(0, 0.15, count)
+    turn = np.arange(count) * petals.GOLDEN_ANGLE + rng.normal(0, 0.15, count)
     colours = tint(rng, _colours("rose", rng), (count, 7, 10), 0.4, 0.015)
     form = {"drop": 0.24, "edge": -0.1, "swirl": 0.1}
     bloom = petals.bowls(colours, turn, radius, high, spread, **form)
@@ -186,7 +171,7 @@ def _dandelion(rng: np.random.Generator) -> Mesh:
     loose = 1.0 if rng.uniform() < 0.75 else rng.uniform(0.45, 0.9)
     rays = ribbons(
         tint(rng, _colours("dandelion", rng), (count, 4, 1), 0.8),
-        np.arange(count) * GOLDEN_ANGLE + rng.normal(0, 0.1, count),
+        np.arange(count) * petals.GOLDEN_ANGLE + rng.normal(0, 0.1, count),
         (0.34 + 0.62 * k**0.7) * rng.normal(1, 0.05, count),
         0.045,
         rise=1.3 - 1.25 * loose * k**0.8 + rng.normal(0, 0.08, count),
@@ -202,7 +187,7 @@ def _seed_head(rng: np.random.Generator) -> Mesh:
     """Return the globe of a dandelion in seed, some parachutes already blown away."""
     count, hairs = 110, 9
     z = 1 - 2 * (np.arange(count) + 0.5) / count
-    turn = np.arange(count) * GOLDEN_ANGLE
+    turn = np.arange(count) * petals.GOLDEN_ANGLE
     flat = np.sqrt(1 - z**2)
     way = np.stack([flat * np.cos(turn), flat * np.sin(turn), z], -1)
     way += rng.normal(0, 0.05, way.shape)

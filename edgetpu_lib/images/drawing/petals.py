@@ -1,8 +1,7 @@
-"""Build plants from small curved surfaces in 3-D and paint them, lit, on a layer.
+"""Build plants from small curved surfaces in 3-D and paint them.
 
-Takes a few numbers per petal; gives meshes and images of them. Axes: x right, y
-down, z toward the viewer; a blossom is about 1 in radius and opens along z until it
-is turned. Used by `flowers`, `backdrops` and `rendered`.
+Axes: x right, y down, z toward the viewer. A blossom has a radius of about 1 and opens
+along z until it is turned.
 """
 
 import functools
@@ -19,10 +18,7 @@ SKY = np.array([0.42, 0.46, 0.51])
 
 @dataclass(frozen=True)
 class Mesh:
-    """Four-cornered facets.
-
-    `corners` is float64 [facets, 4, 3]; `colours` float64 [facets, 3], RGB, 0 to 1.
-    """
+    """Facets: corners float64 [facets, 4, 3], colours float64 [facets, 3], 0..1."""
 
     corners: np.ndarray
     colours: np.ndarray
@@ -35,19 +31,19 @@ def join(parts: Sequence[Mesh]) -> Mesh:
 
 
 def moved(mesh: Mesh, offset: Sequence[float], turn: np.ndarray | None = None) -> Mesh:
-    """Return the mesh, turned by a [3, 3] matrix if one is given, then shifted."""
+    """Return the mesh, turned by a matrix [3, 3] and then shifted."""
     corners = mesh.corners if turn is None else mesh.corners @ turn.T
     return Mesh(corners + np.asarray(offset), mesh.colours)
 
 
 def shaded(mesh: Mesh, light: np.ndarray) -> np.ndarray:
-    """Return the colours [facets, 3], 0 to 255, of a mesh under a light [3]."""
+    """Return the colours [facets, 3], 0..255, of a mesh under a light [3]."""
     diagonals = mesh.corners[:, 2:] - mesh.corners[:, :2]
     normals = np.cross(diagonals[:, 0], diagonals[:, 1])
     normals *= np.where(normals[:, 2:] < 0, -1, 1)
     normals /= np.linalg.norm(normals, axis=1, keepdims=True) + 1e-9
     sun = normals @ light
-    # Petals are thin: light that falls on their back shines through.
+    # Petals are translucent: light on their back shines through.
     sun = np.where(sun > 0, sun, -0.75 * sun)[:, None]
     half = light + [0, 0, 1]
     gloss = 0.11 * (normals @ (half / np.linalg.norm(half))).clip(0)[:, None] ** 24
@@ -58,17 +54,14 @@ def shaded(mesh: Mesh, light: np.ndarray) -> np.ndarray:
 def paint(
     mesh: Mesh, size: int, centre: Sequence[float], scale: float, light: np.ndarray
 ) -> Image.Image:
-    """Paint a mesh, lit from one direction, on a clear layer.
+    """Paint a mesh on a clear layer, an image [size, size] in mode RGBa.
 
     Args:
-        mesh: what to paint; facets nearer to the viewer cover those behind.
+        mesh: facets nearer to the viewer cover those behind.
         size: side of the layer in pixels; facets are painted at twice that size.
-        centre: where the origin of the mesh lies, x and y in pixels.
+        centre: of the mesh's origin, x and y in pixels.
         scale: pixels per unit of length.
-        light: float64 [3], unit vector toward the sun.
-
-    Returns:
-        Image [size, size] in mode RGBa: colours already multiplied by alpha.
+        light: float64 [3], unit vector toward the light.
     """
     flat = 2 * (mesh.corners[:, :, :2] * scale + np.asarray(centre))
     off = np.abs(flat[:, 0] - size)
@@ -104,11 +97,10 @@ def tint(
     deep: float = 0.7,
     streak: float = 0.05,
 ) -> np.ndarray:
-    """Return petal colours, from the colour of the base to that of the tip.
+    """Return petal colours from base to tip, float64 [petals, along, across, 3], 0..1.
 
-    `shape` counts petals, steps along each and steps across; `codes` are as for
-    `ramp`; `deep` is the brightness at the base, where little light arrives; `streak`
-    the strength of the fine lines. Returns float64 [petals, along, across, 3], 0..1.
+    `shape` is (petals, along, across); `codes` are as for `ramp`; `deep` is the
+    brightness at the base, `streak` the strength of fine lines.
     """
     count, n, m = shape
     along = ((np.arange(n) + 0.5) / n)[:, None]
@@ -119,14 +111,14 @@ def tint(
 
 
 def facets(points: np.ndarray, colours: np.ndarray) -> Mesh:
-    """Cut surfaces, points [petals, n + 1, m + 1, 3], into [petals, n, m] facets."""
+    """Cut surfaces, points [petals, n + 1, m + 1, 3], into petals · n · m facets."""
     low, high = points[:, :-1], points[:, 1:]
     rim = [low[:, :, :-1], low[:, :, 1:], high[:, :, 1:], high[:, :, :-1]]
     return Mesh(np.stack(rim, axis=3).reshape(-1, 4, 3), colours.reshape(-1, 3))
 
 
 def ring(rng: np.random.Generator, count: int, wobble: float = 0.17) -> np.ndarray:
-    """Return the directions [count] of petals set around in a slightly uneven ring."""
+    """Return the directions [count] of petals in a slightly uneven ring, radians."""
     uneven = np.arange(count) + rng.uniform() + rng.normal(0, wobble, count)
     return 2 * np.pi / count * uneven
 
@@ -148,21 +140,21 @@ def ribbons(
 ) -> Mesh:
     """Return long petals, leaves or blades that grow outward from the z axis.
 
-    Lengths and angles are float64 [petals], or one number for all petals.
+    Lengths and angles (radians) are float64 [petals], or one number for all petals.
 
     Args:
         colours: float64 [petals, n, m, 3].
         turn: direction in the x-y plane.
         length: along the petal.
-        width: half the width at the widest place.
-        rise: angle above the x-y plane at the base, in radians.
+        width: half the largest width.
+        rise: angle above the x-y plane at the base.
         bend: change of that angle up to the tip.
         twist: slope across the petal.
-        shape: where it is widest (1 = middle, more = nearer the tip) and how pointed.
-        cup: how far the sides bend up.
+        shape: widest place (1 = middle, more = nearer the tip) and pointedness.
+        cup: upward bend of the sides.
         start: distance of the base from the z axis.
-        teeth: number of teeth on each side and their depth, 0 to 1.
-        roots: float64 [petals, 3] or 0, what to add to the position.
+        teeth: number on each side, and depth, 0..1.
+        roots: float64 [petals, 3] or 0, offset of each petal.
     """
     count, n, m = colours.shape[:3]
     columns = (turn, length, width, rise, bend, twist)
@@ -199,10 +191,10 @@ def bowls(
 ) -> Mesh:
     """Return petals that lie around the z axis like parts of a bowl.
 
-    `turn` [petals] is where the middle of a petal lies; `radius`, `height` and `spread`
-    (half the angle covered) are float64 [petals, n + 1], from base to rim; the rim
-    falls by `drop` and moves outward by `edge` toward the sides, and by `swirl` lies
-    outside at one side and inside at the other.
+    `turn` [petals] is the direction of a petal's middle; `radius`, `height` and
+    `spread` (half the angle covered) are float64 [petals, n + 1], from base to rim.
+    Toward its sides the rim falls by `drop` and moves outward by `edge`; `swirl` moves
+    one side outward and the other inward.
     """
     v = np.linspace(-1, 1, colours.shape[2] + 1)
     along = np.linspace(0, 1, radius.shape[1])[:, None]
@@ -220,13 +212,12 @@ def florets(
 ) -> Mesh:
     """Return a seed disc: a dome of small florets along golden-angle spirals."""
     k = np.arange(count)
-    out = np.sqrt((k + 0.5) / count)
-    turn = k * GOLDEN_ANGLE
+    out, turn = np.sqrt((k + 0.5) / count), k * GOLDEN_ANGLE
     spiral = (out * [np.cos(turn), np.sin(turn)]).T
     grain = np.array([[1, 0], [0, 1], [-1, 0], [0, -1]]) * 1.5 / np.sqrt(count)
     flat = spiral[:, None] + grain
     high = dome * (1 - (flat**2).sum(-1, keepdims=True))
-    # Every third spiral arm is darker: the pattern that the eye finds in the disc.
+    # Every third spiral arm is darker.
     shade = np.where(k % 3 == 0, 0.7, 1.0) * rng.normal(1, 0.12, count)
     colours = ramp(codes, out) * shade[:, None]
     return Mesh(np.concatenate([flat * radius, high], -1), colours)

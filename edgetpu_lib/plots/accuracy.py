@@ -18,7 +18,7 @@ from edgetpu_lib.plots import common
 from edgetpu_lib.plots.common import BLUE, GREEN, GREY, ORANGE
 
 COLOURS = (BLUE, ORANGE, GREEN)
-# More than these cannot be read on a page.
+# Larger numbers would be illegible on a page.
 MAX_CLASS_ROWS = 15
 MAX_NUMBERED_CLASSES = 12
 MAX_CONFUSION_CLASSES = 100
@@ -27,39 +27,27 @@ THUMBNAIL_PIXELS = 160
 
 
 def plot_accuracies(found: Mapping[str, metrics.Metrics]) -> Axes:
-    """Draw the top-1 of several models with their 95 % intervals.
-
-    Args:
-        found: name → accuracies, drawn from the top.
-    """
+    """Draw the top-1 of several models (by name) with their 95 % intervals."""
     _, ax = plt.subplots(figsize=(6, 0.9 + 0.4 * len(found)))
     for row, (each, colour) in enumerate(zip(found.values(), COLOURS, strict=False)):
         value = 100 * each.top1
         ends = [[value - 100 * each.top1_low], [100 * each.top1_high - value]]
         ax.errorbar(value, row, xerr=ends, fmt="o", color=colour, capsize=4)
-        ax.annotate(
-            f"{value:.1f}",
-            (value, row),
-            (0, 6),
-            textcoords="offset points",
-            ha="center",
-        )
+        common.note(ax, f"{value:.1f}", (value, row), (0, 6), ha="center")
     ax.set_yticks(range(len(found)), list(found))
     ax.set_ylim(len(found) - 0.5, -0.6)
     ax.margins(x=0.2)
     images = next(iter(found.values())).images
-    ax.set(
-        xlabel="top-1, %, with 95 % interval", title=f"Accuracy on {images:,} images"
-    )
+    ax.set_xlabel("top-1, %, with 95 % interval")
+    ax.set_title(f"Accuracy on {images:,} images")
     return ax
 
 
 def plot_classes(found: Mapping[str, Sequence[metrics.ClassRow]]) -> Axes:
-    """Draw the top-1 of each class with 95 % intervals, the worst first.
+    """Draw the top-1 of each class with 95 % intervals, worst first.
 
-    Args:
-        found: name of the model → rows of `metrics.per_class`. The first model gives
-            the order; of many classes its worst are shown.
+    `found` maps a model's name to rows of `metrics.per_class`. The first model sets the
+    order; of many classes its worst are shown.
     """
     first, *_ = found.values()
     order = sorted(
@@ -69,21 +57,14 @@ def plot_classes(found: Mapping[str, Sequence[metrics.ClassRow]]) -> Axes:
     height = 0.8 / len(found)
     size = (6.5, 1.1 + 0.2 * len(order) * (1 + len(found)) / 2)
     _, ax = plt.subplots(figsize=size)
-    for number, ((name, rows), colour) in enumerate(
-        zip(found.items(), COLOURS, strict=False)
-    ):
+    pairs = zip(found.items(), COLOURS, strict=False)
+    for number, ((name, rows), colour) in enumerate(pairs):
         shown = [rows[place] for place in order]
         values = np.array([100 * row.top1 for row in shown])
         ends = np.array([[100 * row.low, 100 * row.high] for row in shown]).T
-        ax.barh(
-            np.arange(len(order)) + (number - (len(found) - 1) / 2) * height,
-            values,
-            0.9 * height,
-            xerr=np.abs(ends - values),
-            color=colour,
-            ecolor=GREY,
-            label=name,
-        )
+        middles = np.arange(len(order)) + (number - (len(found) - 1) / 2) * height
+        style = {"color": colour, "ecolor": GREY, "label": name}
+        ax.barh(middles, values, 0.9 * height, xerr=np.abs(ends - values), **style)
     names = [f"{_short(first[place].name)} ({first[place].images})" for place in order]
     ax.set_yticks(range(len(order)), names)
     ax.invert_yaxis()
@@ -99,12 +80,7 @@ def plot_classes(found: Mapping[str, Sequence[metrics.ClassRow]]) -> Axes:
 
 
 def plot_confusion(matrix: np.ndarray, class_names: Sequence[str]) -> Axes:
-    """Draw a confusion matrix, each row as a share of its true class.
-
-    Args:
-        matrix: int64 [classes, classes], rows true, from `metrics.confusion`.
-        class_names: one a class.
-    """
+    """Draw the matrix of `metrics.confusion`, each row as a share of its true class."""
     many = len(class_names) > MAX_NUMBERED_CLASSES
     side = 6 if many else 1.6 + 0.6 * len(class_names)
     _, ax = plt.subplots(figsize=(side + 0.6, side))
@@ -130,13 +106,10 @@ def plot_probabilities(
 ) -> Axes:
     """Draw both models' probabilities of the first model's predictions.
 
-    Args:
-        first: predictions of one model.
-        second: of another on the same images.
-        names: of the models.
+    Both were made on the same images; `names` are those of the models.
     """
     _, ax = plt.subplots(figsize=(4.2, 4))
-    # A class beyond the second's best five counts as probability 0.
+    # A class that is not among the second model's best five has probability 0.
     places = second.indices == first.best[:, None]
     theirs = (second.probabilities * places).sum(axis=1)
     same = first.best == second.best
@@ -144,14 +117,9 @@ def plot_probabilities(
         (same, BLUE, "same prediction"),
         (~same, ORANGE, "another prediction"),
     ):
-        ax.plot(
-            first.probabilities[chosen, 0],
-            theirs[chosen],
-            ".",
-            color=colour,
-            markersize=4,
-            label=f"{label}: {chosen.sum():,} images",
-        )
+        points = first.probabilities[chosen, 0], theirs[chosen]
+        label = f"{label}: {chosen.sum():,} images"
+        ax.plot(*points, ".", color=colour, markersize=4, label=label)
     ax.plot([0, 1], [0, 1], color=GREY, linewidth=0.8)
     ax.set(
         xlabel=f"probability, {names[0]}",
@@ -165,27 +133,17 @@ def plot_probabilities(
 
 
 def plot_mistakes(evaluation: Evaluation, images: data.Images) -> np.ndarray | None:
-    """Show the ten most confident mistakes; return None if there are none.
+    """Show the ten most confident mistakes on the evaluated images.
 
-    Args:
-        evaluation: of a model on these images.
-        images: that it was made on.
-
-    Returns:
-        The axes of the images.
+    Returns the axes, or None if there are no mistakes.
     """
     places = evaluation.mistakes[:MAX_MISTAKES]
-    found, names = evaluation.predictions, evaluation.names
-    return _gallery(
-        images,
-        places,
-        [
-            f"{_short(names[evaluation.labels[place]])}, seen as\n"
-            f"{_short(names[found.best[place]])},"
-            f" {100 * found.probabilities[place, 0]:.0f} %"
-            for place in places
-        ],
-    )
+    titles = [
+        f"{_short(evaluation.names[evaluation.labels[place]])}, seen as\n"
+        f"{_predicted(evaluation, place, ',')}"
+        for place in places
+    ]
+    return _gallery(images, places, titles)
 
 
 def plot_disagreements(
@@ -196,39 +154,33 @@ def plot_disagreements(
     names: tuple[str, str] = ("float", "int8"),
     count: int = 10,
 ) -> np.ndarray | None:
-    """Show images that two models classify differently; None if there are none.
+    """Show images that two models, called `names`, classify differently.
 
-    Args:
-        first: evaluation of one model.
-        second: of another on the same images.
-        images: that both were made on.
-        names: of the models.
-        count: how many at most; the first model's most confident.
-
-    Returns:
-        The axes of the images.
+    At most `count` are shown, the most confident of the first model first. Returns the
+    axes, or None if there are no such images.
     """
     places = np.flatnonzero(first.predictions.best != second.predictions.best)
     sure = first.predictions.probabilities[places, 0]
     places = places[np.argsort(-sure, kind="stable")][:count]
-    return _gallery(
-        images,
-        places,
-        [
-            f"{_short(first.names[first.labels[place]])}\n"
-            + "\n".join(
-                f"{name}: {_short(each.names[each.predictions.best[place]])}"
-                f" {100 * each.predictions.probabilities[place, 0]:.0f} %"
-                for name, each in zip(names, (first, second), strict=True)
-            )
-            for place in places
-        ],
-    )
+    titles = [
+        f"{_short(first.names[first.labels[place]])}\n"
+        f"{names[0]}: {_predicted(first, place)}\n"
+        f"{names[1]}: {_predicted(second, place)}"
+        for place in places
+    ]
+    return _gallery(images, places, titles)
 
 
 def _short(name: str) -> str:
     """Return the first of a class's names, shortened to fit above an image."""
     return textwrap.shorten(name.split(",")[0], 18, placeholder="…")
+
+
+def _predicted(evaluation: Evaluation, place: int, mark: str = "") -> str:
+    """Return the predicted class of an image, a mark and the probability."""
+    found = evaluation.predictions
+    name = _short(evaluation.names[found.best[place]])
+    return f"{name}{mark} {100 * found.probabilities[place, 0]:.0f} %"
 
 
 def _gallery(
@@ -246,12 +198,7 @@ def _gallery(
 def save_figures(
     folder: str | Path, evaluations: Mapping[str, Evaluation], images: data.Images
 ) -> list[Path]:
-    """Write the figures of one evaluation, or of two that are compared, as PNG.
-
-    Args:
-        folder: made if need be.
-        evaluations: name of the model → one or two evaluations of the same images.
-        images: that they were made on.
+    """Write the figures of one or two evaluations of the same images as PNG.
 
     Raises:
         InputError: a file cannot be written.

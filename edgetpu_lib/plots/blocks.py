@@ -17,7 +17,7 @@ from matplotlib.patheffects import withStroke
 from edgetpu_lib.costs.blocks import BlockTime, ScaledCost
 from edgetpu_lib.costs.estimate import Estimate
 from edgetpu_lib.plots import hardware as plots_hardware
-from edgetpu_lib.plots.common import BLUE, GREEN, GREY, ORANGE
+from edgetpu_lib.plots.common import BLUE, GREEN, GREY, ORANGE, note
 from edgetpu_lib.teaching.block_kinds import KindCost
 
 KIND_COLOURS = (BLUE, ORANGE, GREEN)
@@ -25,13 +25,10 @@ MARKERS = {"fused": "s", "inverted": "o"}
 
 
 def plot_blocks(blocks: Sequence[BlockTime], estimate: Estimate) -> Axes:
-    """Draw every block on the roofline, in the colour of what limits it.
+    """Draw the rows of `blocks.block_times` on the roofline, coloured by bottleneck.
 
-    Blocks with the same costs share one point and label.
-
-    Args:
-        blocks: from `blocks.block_times`.
-        estimate: of the whole network.
+    Blocks with the same costs share one point and label; `estimate` is that of the
+    whole network.
     """
     _, ax = plt.subplots(figsize=(7.5, 3.8))
     points: dict[tuple[float, float], list[BlockTime]] = {}
@@ -52,7 +49,7 @@ def plot_blocks(blocks: Sequence[BlockTime], estimate: Estimate) -> Axes:
     xs, ys = np.array(list(points)).T
     ax.set(xscale="log", yscale="log")
     plots_hardware.draw_roofs(ax, estimate, min(xs), max(xs))
-    # The lower end of the slanted roof, so that figures of networks can be compared.
+    # The lower end of the slanted roof, so that figures are comparable.
     lowest = ax.get_xlim()[0] * estimate.device.link_bytes_per_s
     ax.set(
         ylim=(lowest, None),
@@ -87,9 +84,7 @@ def plot_kinds(
 ) -> Axes:
     """Draw the latency of a block of each kind, one group of bars a stage.
 
-    Args:
-        compared: name of the stage → from `block_kinds.compare_kinds`.
-        own: name of the stage → the kind that the network has there.
+    Takes stage → rows of `block_kinds.compare_kinds`, and stage → the network's kind.
     """
     _, ax = plt.subplots(figsize=(7.2, 3))
     kinds = [cost.kind for cost in next(iter(compared.values()))]
@@ -120,19 +115,12 @@ def plot_scaling(
     """Draw estimated milliseconds over width and depth, one panel an input size.
 
     White lines are of equal MACs. Beyond the dashed line the parameters do not fit on
-    the chip, and some are sent for every inference.
-
-    Args:
-        grid: from `blocks.scaling_grid`.
-        published: name → its cost; drawn on the panel of its size.
-
-    Returns:
-        The axes, [input sizes].
+    the chip, and some are sent for every inference. Takes `blocks.scaling_grid`, and
+    the costs of published networks by name. Returns the axes, [input sizes].
     """
     sizes = sorted({cost.image_size for cost in grid})
-    figure, axes = plt.subplots(
-        1, len(sizes), figsize=(2.4 * len(sizes) + 0.8, 3.4), sharey=True, squeeze=False
-    )
+    side = (2.4 * len(sizes) + 0.8, 3.4)
+    figure, axes = plt.subplots(1, len(sizes), figsize=side, sharey=True, squeeze=False)
     latencies = [cost.latency_ms for cost in grid]
     colours = LogNorm(min(latencies), max(latencies))
     for ax, size in zip(axes[0], sizes, strict=True):
@@ -171,15 +159,8 @@ def _draw_grid(ax: Axes, grid: Sequence[ScaledCost], colours: LogNorm) -> QuadMe
     )
     ax.clabel(lines, fmt="%g", fontsize=9)
     if is_sent.any() and not is_sent.all():
-        ax.contour(
-            widths,
-            depths,
-            is_sent.astype(float),
-            levels=[0.5],
-            colors=ORANGE,
-            linestyles="dashed",
-            linewidths=2,
-        )
+        dashed = {"colors": ORANGE, "linestyles": "dashed", "linewidths": 2}
+        ax.contour(widths, depths, is_sent.astype(float), levels=[0.5], **dashed)
     return mesh
 
 
@@ -187,26 +168,18 @@ def _mark_networks(ax: Axes, networks: Mapping[str, ScaledCost]) -> None:
     for name, cost in networks.items():
         place = cost.width_coefficient, cost.depth_coefficient
         ax.plot(*place, "o", color="white", markeredgecolor="black", markersize=9)
-        ax.annotate(
-            f"{name}  {cost.latency_ms:.1f} ms",
-            place,
-            (0, -8),
-            textcoords="offset points",
-            ha="center",
-            va="top",
-            color="white",
-            fontweight="bold",
-            path_effects=[withStroke(linewidth=2.5, foreground="black")],
-        )
+        words = f"{name}  {cost.latency_ms:.1f} ms"
+        style = {"ha": "center", "va": "top", "color": "white", "fontweight": "bold"}
+        outline = [withStroke(linewidth=2.5, foreground="black")]
+        note(ax, words, place, (0, -8), **style, path_effects=outline)
 
 
 def _legend_of_lines(figure: Figure) -> None:
     """Add a legend with a dark background, on which white lines show."""
+    white = Line2D([], [], color="white")
+    dashed = Line2D([], [], color=ORANGE, linestyle="dashed", linewidth=2)
     figure.legend(
-        [
-            Line2D([], [], color="white"),
-            Line2D([], [], color=ORANGE, linestyle="dashed", linewidth=2),
-        ],
+        [white, dashed],
         ["equal arithmetic, GMAC", "from here on parameters are sent"],
         loc="outside lower center",
         ncols=2,

@@ -15,18 +15,11 @@ from edgetpu_lib.doctor.layer_errors import LayerError
 from edgetpu_lib.plots import common
 from edgetpu_lib.plots.common import BLUE, GREY, ORANGE
 
-_WORST = 15
 
+def plot_layers(layers: Sequence[LayerError], *, worst: int = 15) -> np.ndarray:
+    """Draw the `worst` tensors with the lowest signal-to-noise ratio, lowest on top.
 
-def plot_layers(layers: Sequence[LayerError], *, worst: int = _WORST) -> np.ndarray:
-    """Draw the tensors with the lowest signal-to-noise ratio, worst on top.
-
-    Args:
-        layers: of a diagnosis.
-        worst: how many.
-
-    Returns:
-        The axes: signal-to-noise ratio, and share of clipped values.
+    Returns the axes: signal-to-noise ratio, and share of clipped values.
     """
     chosen = sorted(layers, key=lambda layer: layer.snr_db)[:worst]
     height = 1.2 + 0.26 * len(chosen)
@@ -45,7 +38,10 @@ def plot_layers(layers: Sequence[LayerError], *, worst: int = _WORST) -> np.ndar
     )
     clipped = [100 * layer.clipped for layer in chosen]
     bars = right.barh(rows, clipped, color=ORANGE)
-    labels = ["" if not share else _short(share) for share in clipped]
+    labels = [
+        f"{share:.2g}" if share >= 0.01 else "< 0.01" if share else ""
+        for share in clipped
+    ]
     right.bar_label(bars, labels, padding=3, color=GREY, fontsize=9)
     right.set(
         xlabel="of the float values, %",
@@ -55,56 +51,34 @@ def plot_layers(layers: Sequence[LayerError], *, worst: int = _WORST) -> np.ndar
     return axes
 
 
-def _short(share: float) -> str:
-    return f"{share:.2g}" if share >= 0.01 else "< 0.01"
-
-
 def plot_needed_ranges(layers: Sequence[LayerError]) -> Axes:
-    """Draw the int8 model's ranges beside those that images need.
-
-    Args:
-        layers: of a diagnosis.
-    """
+    """Draw the int8 model's ranges and, over them, those that images need."""
     _, ax = plt.subplots(figsize=(9, 3.4))
-    rows = np.arange(len(layers))
-    for name, wide, colour, label in (
-        ("int8", 0.85, BLUE, "the int8 model has"),
-        ("float", 0.45, ORANGE, "these images need"),
-    ):
-        low = np.array([getattr(layer, f"{name}_low") for layer in layers])
-        high = np.array([getattr(layer, f"{name}_high") for layer in layers])
-        ax.bar(rows, high - low, wide, low, color=colour, label=label)
-    ax.set_yscale("symlog", linthresh=1)
-    ax.yaxis.set_major_formatter("{x:g}")
-    ax.axhline(0, color="black", linewidth=0.6)
+    rows = {
+        "the int8 model has": [(each.int8_low, each.int8_high) for each in layers],
+        "these images need": [(each.float_low, each.float_high) for each in layers],
+    }
+    common.draw_ranges(ax, rows, "tensor, from input to output")
     ax.margins(x=0.01)
-    ax.set(
-        xlabel="tensor, from input to output",
-        ylabel="value (logarithmic beyond ±1)",
-        title="Orange beyond blue is clipped; blue beyond orange wastes steps",
-    )
-    ax.legend(frameon=False, ncols=2, loc="lower right", bbox_to_anchor=(1, 1.08))
+    ax.set_title("Orange beyond blue is clipped; blue beyond orange wastes steps")
+    ax.get_legend().set_bbox_to_anchor((1, 1.08))
     return ax
 
 
 def plot_sweep(sweep: Sequence[SweepPoint], agreement: float) -> Axes:
     """Draw agreement with the float model by number of calibration images.
 
-    Args:
-        sweep: of a diagnosis.
-        agreement: of the int8 model that was diagnosed, 0..1.
+    `agreement` is that of the diagnosed int8 model, 0..1.
     """
     _, ax = plt.subplots(figsize=(6, 3.2))
+    counts = [point.images for point in sweep]
     shares = [100 * point.agreement for point in sweep]
-    ax.plot(
-        [p.images for p in sweep], shares, "o-", color=BLUE, label="quantized again"
-    )
+    ax.plot(counts, shares, "o-", color=BLUE, label="quantized again")
     ax.axhline(100 * agreement, color=ORANGE, linestyle="--", label="the file as given")
     ax.set_xscale("log")
     # Labels of closer neighbours would overlap.
-    apart = [p for p, q in itertools.pairwise(sweep) if q.images > 1.5 * p.images]
-    ticks = [p.images for p in (*apart, sweep[-1])]
-    ax.set_xticks(ticks, [str(tick) for tick in ticks])
+    ticks = [a for a, b in itertools.pairwise(counts) if b > 1.5 * a] + counts[-1:]
+    ax.set_xticks(ticks, map(str, ticks))
     ax.xaxis.minorticks_off()
     ax.set_ylim(min(*shares, 100 * agreement) - 3, 101.5)
     ax.set(
@@ -117,14 +91,7 @@ def plot_sweep(sweep: Sequence[SweepPoint], agreement: float) -> Axes:
 
 
 def save_figures(folder: str | Path, diagnosis: Diagnosis) -> list[Path]:
-    """Write all figures of a diagnosis as PNG, whole or not at all.
-
-    Args:
-        folder: made if need be.
-        diagnosis: what to draw.
-
-    Returns:
-        The files: layers.png, ranges.png, and sweep.png if there was a sweep.
+    """Write layers.png, ranges.png and, after a sweep, sweep.png; return their paths.
 
     Raises:
         InputError: the folder cannot be written.

@@ -14,9 +14,9 @@ from matplotlib.transforms import Bbox
 from edgetpu_lib.costs import constants
 from edgetpu_lib.costs.estimate import Estimate
 from edgetpu_lib.hardware import edge_tpu
-from edgetpu_lib.plots.common import BLUE, GREEN, GREY, ORANGE, PINK
+from edgetpu_lib.plots.common import BLUE, GREEN, GREY, ORANGE, PINK, note
 
-# Keys of `Estimate.shares_ms` → words and colour.
+# Key of `Estimate.shares_ms` → words and colour.
 SHARES = {
     "transfer": ("call and transfer", GREY),
     "compute": ("multiplications", BLUE),
@@ -24,7 +24,7 @@ SHARES = {
     "overhead": ("from operator to operator", GREEN),
     "cpu": ("on the CPU", PINK),
 }
-# Half the width of the band around what was published.
+# Half the width of the band around published values.
 BAND = 0.15
 LABEL_POINTS = 8.5
 # Vertical offsets of a label from its point, in lines, the nearest first.
@@ -34,38 +34,25 @@ LABEL_LINES = (0, -0.6, -1.2, -1.8, -2.4, -3, -3.6)
 def plot_published(rows: Sequence[Mapping[str, object]]) -> Axes:
     """Draw estimated against published latencies, each row left out of its fit.
 
-    Args:
-        rows: of `data/latency_published.json`: "network", "published_ms",
-            "left_out_ms", and "not_fitted", the reason why a row is not fitted or "".
+    Rows of `data/latency_published.json`: "network", "published_ms", "left_out_ms", and
+    "not_fitted", the reason why a row is not fitted or "".
     """
     _, ax = plt.subplots(figsize=(7, 5.6))
     published = np.array([row["published_ms"] for row in rows], float)
     predicted = np.array([row["left_out_ms"] for row in rows], float)
     fitted = np.array([not row["not_fitted"] for row in rows], bool)
     ends = np.array([min(published.min(), predicted.min()) / 1.6, 1.6 * max(published)])
-    ax.fill_between(
-        ends,
-        ends * (1 - BAND),
-        ends * (1 + BAND),
-        color=GREY,
-        alpha=0.15,
-        linewidth=0,
-        label=f"within {BAND:.0%}",
-    )
+    band = ends * (1 - BAND), ends * (1 + BAND)
+    style = {"color": GREY, "alpha": 0.15, "linewidth": 0}
+    ax.fill_between(ends, *band, **style, label=f"within {BAND:.0%}")
     ax.plot(ends, ends, color=GREY, linewidth=1)
     for chosen, colour, face, label in (
         (fitted, BLUE, BLUE, "left out of the fit, with its relatives"),
         (~fitted, ORANGE, "none", "never fitted: maybe another network"),
     ):
-        ax.scatter(
-            published[chosen],
-            predicted[chosen],
-            s=32,
-            edgecolor=colour,
-            facecolor=face,
-            zorder=3,
-            label=label,
-        )
+        points = published[chosen], predicted[chosen]
+        style = {"s": 32, "edgecolor": colour, "facecolor": face, "zorder": 3}
+        ax.scatter(*points, **style, label=label)
     ax.set(
         xscale="log",
         yscale="log",
@@ -85,13 +72,9 @@ def plot_published(rows: Sequence[Mapping[str, object]]) -> Axes:
 def label_points(
     ax: Axes, names: Sequence[str], xs: np.ndarray, ys: np.ndarray
 ) -> None:
-    """Label each point without covering points or other labels.
+    """Label points (xs, ys) without covering points or other labels.
 
-    Args:
-        ax: with the points and its final limits.
-        names: of the points; one without free space is left out.
-        xs: float [points].
-        ys: float [points].
+    The axes have their final limits; a name without free space is left out.
     """
     ax.figure.draw_without_rendering()
     pixels = ax.transData.transform(np.column_stack([xs, ys]))
@@ -99,11 +82,11 @@ def label_points(
     taken = [Bbox([point - half, point + half]) for point in pixels]
     for index in np.argsort(pixels[:, 1]):
         for lines, side in itertools.product(LABEL_LINES, (1, -1)):
-            label = ax.annotate(
+            label = note(
+                ax,
                 names[index],
                 (xs[index], ys[index]),
                 (12 * side, side * lines * 1.2 * LABEL_POINTS),
-                textcoords="offset points",
                 fontsize=LABEL_POINTS,
                 ha="left" if side > 0 else "right",
                 va="center",
@@ -121,13 +104,10 @@ def label_points(
 
 
 def draw_roofs(ax: Axes, estimate: Estimate, lowest: float, highest: float) -> None:
-    """Draw the roofline: peak, best convolution, and link bandwidth.
+    """Draw the roofline of the estimate's device: peak, best convolution, and link.
 
-    Args:
-        ax: with logarithmic axes, MACs for each byte and MAC/s.
-        estimate: its device and clock are drawn.
-        lowest: MACs for each byte of parameters, where the points begin.
-        highest: where they end.
+    The axes are logarithmic, MACs for each byte of parameters and MAC/s; `lowest` and
+    `highest` are MACs for each byte of the points.
     """
     peak = edge_tpu.MULTIPLIERS * edge_tpu.CLOCK_HZ[estimate.clock]
     best = constants.CHIP.utilisation * peak
@@ -138,24 +118,11 @@ def draw_roofs(ax: Axes, estimate: Estimate, lowest: float, highest: float) -> N
         (best, f"what full tiles reach, {best / 1e12:.2f} TMAC/s"),
     ):
         ax.plot([left, right], [height, height], color=GREY, linewidth=1)
-        ax.annotate(
-            words,
-            (left, height),
-            (2, 3),
-            textcoords="offset points",
-            fontsize=9,
-            color=GREY,
-        )
+        note(ax, words, (left, height), (2, 3), fontsize=9, color=GREY)
     ends = np.array([left, best / link])
     middle = np.exp(np.log(ends).mean())
     ax.plot(ends, ends * link, color=ORANGE, linewidth=1)
-    ax.annotate(
-        f"all parameters sent at {link / 1e6:.0f} MB/s",
-        (middle, middle * link),
-        (8, -2),
-        textcoords="offset points",
-        fontsize=9,
-        color=ORANGE,
-        va="top",
-    )
+    words = f"all parameters sent at {link / 1e6:.0f} MB/s"
+    place = middle, middle * link
+    note(ax, words, place, (8, -2), fontsize=9, color=ORANGE, va="top")
     ax.set_xlim(left, right)

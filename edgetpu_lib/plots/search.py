@@ -28,7 +28,7 @@ def plot_candidates(
     """Draw accuracy against latency, with the Pareto front and each search's winner.
 
     Args:
-        searches: strategy → what it found.
+        searches: strategy → candidates.
         target_latency_ms: drawn as a line.
         references: other networks, name → (latency in ms, top-1).
     """
@@ -49,15 +49,8 @@ def plot_candidates(
     for name, (latency_ms, top1) in (references or {}).items():
         ax.scatter(latency_ms, top1, s=70, color=PINK, marker="D", label=name)
     ax.axvline(target_latency_ms, color=GREY, linewidth=1, linestyle=":")
-    ax.annotate(
-        "target",
-        (target_latency_ms, 1),
-        (3, -3),
-        xycoords=("data", "axes fraction"),
-        textcoords="offset points",
-        color=GREY,
-        va="top",
-    )
+    style = {"xycoords": ("data", "axes fraction"), "color": GREY, "va": "top"}
+    common.note(ax, "target", (target_latency_ms, 1), (3, -3), **style)
     ax.set(
         xscale="log",
         xlabel="estimated latency, ms",
@@ -107,23 +100,14 @@ def _few(value: float) -> str:
 
 
 def plot_progress(searches: Mapping[str, Sequence[Candidate]]) -> Axes:
-    """Draw the best reward so far over the number of evaluated networks.
-
-    Args:
-        searches: strategy → what it found, in order.
-    """
+    """Draw the best reward so far over the number of evaluated networks."""
     _, ax = plt.subplots(figsize=(7, 3.2))
     for strategy, found in searches.items():
         colour, mark = STRATEGY_LOOKS[strategy]
         rewards = [candidate.reward for candidate in found]
         numbers = np.arange(1, len(rewards) + 1)
-        ax.step(
-            numbers,
-            np.maximum.accumulate(rewards),
-            where="post",
-            color=colour,
-            label=f"{strategy}, best so far",
-        )
+        best, label = np.maximum.accumulate(rewards), f"{strategy}, best so far"
+        ax.step(numbers, best, where="post", color=colour, label=label)
         ax.scatter(numbers, rewards, s=16, color=colour, marker=mark, alpha=0.5)
     ax.set(
         xlabel="networks evaluated",
@@ -138,9 +122,7 @@ def plot_progress(searches: Mapping[str, Sequence[Candidate]]) -> Axes:
 def plot_seeds(rows: Sequence[Mapping[str, float]], strategies: Sequence[str]) -> Axes:
     """Draw the rewards of several searches' winners, a line a seed.
 
-    Args:
-        rows: one a seed; strategy → reward of its winner, trained again.
-        strategies: in the order of the axis.
+    Each row is of one seed: strategy → reward of its winner, trained again.
     """
     _, ax = plt.subplots(figsize=(5, 3.2))
     for row in rows:
@@ -150,14 +132,8 @@ def plot_seeds(rows: Sequence[Mapping[str, float]], strategies: Sequence[str]) -
         colour, mark = STRATEGY_LOOKS[strategy]
         values = [row[strategy] for row in rows]
         ax.scatter([strategy] * len(rows), values, s=36, color=colour, marker=mark)
-        ax.annotate(
-            f"mean {np.mean(values):.3f}",
-            (strategy, max(values)),
-            (0, 9),
-            textcoords="offset points",
-            ha="center",
-            color=colour,
-        )
+        words, place = f"mean {np.mean(values):.3f}", (strategy, max(values))
+        common.note(ax, words, place, (0, 9), ha="center", color=colour)
     ax.margins(x=0.35, y=0.18)
     ax.set(
         ylabel="reward of the winner, trained again",
@@ -172,11 +148,7 @@ def save_figure(
     *,
     target_latency_ms: float,
 ) -> Path:
-    """Write the figure of `plot_candidates` as PNG, whole or not at all.
-
-    Raises:
-        InputError: the file cannot be written.
-    """
+    """Write the figure of `plot_candidates` as PNG; InputError if that fails."""
     common.use_style()
     ax = plot_candidates(searches, target_latency_ms=target_latency_ms)
     return common.save_figure(path, ax.figure)

@@ -1,8 +1,9 @@
-"""What a model's input or output tensor holds: type, shape and quantization."""
+"""Type, shape and quantization of a model's input or output tensor."""
 
 from __future__ import annotations
 
 import dataclasses
+import numbers
 from collections.abc import Sequence
 
 from edgetpu_lib.images.normalization import MEAN, STDDEV
@@ -13,13 +14,13 @@ _LOWEST = {"uint8": 0, "int8": -128}
 
 @dataclasses.dataclass(frozen=True)
 class TensorContract:
-    """What one input or output tensor holds.
+    """Type, shape and quantization of one tensor.
 
     Attributes:
         dtype: "uint8", "int8" or "float32".
-        shape: with the batch first.
-        scale: real value a quantized step; 0 for float tensors.
-        zero_point: the quantized value of real 0.
+        shape: sizes, the batch first.
+        scale: real value of one quantized step; 0 for float tensors.
+        zero_point: quantized value of real 0.
     """
 
     dtype: str
@@ -34,7 +35,7 @@ def takes_raw_pixels(
     mean: float | Sequence[float] = MEAN,
     stddev: float | Sequence[float] = STDDEV,
 ) -> bool:
-    """Return whether a quantized input is the image's bytes as they are.
+    """Return whether a quantized input takes the image's bytes unchanged.
 
     True also where the arithmetic differs from the bytes by one step at most: files
     from elsewhere, made for (pixel − 127.5) / 127.5 or (pixel − 128) / 128, were
@@ -42,30 +43,21 @@ def takes_raw_pixels(
 
     Args:
         contract: of the input.
-        mean: taken from the pixels, 0..255; one number, or three.
-        stddev: by which they are divided; likewise.
+        mean: subtracted from pixels, 0..255; one number or three.
+        stddev: that pixels are divided by; one number or three.
     """
     if not contract.scale or contract.dtype not in _LOWEST:
         return False
-    means, stddevs = _channels(mean), _channels(stddev)
+    lowest = _LOWEST[contract.dtype] - contract.zero_point
     return all(
-        # The difference grows evenly with the pixel: the ends are the worst.
-        abs(_step(pixel, contract, means[channel], stddevs[channel]) - pixel) <= 1
-        for channel in range(3)
+        # The difference grows evenly with the pixel, so that the ends are the worst.
+        abs(round((pixel - middle) / spread / contract.scale) - lowest - pixel) <= 1
+        for middle, spread in zip(_channels(mean), _channels(stddev), strict=True)
         for pixel in (0, 255)
     )
 
 
-def _step(pixel: int, contract: TensorContract, mean: float, stddev: float) -> int:
-    """Return the quantized value of a pixel, counted from the lowest."""
-    steps = round((pixel - mean) / stddev / contract.scale)
-    return steps + contract.zero_point - _LOWEST[contract.dtype]
-
-
 def _channels(value: float | Sequence[float]) -> list[float]:
     """Return one number a channel."""
-    try:
-        values = [float(one) for one in value]
-    except TypeError:
-        values = [float(value)]
+    values = [value] if isinstance(value, numbers.Real) else list(value)
     return values * 3 if len(values) == 1 else values

@@ -1,4 +1,4 @@
-"""Edit TFLite files: unpack into objects, change them, pack again.
+"""Edit TFLite files: unpack them into objects and pack them again.
 
 TensorFlow's own helper (`tensorflow.lite.tools.flatbuffer_utils`) does the same, but
 imports all of TensorFlow, which takes 4 s and is not needed here.
@@ -36,23 +36,16 @@ def pack(model: schema.ModelT) -> bytes:
 
 def add_buffer(model: schema.ModelT, values: np.ndarray) -> int:
     """Store values in a file and return the index of their buffer."""
-    buffer = schema.BufferT()
-    buffer.data = np.frombuffer(values.tobytes(), np.uint8)
-    model.buffers.append(buffer)
+    data = np.frombuffer(values.tobytes(), np.uint8)
+    model.buffers.append(schema.BufferT(data=data))
     return len(model.buffers) - 1
 
 
 def with_outputs(content: bytes, indices: list[int]) -> bytes:
-    """Return a file that has further tensors among its outputs.
-
-    Args:
-        content: of a `.tflite` file.
-        indices: of the tensors.
-    """
+    """Return a TFLite file with further tensors, by index, among its outputs."""
     model = unpack(content)
     graph = model.subgraphs[0]
-    given = [int(index) for index in graph.outputs]
-    graph.outputs = list(dict.fromkeys([*given, *indices]))
+    graph.outputs = list(dict.fromkeys([*map(int, graph.outputs), *indices]))
     model.signatureDefs = None
     return pack(model)
 
@@ -62,10 +55,10 @@ class Probe:
     """A float file whose outputs are the extremes of its tensors.
 
     Attributes:
-        content: of the file.
+        content: bytes of the file.
         shape: of one image.
-        outputs: index of the tensor, whether the output is its minimum, and the
-            number of channels, for each output of the file.
+        outputs: for each output of the file the index of the reduced tensor, whether
+            it is the minimum, and the number of channels.
         names: of all tensors.
     """
 
@@ -78,11 +71,9 @@ class Probe:
 def with_extremes(float_tflite: bytes) -> Probe:
     """Add REDUCE_MAX and REDUCE_MIN behind every operator, as outputs of the file.
 
-    They reduce all axes but the last, the channels. Where the activation cannot be
-    negative, the minimum is left out.
-
-    Args:
-        float_tflite: of a network with one image as its input.
+    They reduce all axes but the last, the channels, while the tensor is still in the
+    processor's cache. Where the activation cannot be
+    negative, the minimum is left out. The file must have one image as its input.
     """
     model = unpack(float_tflite)
     graph = model.subgraphs[0]
@@ -97,8 +88,6 @@ def with_extremes(float_tflite: bytes) -> Probe:
         codes = [highest] if fused in _NOT_NEGATIVE else [highest, lowest]
         for index in operator.outputs:
             shape = list(graph.tensors[index].shape)
-            # Per channel, which is the last axis; the tensor itself is discarded while
-            # it is still in the processor's cache.
             kept = shape[1:][-1:]
             for code in codes:
                 made = _add_tensor(graph, kept)
@@ -112,9 +101,7 @@ def with_extremes(float_tflite: bytes) -> Probe:
 
 
 def _add_code(model: schema.ModelT, builtin: int) -> int:
-    code = schema.OperatorCodeT()
-    code.builtinCode = code.deprecatedBuiltinCode = builtin
-    code.version = 1
+    code = schema.OperatorCodeT(builtinCode=builtin, deprecatedBuiltinCode=builtin)
     model.operatorCodes.append(code)
     return len(model.operatorCodes) - 1
 
@@ -130,17 +117,15 @@ def _add_axes(model: schema.ModelT, rank: int) -> int:
 
 
 def _add_tensor(graph: schema.SubGraphT, shape: list[int]) -> int:
-    tensor = schema.TensorT()
-    tensor.shape, tensor.name = shape, b"probe"
-    graph.tensors.append(tensor)
+    graph.tensors.append(schema.TensorT(shape=shape, name=b"probe"))
     return len(graph.tensors) - 1
 
 
 def _reduction(code: int, index: int, axes: int, made: int) -> schema.OperatorT:
-    operator = schema.OperatorT()
-    operator.opcodeIndex = code
-    operator.inputs, operator.outputs = [index, axes], [made]
-    operator.builtinOptionsType = schema.BuiltinOptions.ReducerOptions
-    operator.builtinOptions = schema.ReducerOptionsT()
-    operator.builtinOptions.keepDims = False
-    return operator
+    return schema.OperatorT(
+        opcodeIndex=code,
+        inputs=[index, axes],
+        outputs=[made],
+        builtinOptionsType=schema.BuiltinOptions.ReducerOptions,
+        builtinOptions=schema.ReducerOptionsT(keepDims=False),
+    )

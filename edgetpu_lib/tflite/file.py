@@ -1,6 +1,5 @@
 """Read the operators and tensors of a TFLite file, without running or trusting it.
 
-Takes a `.tflite` path or bytes; gives its operators and tensors as plain data.
 Needs the standard library alone: neither NumPy nor a TFLite runtime.
 """
 
@@ -36,9 +35,6 @@ _MAX_ELEMENTS = 2**63 - 1
 def read_bytes(model: str | Path | bytes) -> tuple[str, bytes]:
     """Return the name (for messages) and the content of a TFLite file.
 
-    Args:
-        model: path or bytes of a `.tflite` file.
-
     Raises:
         InputError: the file is missing, not a TFLite file, or larger than one can be.
     """
@@ -73,9 +69,6 @@ def read_tflite(model: str | Path | bytes) -> TfliteFile:
 
     Time and memory are bounded by the file's size, whatever its bytes say.
 
-    Args:
-        model: path or bytes of a `.tflite` file.
-
     Raises:
         InputError: the file is missing, not a TFLite file, or damaged.
     """
@@ -89,7 +82,7 @@ def read_tflite(model: str | Path | bytes) -> TfliteFile:
 
 
 class _Reader:
-    """Walks over the tables of one file, and reads each constant once."""
+    """Reads the tables of one file, each constant once."""
 
     def __init__(self, content: bytes) -> None:
         self.buffer = FlatBuffer(content)
@@ -143,7 +136,9 @@ class _Reader:
         scales, zero_points = _quantization(table.table(fields["Quantization"]))
         tensor = Tensor(
             name=_text(table, fields["Name"]),
-            dtype=_dtype(table.number(fields["Type"], "b")),
+            dtype=_named(
+                schema.TENSOR_TYPES, table.number(fields["Type"], "b"), "type_"
+            ),
             shape=shape,
             shape_signature=_shape(table, fields["ShapeSignature"]) or shape,
             scales=scales,
@@ -182,13 +177,9 @@ def _read_code(table: Table) -> tuple[str, bool, int]:
     )
     version = table.number(fields["Version"], "i", 1)
     if number != schema.CUSTOM:
-        known = 0 <= number < len(schema.OPERATORS)
-        kind = schema.OPERATORS[number] if known else f"BUILTIN_{number}"
-        return kind, False, version
+        return _named(schema.OPERATORS, number, "BUILTIN_"), False, version
     name = _text(table, fields["CustomCode"]) or "CUSTOM"
-    if name in schema.OPERATORS:
-        name = f"custom {name}"
-    return name, True, version
+    return f"custom {name}" if name in schema.OPERATORS else name, True, version
 
 
 def _options(kind: str, table: Table) -> dict[str, int]:
@@ -202,9 +193,9 @@ def _options(kind: str, table: Table) -> dict[str, int]:
     return {name: options.number(*place) for name, place in fields.items()}
 
 
-def _dtype(number: int) -> str:
-    known = 0 <= number < len(schema.TENSOR_TYPES)
-    return schema.TENSOR_TYPES[number] if known else f"type_{number}"
+def _named(names: list[str], number: int, unknown: str) -> str:
+    """Return a name of the schema, or `unknown` and the number."""
+    return names[number] if 0 <= number < len(names) else f"{unknown}{number}"
 
 
 def _quantization(table: Table | None) -> tuple[tuple[float, ...], tuple[int, ...]]:

@@ -1,7 +1,6 @@
 """Read the tables of a FlatBuffer without trusting its offsets and lengths.
 
-Used by `tflite.file`. Needs neither NumPy nor the `flatbuffers` package, whose readers
-follow every offset and count.
+The readers of the `flatbuffers` package follow every offset and count.
 Source: flatbuffers.dev, "FlatBuffers internals".
 """
 
@@ -12,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 _U16, _U32, _I32 = (struct.Struct(f"<{kind}").unpack_from for kind in "HIi")
-# Bytes that an entry of a vector of tables takes at least, with what it refers to.
+# Smallest size of an entry of a vector of tables with the table that it refers to.
 _ENTRY_BYTES = 16
 
 
@@ -30,25 +29,17 @@ class FlatBuffer:
         self.unread_bytes = len(content)
 
     def root(self) -> Table:
-        """Return the table in which all others lie."""
+        """Return the table that refers to all others."""
         return Table(self, _U32(self.content, 0)[0])
 
     def spend(self, size_bytes: int) -> None:
-        """Count bytes as read.
-
-        Raises:
-            ValueError: more was read than the file holds.
-        """
+        """Count bytes as read; raise `ValueError` if the file holds fewer."""
         self.unread_bytes -= size_bytes
         if self.unread_bytes < 0:
             raise ValueError("lengths beyond the end of the file")
 
     def slice(self, start: int, size_bytes: int) -> memoryview:
-        """Return bytes of the file, not copied, and count them as read.
-
-        Raises:
-            ValueError: they reach beyond the end.
-        """
+        """Return bytes of the file, not copied, and count them as read."""
         self.spend(size_bytes)
         if start + size_bytes > len(self.content):
             raise ValueError("a value beyond the end of the file")
@@ -56,7 +47,7 @@ class FlatBuffer:
 
 
 class Table:
-    """One table: its fields have numbers, and a default where they are left out.
+    """One table; its fields are given by their number in the schema, from 0.
 
     The methods raise `ValueError`, `IndexError` or `struct.error` on damage.
     """
@@ -86,13 +77,7 @@ class Table:
         return place + _U32(self._buffer.content, place)[0] if place else 0
 
     def number(self, field: int, kind: str, default: int = 0) -> int:
-        """Return a field of one number.
-
-        Args:
-            field: its number in the schema, from 0.
-            kind: how it is stored, as in `struct`.
-            default: where it is left out.
-        """
+        """Return a number, stored as `kind` (of `struct`); `default` if left out."""
         place = self._place(field)
         if not place:
             return default
@@ -122,11 +107,7 @@ class Table:
         return self._buffer.slice(self._target(field) + 4, self.length(field))
 
     def item(self, field: int, index: int) -> Table:
-        """Return one table of a vector.
-
-        Raises:
-            IndexError: the vector is shorter.
-        """
+        """Return one table of a vector."""
         if index >= self.length(field):
             raise IndexError(f"entry {index} of a shorter list")
         place = self._target(field) + 4 + 4 * index

@@ -1,8 +1,4 @@
-"""Run TFLite files with whichever runtime is installed.
-
-Takes a `.tflite` path or bytes; gives an interpreter and its scores as floats. Runs
-where there is no TensorFlow.
-"""
+"""Run TFLite files with whichever runtime is installed; needs no TensorFlow."""
 
 from __future__ import annotations
 
@@ -35,7 +31,7 @@ _EDGE_TPU_LIBRARIES = {"darwin": "libedgetpu.1.dylib", "win32": "edgetpu.dll"}
 
 @dataclasses.dataclass(frozen=True)
 class Latency:
-    """Milliseconds of one inference: the median and two upper percentiles."""
+    """Percentiles of the duration of one inference, milliseconds."""
 
     p50_ms: float
     p90_ms: float
@@ -43,14 +39,11 @@ class Latency:
 
 
 def open_interpreter(model: str | Path | bytes, *, threads: int | None = None) -> Any:
-    """Open a classifier file and allocate its tensors.
+    """Return an interpreter of a classifier: one image in, scores out.
 
     Args:
-        model: path of a `.tflite` file, or its bytes.
+        model: path or bytes of a `.tflite` file.
         threads: CPU threads; `None` leaves the choice to the runtime.
-
-    Returns:
-        An `Interpreter` with one image input and one score output.
 
     Raises:
         InputError: no runtime is installed, or the model cannot be used.
@@ -72,12 +65,12 @@ def open_interpreter(model: str | Path | bytes, *, threads: int | None = None) -
 
 
 def start(content: bytes, *, name: str = "the model", threads: int | None = 1) -> Any:
-    """Return an interpreter of any file, its tensors allocated.
+    """Return an interpreter of any file with its tensors allocated.
 
-    To be called in the main thread: the runtime is silenced for the whole process.
+    Call it in the main thread only: the runtime is silenced for the whole process.
 
     Args:
-        content: of a `.tflite` file; compiled for the Edge TPU, it runs on the device.
+        content: bytes of a `.tflite` file; compiled for the Edge TPU, it runs there.
         name: for messages.
         threads: CPU threads; `None` leaves the choice to the runtime.
 
@@ -106,14 +99,11 @@ def start(content: bytes, *, name: str = "the model", threads: int | None = 1) -
 def pool(runners: Iterable[Callable[[Thing], Result]]) -> Callable[[Thing], Result]:
     """Return a function that threads may call at the same time.
 
-    An interpreter works on one image at a time, so each call borrows one of several.
-
-    Args:
-        runners: one function for each interpreter. As many calls run at the same time;
-            others wait. They are opened here, in this thread, because silencing the
-            runtime is not thread-safe.
+    Each call borrows one of the runners, or waits for one: an interpreter works on one
+    image at a time. The runners, one for each interpreter, are opened in this thread,
+    because silencing the runtime is not thread-safe.
     """
-    idle: queue.SimpleQueue = queue.SimpleQueue()
+    idle = queue.SimpleQueue()
     for runner in runners:
         idle.put(runner)
 
@@ -133,10 +123,10 @@ def is_compiled(content: bytes) -> bool:
 
 
 def _edge_tpu(runtime: Any, name: str) -> list:
-    """Return what runs a compiled file on the Edge TPU of this machine."""
+    """Return the delegate that runs a compiled file on an attached Edge TPU."""
     library = _EDGE_TPU_LIBRARIES.get(sys.platform, "libedgetpu.so.1")
     try:
-        # A delegate whose library does not load complains when it is thrown away.
+        # Loaded first, as a delegate without its library raises again when deleted.
         ctypes.CDLL(library)
         with quiet_native():
             return [runtime.load_delegate(library)]
@@ -193,7 +183,7 @@ def quantize_input(
         pixels: [size, size, 3], RGB, 0..255, bicubic overshoot allowed.
         contract: of the model's input. With scale 1/128 and zero point 127 the raw
             pixels are the quantized input.
-        mean: that the model was trained with, as `pixels.normalize`.
+        mean: of the model's training, as `pixels.normalize` takes it.
         stddev: likewise.
 
     Returns:
@@ -205,19 +195,9 @@ def quantize_input(
     if takes_raw_pixels(contract, mean=mean, stddev=stddev):
         steps = np.rint(pixels) + limits.min
     else:
-        steps = _steps_of(pixels, contract, mean, stddev)
+        reals = normalize(pixels, mean, stddev)
+        steps = np.rint(reals / np.float32(contract.scale)) + contract.zero_point
     return np.clip(steps, limits.min, limits.max).astype(contract.dtype)[None]
-
-
-def _steps_of(
-    pixels: np.ndarray,
-    contract: TensorContract,
-    mean: float | Sequence[float],
-    stddev: float | Sequence[float],
-) -> np.ndarray:
-    """Quantize normalised pixels, not yet clipped to the integers' range."""
-    reals = normalize(pixels, mean, stddev)
-    return np.rint(reals / np.float32(contract.scale)) + contract.zero_point
 
 
 def run(interpreter: Any, pixels: np.ndarray, **preprocessing: Any) -> np.ndarray:
@@ -229,7 +209,7 @@ def run(interpreter: Any, pixels: np.ndarray, **preprocessing: Any) -> np.ndarra
         **preprocessing: `mean` and `stddev`, as `quantize_input`.
 
     Returns:
-        float32 [classes]: the output tensor, flat and dequantized.
+        Dequantized scores: float32 [classes].
     """
     details_in = interpreter.get_input_details()[0]
     details_out = interpreter.get_output_details()[0]
@@ -245,12 +225,7 @@ def run(interpreter: Any, pixels: np.ndarray, **preprocessing: Any) -> np.ndarra
 
 
 def measure_latency(interpreter: Any, *, runs: int = 30) -> Latency:
-    """Time the inference of a file on this CPU.
-
-    Args:
-        interpreter: from `open_interpreter`.
-        runs: inferences that count.
-    """
+    """Time the inference of an interpreter from `open_interpreter` on this CPU."""
     size = input_contract(interpreter).shape[1:3]
     rng = np.random.default_rng(0)
     run(interpreter, rng.integers(0, 256, (*size, 3), np.uint8))
@@ -258,7 +233,7 @@ def measure_latency(interpreter: Any, *, runs: int = 30) -> Latency:
 
 
 def time_calls(call: Callable[[], Any], *, runs: int = 30) -> Latency:
-    """Time a function; three calls before those that count warm it up."""
+    """Time `runs` calls of a function after three calls that warm it up."""
     times_ms = []
     for _ in range(runs + 3):
         start = time.perf_counter()

@@ -15,17 +15,13 @@ INTEGERS = {"int8": "b", "uint8": "B", "int32": "i", "int64": "q"}
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Stored:
-    """Bytes that a file stores; tensors with the same value may share them.
-
-    Attributes:
-        data: the bytes, not copied.
-    """
+    """Bytes of a file, not copied; tensors with the same value may share them."""
 
     data: memoryview = dataclasses.field(repr=False)
 
     @functools.cached_property
     def repeated(self) -> int | None:
-        """What every byte is, or `None` if they differ or there are none."""
+        """The value of every byte; `None` if they differ or there are none."""
         data = bytes(self.data)
         alike = data and data.count(data[:1]) == len(data)
         return data[0] if alike else None
@@ -39,13 +35,13 @@ class Tensor:
     """One tensor of a file.
 
     Attributes:
-        name: as the converter called it.
-        dtype: "int8", "uint8", "int32", "float32", … as in the schema, lower case.
-        shape: with the batch first.
-        shape_signature: as `shape`, with −1 where a size is open.
-        scales: one for the tensor, or one a channel; empty when not quantized.
+        name: given by the converter.
+        dtype: "int8", "uint8", "int32", "float32", … as NumPy spells it.
+        shape: sizes, the batch first.
+        shape_signature: `shape` with −1 where a size is open.
+        scales: one for the tensor or one a channel; empty if not quantized.
         zero_points: as many as `scales`.
-        stored: the value; empty for what is computed.
+        stored: the value of a constant; empty otherwise.
     """
 
     name: str
@@ -86,12 +82,12 @@ class Operator:
 
     Attributes:
         index: position in the order of execution.
-        kind: "CONV_2D", …; a custom operator's own name, which is none of TFLite's.
+        kind: "CONV_2D", …, or the name of a custom operator.
         is_custom: whether it is no operator of TFLite itself.
-        version: of the operator's definition that it needs.
+        version: of the operator's definition.
         inputs: indices of tensors; −1 where an optional one is left out.
         outputs: indices of tensors.
-        options: of the schema, those that `check` and `diagnose` read.
+        options: name in the schema → value, where `schema.OPTIONS` lists it.
     """
 
     index: int
@@ -107,12 +103,8 @@ class Operator:
 class TfliteFile:
     """The first subgraph of a file, which is the one that runs.
 
-    Attributes:
-        operators: in the order of execution.
-        tensors: all, constants included.
-        inputs: indices of tensors.
-        outputs: indices of tensors.
-        subgraphs: number of subgraphs in the file.
+    Operators are in the order of execution; inputs and outputs are indices of tensors;
+    `subgraphs` is the number of subgraphs in the file.
     """
 
     operators: tuple[Operator, ...]

@@ -1,6 +1,6 @@
-"""The numbers of fields, operators and types in TFLite files: facts, no code.
+"""Numbers of fields, operators and types in TFLite files.
 
-Used by `tflite.file`; a test compares them with the schema that LiteRT ships.
+A test compares them with the schema that LiteRT ships.
 Source: tensorflow/compiler/mlir/lite/schema/schema.fbs, which keeps old numbers and
 adds new ones at the end.
 """

@@ -50,7 +50,11 @@ def save_figure(path: str | Path, figure: Figure) -> Path:
 
 
 def note(
-    ax: Axes, text: str, place: Sequence[float], offset: Sequence[float], **style
+    ax: Axes,
+    text: str,
+    place: Sequence[float],
+    offset: Sequence[float],
+    **style: object,
 ) -> Annotation:
     """Write text at an offset, in points, from a place in the data."""
     return ax.annotate(text, place, offset, textcoords="offset points", **style)

@@ -1,10 +1,9 @@
 """Infer from an int8 model's ranges what it was calibrated on.
 
-A file stores two numbers a tensor: the smallest and the largest value over its
-calibration images. They are used in two ways. If one of the images at hand was a
-calibration image and set a range, that range equals the image's own value to five
-digits, which also shows how the image was prepared. Otherwise the ranges as a whole are
-compared with those of images, of noise, and of images with one outlier among them.
+A file stores the smallest and largest value of a tensor over its calibration images.
+If one of the images at hand was a calibration image and set a range, that range equals
+the image's own to five digits, which also shows how the image was prepared. Otherwise
+all ranges are compared with those of images, of noise, and of images with one outlier.
 """
 
 from __future__ import annotations
@@ -29,13 +28,13 @@ _LEAST_EQUAL = 3
 # draws of 5 to 100 noise images for noise.
 _MATCH = 0.14
 _BETTER = 2.0
-# The distance of what shares most ranges with the images at hand counts more: it
+# Weight of the distance of what shares most ranges with the images at hand, as it
 # matches whatever they match.
 _RELATED = 1.5
-# Beyond this difference of logarithms (a factor of two) a range counts no more.
+# Differences of logarithms are cut here (a factor of two).
 _CLIP = 0.7
-# "A single image" stands for up to so many; fewer than four times as many images at
-# hand do not show how wide ranges should be.
+# "A single image" stands for up to so many; fewer than four times as many images do
+# not show how wide ranges should be.
 _FEW = 4
 # Half of the ranges are narrower (of `_FEW` images and less), or wider (outliers), than
 # the images at hand explain, by this factor. On the same other flowers, 272 of 300
@@ -50,12 +49,7 @@ _DOUBLINGS = 5
 
 @dataclasses.dataclass(frozen=True)
 class CalibrationFault:
-    """What was wrong with a calibration.
-
-    Attributes:
-        code: of the cause.
-        evidence: a sentence with the measured numbers.
-    """
+    """Code of a cause, and a sentence with the measured numbers."""
 
     code: str
     evidence: str
@@ -63,13 +57,13 @@ class CalibrationFault:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Evidence:
-    """An int8 model's ranges beside those of images.
+    """The ranges of an int8 model and of images.
 
     Attributes:
         file: ranges in the file.
         images: variant → observations of the images at hand.
         synthetic: kind → observations of synthetic images.
-        names: of the images.
+        names: of the images at hand.
         calibrated_on: number of calibration images, if known.
     """
 
@@ -85,7 +79,7 @@ class Evidence:
         return self.file.features_of(self.images[RIGHT])
 
     def wider(self) -> np.ndarray:
-        """Return by how much the file's ranges exceed all images': [features]."""
+        """Return log(range of the file / range of all images): float64 [features]."""
         return self.file.features - self.right.max(axis=0)
 
 
@@ -93,12 +87,12 @@ def find_faults(evidence: Evidence) -> tuple[list[CalibrationFault], bool]:
     """Infer what was wrong with the calibration of an int8 model.
 
     Returns:
-        The faults, most likely first; and whether images at hand were found among the
+        The faults, most likely first, and whether images at hand were found among the
         calibration images, so that more images would not tell more.
     """
     if not len(evidence.file.columns):
         return [], False
-    # Of pixels divided twice every image is nearly black and has the same ranges.
+    # Pixels divided twice are nearly black: all such images have the same ranges.
     equal = {
         variant: _equal_ranges(evidence.file, observed)
         for variant, observed in evidence.images.items()
@@ -117,14 +111,14 @@ def find_faults(evidence: Evidence) -> tuple[list[CalibrationFault], bool]:
 
 
 def _equal_ranges(file: FileRanges, observed: Observations) -> np.ndarray:
-    """Return which image has exactly a tensor's range: bool [images, tensors].
+    """Return which images have exactly a tensor's range: bool [images, tensors].
 
-    Only tensors without negative values: of others the two ends are rounded.
+    Tensors with negative values are left out, as their ends are rounded.
     """
     columns = file.columns[file.one_sided]
     highs = np.maximum(observed.highs[:, columns], np.finfo(np.float32).tiny)
     equal = np.abs(np.log(highs / file.high[file.one_sided])) < _EQUAL
-    # Many images with one maximum are clipped by the network (ReLU6).
+    # If many images have the same maximum, the network clips it (ReLU6).
     return equal & (equal.sum(axis=0) <= 2)
 
 
@@ -149,7 +143,7 @@ def _wrong_variant(
 
 
 def _one_image(evidence: Evidence, equal: np.ndarray) -> CalibrationFault | None:
-    """Find a single image that set all ranges, even where others exceed it."""
+    """Find one image whose ranges are all equal to the file's."""
     image, tensors = int(equal.sum(axis=1).argmax()), equal.shape[1]
     if len(equal) < 2 or not equal[image].all():
         return None
@@ -161,7 +155,7 @@ def _one_image(evidence: Evidence, equal: np.ndarray) -> CalibrationFault | None
 
 
 def _resembling(evidence: Evidence) -> CalibrationFault | None:
-    """Find what has ranges much closer to the file's than the images have."""
+    """Find faulty images with ranges much closer to the file's than right images'."""
     features = evidence.file.features
     right = distances(features, curve(evidence.right)).min()
     likely = []
@@ -180,7 +174,7 @@ def _resembling(evidence: Evidence) -> CalibrationFault | None:
 
 
 def _candidates(evidence: Evidence) -> Iterator[tuple[str, str, float, np.ndarray]]:
-    """Yield code, description, weight and curve of what the file may resemble."""
+    """Yield code, description, weight and `curve` of each kind of faulty images."""
     for variant, (code, words) in FAULTS.items():
         rows = evidence.file.features_of(evidence.images[variant])
         weight = 1.0 if variant == DIVIDED else _RELATED
@@ -196,7 +190,7 @@ def _candidates(evidence: Evidence) -> Iterator[tuple[str, str, float, np.ndarra
 
 
 def _narrow(evidence: Evidence) -> CalibrationFault | None:
-    """Find a few images at most: by the metadata, or by ranges as narrow."""
+    """Find a calibration with few images by its metadata or its narrow ranges."""
     known, images = evidence.calibrated_on, evidence.right
     code = "calibration-single"
     if known:
@@ -215,7 +209,7 @@ def _narrow(evidence: Evidence) -> CalibrationFault | None:
 
 
 def _wide(evidence: Evidence) -> CalibrationFault | None:
-    """Find an outlier of any kind: ranges far wider than images need."""
+    """Find an outlier of any kind by ranges far wider than images need."""
     images, wider = evidence.right, evidence.wider()
     if len(images) < 4 * _FEW:
         return None
@@ -229,9 +223,6 @@ def _wide(evidence: Evidence) -> CalibrationFault | None:
     )
 
 
-# The ranges of few to many images.
-
-
 def sizes(count: int) -> list[int]:
     """Return the numbers of images whose ranges are compared: 1, 2, 4 … and all."""
     return [*(2**n for n in range(20) if 2**n <= count // 2), count]
@@ -240,12 +231,11 @@ def sizes(count: int) -> list[int]:
 def curve(images: np.ndarray) -> np.ndarray:
     """Return the ranges of few to many images: float64 [rows, features].
 
-    Args:
-        images: float64 [images, features], logarithms of each image's ranges.
+    Each of `sizes` has a row, the mean over all subsets of that size; five more are
+    extrapolated to 2, 4 … 32 times as many images.
 
-    Returns:
-        A row for each of `sizes`, the mean over all subsets of that size, and five
-        more, extrapolated to two to 32 times as many images.
+    Args:
+        images: logarithms of each image's ranges, float64 [images, features].
     """
     count, ascending = len(images), np.sort(images, axis=0)
     # The n-th smallest is the largest of C(n, size − 1) subsets with one more image.
@@ -259,10 +249,7 @@ def curve(images: np.ndarray) -> np.ndarray:
 
 
 def growth(images: np.ndarray) -> np.ndarray:
-    """Return by how much ranges grow when images double: float64 [features].
-
-    Args:
-        images: as `curve`.
+    """Return the growth of ranges when images, as in `curve`, double: [features].
 
     Source: B. M. Hill, A Simple General Approach to Inference About the Tail of a
     Distribution, 1975: mean excess of the largest tenth over the next.
@@ -275,10 +262,5 @@ def growth(images: np.ndarray) -> np.ndarray:
 
 
 def distances(file: np.ndarray, curve: np.ndarray) -> np.ndarray:
-    """Return the mean difference of logarithms to each row of a curve.
-
-    Args:
-        file: float64 [features].
-        curve: float64 [rows, features].
-    """
+    """Return the mean difference of features [features] to rows [rows, features]."""
     return np.minimum(np.abs(curve - file), _CLIP).mean(axis=1)

@@ -1,8 +1,4 @@
-"""Name causes of lost accuracy from measured differences.
-
-Takes differences of weights, paddings and predictions; gives causes, each with its
-evidence and a remedy.
-"""
+"""Name causes of lost accuracy from measured differences, with remedies."""
 
 from __future__ import annotations
 
@@ -19,21 +15,21 @@ from edgetpu_lib.evaluation import metrics
 from edgetpu_lib.evaluation.metrics import Predictions
 from edgetpu_lib.hardware import check
 
-# Of the channels of a network; rounding alone moves none. Another epsilon moves
+# Share of a network's channels; rounding alone moves none. Another epsilon moves
 # channels of small variance one way, another training moves them both ways.
 _CHANNELS_MOVED = 0.02
-# Of rounding's own error: the same weights have 0.9 to 1.0, the weights of another
-# epoch 3 and more.
+# In units of the rounding error: the same weights have 0.9 to 1.0, the weights of
+# another epoch 3 and more.
 _NOISE_OF_OTHER_WEIGHTS = 1.5
 _BIASES_CHANGED = 0.2
-# A gain below is not worth naming: models trained on varied crops gain a little from a
+# Smaller gains are not named: models trained on varied crops gain a little from a
 # wider view.
 _LEAST_GAIN = 0.05
 # Probability that a gain is chance, shared by all preprocessings that are tried.
 _P_VALUE = 0.001
-# Without a named cause, a lower agreement is not healthy.
+# Without a named cause, a model of lower agreement is not healthy.
 _POOR_AGREEMENT = 0.8
-# What fails on the Edge TPU only loses nothing here; it is sorted as a loss of 2 %.
+# What fails only on the Edge TPU has no loss here; it is sorted as a loss of 2 %.
 _DEVICE_WEIGHT = 0.02
 
 REMEDIES = {
@@ -71,7 +67,7 @@ class Cause:
         code: stable name, for programs.
         explains: share of the images that would be predicted differently without it,
             0..1; 0 where that cannot be measured here.
-        evidence: a sentence with the measured numbers.
+        evidence: sentence with the measured numbers.
         remedy: what the user can do.
     """
 
@@ -108,7 +104,7 @@ def of_weights(
         paddings: the paddings that differ.
         agreement: of the float model with the dequantized int8 model, 0..1.
     """
-    found = []
+    found = _of_other_weights(weights)
     if paddings:
         first = paddings[0]
         words = (
@@ -116,8 +112,7 @@ def of_weights(
             f" bottom, left, right) = {first.float_padding} in the float model,"
             f" {first.int8_padding} in the int8 model"
         )
-        found.append(("padding", words))
-    found += _of_other_weights(weights)
+        found.insert(0, ("padding", words))
     without = f"; without any rounding the two agree on {agreement:.1%}"
     return [cause(code, 1 - agreement, words + without) for code, words in found]
 
@@ -144,12 +139,11 @@ def _of_other_weights(weights: Sequence[WeightError]) -> list[tuple[str, str]]:
     if max(larger, smaller) > _CHANNELS_MOVED:
         low = min(each.factor_low for each in weights)
         high = max(each.factor_high for each in weights)
-        direction = "larger" if larger > smaller else "smaller"
         words = (
             f"in {max(larger, smaller):.0%} of the channels all weights are"
-            f" {direction} by one factor, {low:.3f} to {high:.3f}, in"
-            f" {min(larger, smaller):.0%} the other way, as another epsilon does when"
-            " batch normalisation is folded in"
+            f" {'larger' if larger > smaller else 'smaller'} by one factor, {low:.3f}"
+            f" to {high:.3f}, in {min(larger, smaller):.0%} the other way, as another"
+            " epsilon does when batch normalisation is folded in"
         )
         return [("batch-norm-epsilon", words)]
     changed = share("bias_changed")
@@ -163,35 +157,31 @@ def _of_other_weights(weights: Sequence[WeightError]) -> list[tuple[str, str]]:
 
 
 def of_labels(predictions: Predictions, labels: np.ndarray) -> tuple[list[Cause], int]:
-    """Return a cause if labels are shifted by one.
+    """Return a cause if labels are shifted, and what to add to them: 0, −1 or 1.
 
     Args:
         predictions: of the float model.
-        labels: int [images], taken as indices of its outputs.
-
-    Returns:
-        The cause, if any, and what to add to every label: 0, −1 or 1.
+        labels: indices of its outputs, int [images].
     """
     shift = metrics.label_shift(predictions, labels)
     if not shift:
         return [], 0
-    top1 = [float((predictions.best == labels + each).mean()) for each in (0, shift)]
-    words = "larger" if shift > 0 else "smaller"
+    now, then = (float((predictions.best == labels + by).mean()) for by in (0, shift))
     evidence = (
-        f"the float model is right on {top1[0]:.1%} of the images, and would be on"
-        f" {top1[1]:.1%} if every label were one {words}"
+        f"the float model is right on {now:.1%} of the images, and would be on"
+        f" {then:.1%} if every label were one {'larger' if shift > 0 else 'smaller'}"
     )
-    return [cause("labels-shifted", top1[1] - top1[0], evidence)], shift
+    return [cause("labels-shifted", then - now, evidence)], shift
 
 
 def of_preprocessing(
     images: dict[str, Observations], labels: np.ndarray
 ) -> list[Cause]:
-    """Return a cause if the float model was trained on another preprocessing.
+    """Return a cause if the float model was trained with another preprocessing.
 
     Args:
         images: variant → observations of the same images by the float model.
-        labels: int [images], indices of its outputs.
+        labels: indices of its outputs, int [images].
     """
     right = metrics.best_predictions(images[RIGHT].scores).best == labels
     likely = []
@@ -208,18 +198,14 @@ def of_preprocessing(
                 f" (exact McNemar test, p = {p_value:.1g}): it was trained so"
             )
             likely.append((gain, code, evidence))
-    return [
-        cause(code, gain, evidence)
-        for gain, code, evidence in sorted(likely, reverse=True)[:1]
-    ]
+    if not likely:
+        return []
+    gain, code, evidence = max(likely)
+    return [cause(code, gain, evidence)]
 
 
 def on_device(report: check.Report) -> list[Cause]:
-    """Return a cause for what computes correctly here and fails on the Edge TPU.
-
-    Args:
-        report: of the int8 model.
-    """
+    """Return a cause if the int8 model works here and fails on the Edge TPU."""
     return [
         cause("per-channel-classifier", 0.0, f"on the Edge TPU: {found.reason}")
         for found in report.findings
@@ -230,12 +216,12 @@ def on_device(report: check.Report) -> list[Cause]:
 def unnamed(
     pair: FilePair, predictions: Predictions | None, agreement_of_weights: float
 ) -> list[Cause]:
-    """Return where predictions are lost, if many are and no other cause was found.
+    """Return a cause where many predictions are lost and no other cause was found.
 
     Args:
         pair: float model and int8 model on the same images.
         predictions: of the float model quantized again; `None` if that failed.
-        agreement_of_weights: as `of_weights`.
+        agreement_of_weights: of the dequantized int8 model, 0..1.
     """
     if predictions is not None:
         same, again = (

@@ -1,7 +1,4 @@
-"""Dequantize an int8 model: its own weights, computed in floats.
-
-Takes an int8 TFLite file; gives a float file of the same operators.
-"""
+"""Turn an int8 model into a float model with the same weights."""
 
 from __future__ import annotations
 
@@ -20,14 +17,9 @@ _TYPES = {
 
 
 def to_float(int8_tflite: bytes) -> bytes:
-    """Return an int8 model as a float model with the same weights.
+    """Return a float TFLite file with the dequantized weights of an int8 model.
 
-    Args:
-        int8_tflite: the int8 model.
-
-    Returns:
-        A TFLite file with float input and output; the input's scale and zero point
-        are gone.
+    Its input and output are float; QUANTIZE and DEQUANTIZE are left out.
     """
     model = edit.unpack(int8_tflite)
     graph = model.subgraphs[0]

@@ -1,13 +1,9 @@
 """Diagnose why an int8 model predicts worse than its float model.
 
-Takes both models and images; gives named causes, the likeliest first, and the
-measurements behind them.
-
-Accuracy is lost in the weights or in the ranges of activations. The int8 model's own
-weights, computed in floats, tell which: if that model disagrees with the float model,
-another network was quantized (`weight_errors`); if it agrees, the ranges are wrong
-(`calibration_faults`). Labels and the model's own preprocessing affect the float model
-as well, and are judged by its predictions.
+Accuracy is lost in the weights or in the ranges of activations. The dequantized int8
+model tells which: if it disagrees with the float model, another network was quantized
+(`weight_errors`); if it agrees, the ranges are wrong (`calibration_faults`). Wrong
+labels and preprocessing in training affect the float model's own predictions.
 """
 
 from __future__ import annotations
@@ -27,11 +23,11 @@ from edgetpu_lib.doctor import (
     causes,
     dequantize,
     layer_errors,
-    preprocessing_variants,
     weight_errors,
 )
+from edgetpu_lib.doctor import preprocessing_variants as variants
 from edgetpu_lib.doctor import ranges as doctor_ranges
-from edgetpu_lib.doctor.calibration_faults import CalibrationFault
+from edgetpu_lib.doctor.calibration_faults import CalibrationFault, Evidence
 from edgetpu_lib.doctor.causes import Cause
 from edgetpu_lib.doctor.model_pair import FilePair, open_pair
 from edgetpu_lib.doctor.preprocessing_variants import RIGHT
@@ -41,18 +37,13 @@ from edgetpu_lib.hardware import check
 
 # Images are observed in parts, until some are found among the calibration images.
 _PART = 100
-_PARTS = 4
+_MOST_IMAGES = 400
 _SWEEP = (1, 3, 10, 30, 100, 300)
 
 
 @dataclasses.dataclass(frozen=True)
 class SweepPoint:
-    """Agreement after calibration with a number of images.
-
-    Attributes:
-        images: number of calibration images.
-        agreement: share of images with the float model's prediction, 0..1.
-    """
+    """Agreement with the float model, 0..1, after calibration with some images."""
 
     images: int
     agreement: float
@@ -66,15 +57,15 @@ class Diagnosis:
         healthy: no cause was found.
         causes: the likeliest first.
         images: number of images predicted.
-        agreement: share of them with the same prediction from both models, 0..1.
-        agreement_of_weights: the same for the int8 model's weights computed in floats;
-            what is lost here is not lost by rounding activations.
-        float_top1: of the float model, 0..1; `None` without labels.
-        int8_top1: of the int8 model, 0..1; `None` without labels.
+        agreement: share of images with the same prediction from both models, 0..1.
+        agreement_of_weights: the same for the dequantized int8 model; rounding of
+            activations has no part in this loss.
+        float_top1: accuracy of the float model, 0..1; `None` without labels.
+        int8_top1: accuracy of the int8 model, 0..1; `None` without labels.
         layers: errors of every tensor, in the order of the network.
         weights: errors of every layer's weights.
         sweep: agreement by number of calibration images.
-        notes: what could not be judged, and why.
+        notes: what could not be tested, and why.
     """
 
     healthy: bool
@@ -112,8 +103,7 @@ def diagnose(
         progress: show progress bars.
 
     Raises:
-        InputError: a model or image cannot be used, or the files hold different
-            networks.
+        InputError: a model or image cannot be used, or the networks differ.
 
     See: notebooks/05_evaluate.ipynb.
     """
@@ -131,9 +121,11 @@ def diagnose(
     labels, note = _labels(images, label_offset, pair.float_predictions.classes)
     found = [*stored, *_of_calibration(pair, faults, predictions)]
     if labels is not None:
-        found += _of_labels_and_pixels(
-            pair, labels, {} if stored else seen, calibration.labels + label_offset
-        )
+        shifted, shift = causes.of_labels(pair.float_predictions, labels)
+        found += shifted
+        if not stored:
+            known = calibration.labels[: len(seen[RIGHT])] + label_offset + shift
+            found += causes.of_preprocessing(seen, known)
     found += causes.on_device(check.check_tflite(pair.int8_tflite))
     found = found or causes.unnamed(pair, predictions, agreement_of_weights)
     return Diagnosis(
@@ -154,33 +146,24 @@ def diagnose(
 def _calibration_faults(
     pair: FilePair, network: Network, calibration: data.Images, progress: bool
 ) -> tuple[list[CalibrationFault], dict[str, Observations]]:
-    """Observe images, in parts, until they explain the file's ranges."""
+    """Observe images in parts until some are found among the calibration images."""
 
-    def observe(
-        variants: Iterable[tuple[str, np.ndarray]], title: str
-    ) -> dict[str, Observations]:
+    def observe(prepared: Iterable, title: str) -> dict[str, Observations]:
         shown = title if progress else None
-        return doctor_ranges.observe(network, variants, progress=shown)
+        return doctor_ranges.observe(network, prepared, progress=shown)
 
     size, names = network.image_size, [str(path) for path in calibration.paths]
     file = doctor_ranges.file_ranges(network, pair.int8_tflite)
-    synthetic = observe(
-        preprocessing_variants.synthetic_images(size), "observing noise"
-    )
-    count = min(len(calibration), _PARTS * _PART)
+    synthetic = observe(variants.synthetic_images(size), "observing noise")
+    count = min(len(calibration), _MOST_IMAGES)
     seen: dict[str, Observations] = {}
     for start in range(0, count, _PART):
         part = calibration.take(np.arange(start, min(start + _PART, count)))
-        more = observe(
-            preprocessing_variants.prepare_variants(part, size),
-            f"observing images {start + 1}…{start + len(part)} of {count}",
-        )
+        title = f"observing images {start + 1}…{start + len(part)} of {count}"
+        more = observe(variants.prepare_variants(part, size), title)
         seen = {name: seen[name].joined(m) if seen else m for name, m in more.items()}
-        faults, proven = calibration_faults.find_faults(
-            calibration_faults.Evidence(
-                file, seen, synthetic, names, pair.calibrated_on
-            )
-        )
+        evidence = Evidence(file, seen, synthetic, names, pair.calibrated_on)
+        faults, proven = calibration_faults.find_faults(evidence)
         if proven:
             break
     return faults, seen
@@ -189,10 +172,10 @@ def _calibration_faults(
 def _sweep(
     pair: FilePair, network: Network, right: Observations, progress: bool
 ) -> tuple[tuple[SweepPoint, ...], Predictions | None, list[str]]:
-    """Quantize again with one image, with more, and with all that were seen.
+    """Quantize again with one image, with more, and with all that were observed.
 
     Returns:
-        Agreement by number of images; the predictions with all; and notes.
+        Agreement by number of images, the predictions with all, and notes.
     """
     counts = [*(n for n in _SWEEP if n < len(right)), len(right)]
     points, predictions = [], None
@@ -211,7 +194,7 @@ def _of_calibration(
     faults: Sequence[CalibrationFault],
     predictions: Predictions | None,
 ) -> Iterator[Cause]:
-    """Yield causes with what a proper calibration would gain."""
+    """Yield causes in the calibration with what a proper one would gain."""
     gain, words = 0.0, ""
     if predictions is not None:
         after = pair.agreement_with(predictions)
@@ -227,7 +210,7 @@ def _of_calibration(
 def _of_input(
     fed: layer_errors.LayerError, known: Sequence[CalibrationFault]
 ) -> Iterator[CalibrationFault]:
-    """Find pixels divided by 255 by the range of the int8 model's input, 0..1."""
+    """Find pixels divided by 255 by an input of the int8 model that ranges 0..1."""
     code = "preprocessing-div255"
     # Noise of 0..1 has such an input as well, and is worse.
     if {fault.code for fault in known} & {code, "calibration-noise"}:
@@ -245,7 +228,7 @@ def _of_input(
 def _labels(
     images: data.Images, label_offset: int, classes: int
 ) -> tuple[np.ndarray | None, str | None]:
-    """Return labels as indices of the model's outputs, or why they are not judged."""
+    """Return labels as indices of the model's outputs, or why they do not fit."""
     named = len(images.class_names)
     if named < 2:
         return None, "labels are not judged: the images have none"
@@ -255,20 +238,6 @@ def _labels(
             f" {classes} outputs"
         )
     return images.labels + label_offset, None
-
-
-def _of_labels_and_pixels(
-    pair: FilePair,
-    labels: np.ndarray,
-    seen: dict[str, Observations],
-    labels_seen: np.ndarray,
-) -> list[Cause]:
-    """Return causes that affect the float model, too: labels and preprocessing."""
-    found, shift = causes.of_labels(pair.float_predictions, labels)
-    if seen:
-        known = labels_seen[: len(seen[RIGHT])] + shift
-        found += causes.of_preprocessing(seen, known)
-    return found
 
 
 def _top1(predictions: Predictions, labels: np.ndarray | None) -> float | None:

@@ -1,8 +1,4 @@
-"""Measure the quantization error of every tensor.
-
-Takes a float model, its int8 model and images; gives for each tensor the
-signal-to-noise ratio, the cosine, the ranges and the share of clipped values.
-"""
+"""Measure the quantization error of every tensor on images."""
 
 from __future__ import annotations
 
@@ -21,7 +17,7 @@ from edgetpu_lib.tflite import edit, interpreter
 from edgetpu_lib.tflite.file import Tensor, read_tflite
 
 INPUT = "INPUT"
-# Stands for no error, as of the input: float32 itself has about 140 dB.
+# Stands for no error, as float32 itself has about 140 dB.
 NO_ERROR_DB = 140.0
 
 
@@ -37,10 +33,10 @@ class LayerError:
             Σ (float − int8)². It includes the errors of all layers before. Six dB are
             one bit; 140 stands for no error.
         cosine: of the angle between float and dequantized values, −1..1.
-        float_low: the smallest float value.
-        float_high: the largest float value.
-        int8_low: the smallest representable value.
-        int8_high: the largest.
+        float_low: smallest float value.
+        float_high: largest float value.
+        int8_low: smallest representable value.
+        int8_high: largest representable value.
         clipped: share of the float values outside the representable range, 0..1.
     """
 
@@ -58,12 +54,9 @@ class LayerError:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class LayerComparison:
-    """The quantization errors of all tensors, and both models' scores.
+    """The errors of all tensors, the input first, and both models' scores.
 
-    Attributes:
-        layers: in the order of the network, the input first.
-        float_scores: float32 [images, classes].
-        int8_scores: float32 [images, classes], dequantized.
+    Scores are float32 [images, classes]; the int8 model's are dequantized.
     """
 
     layers: tuple[LayerError, ...]
@@ -81,13 +74,12 @@ def compare_layers(
 ) -> LayerComparison:
     """Run images through both models and compare every tensor.
 
-    Both get the same pixels: the float model normalised ones, the int8 model as its
-    input asks. Only sums are kept, so that memory does not grow with the images.
+    Only sums are kept of the tensors, so that memory does not grow with the images.
 
     Args:
         float_tflite: the float model.
         int8_tflite: the int8 model.
-        images: uint8 [size, size, 3] each, RGB.
+        images: uint8 [size, size, 3] each, RGB; each model gets them as it needs.
         workers: pairs of interpreters; `None` takes one a core.
         progress: title of the progress bar; `None` shows none.
 
@@ -115,18 +107,14 @@ def compare_layers(
 
 
 def representable(tensor: Tensor) -> tuple[float, float]:
-    """Return the smallest and the largest value that a quantized tensor can hold.
-
-    Args:
-        tensor: int8 or uint8, of one scale.
-    """
+    """Return the smallest and largest real value of an 8-bit tensor of one scale."""
     limits = np.iinfo(tensor.dtype)
     scale, zero_point = tensor.scales[0], tensor.zero_points[0]
     return (limits.min - zero_point) * scale, (limits.max - zero_point) * scale
 
 
 class _Pair:
-    """A float model and its int8 model, and the tensors that match."""
+    """A float model, its int8 model, and their tensors that match."""
 
     def __init__(self, float_tflite: bytes, int8_tflite: bytes) -> None:
         files = read_tflite(float_tflite), read_tflite(int8_tflite)
@@ -144,8 +132,8 @@ class _Pair:
         ]
 
     def open(self) -> Callable[[np.ndarray], tuple[np.ndarray, ...]]:
-        """Return a function: an image to the sums of each tensor, and both scores."""
-        opened = [interpreter.start(c, threads=1) for c in self.contents]
+        """Return a function: image → `_sums` of each tensor, and both scores."""
+        opened = [interpreter.start(content) for content in self.contents]
 
         def run(image: np.ndarray) -> tuple[np.ndarray, ...]:
             fed = [_feed(each, image) for each in opened]
@@ -161,12 +149,8 @@ class _Pair:
         return run
 
     def errors(self, sums: np.ndarray) -> tuple[LayerError, ...]:
-        return tuple(
-            _error(*columns)
-            for columns in zip(
-                self.kinds, self.float_tensors, self.int8_tensors, sums, strict=True
-            )
-        )
+        columns = self.kinds, self.float_tensors, self.int8_tensors, sums
+        return tuple(_error(*row) for row in zip(*columns, strict=True))
 
 
 def _feed(opened: Any, image: np.ndarray) -> np.ndarray:
@@ -179,15 +163,15 @@ def _feed(opened: Any, image: np.ndarray) -> np.ndarray:
 
 def _real(values: np.ndarray, tensor: Tensor) -> np.ndarray:
     """Return float32 values of a tensor that may be quantized."""
-    if not tensor.scales:
-        return values.astype(np.float32)
     # Widened before the subtraction: integers of a byte would wrap around.
-    widened = values.astype(np.float32) - tensor.zero_points[0]
-    return widened * np.float32(tensor.scales[0])
+    real = values.astype(np.float32)
+    if tensor.scales:
+        real = (real - tensor.zero_points[0]) * np.float32(tensor.scales[0])
+    return real
 
 
 def _sums(floats: np.ndarray, stored: np.ndarray, tensor: Tensor) -> np.ndarray:
-    """Return Σf², Σ(f−q)², Σfq, Σq², how many are clipped, the count, and extremes."""
+    """Return Σf², Σ(f−q)², Σfq, Σq², clipped values, all values, minimum, maximum."""
     floats, real = floats.astype(np.float32), _real(stored, tensor)
     noise = floats - real
     clipped = 0
@@ -196,19 +180,9 @@ def _sums(floats: np.ndarray, stored: np.ndarray, tensor: Tensor) -> np.ndarray:
         # Half a step beyond is rounding, not clipping.
         half = tensor.scales[0] / 2
         clipped = np.count_nonzero((floats < low - half) | (floats > high + half))
-    return np.array(
-        [
-            floats @ floats,
-            noise @ noise,
-            floats @ real,
-            real @ real,
-            clipped,
-            floats.size,
-            floats.min(),
-            floats.max(),
-        ],
-        np.float64,
-    )
+    products = floats @ floats, noise @ noise, floats @ real, real @ real
+    extremes = floats.min(), floats.max()
+    return np.array([*products, clipped, floats.size, *extremes], np.float64)
 
 
 def _added(sums: np.ndarray, found: np.ndarray) -> np.ndarray:
@@ -238,6 +212,4 @@ def _error(kind: str, tensor: Tensor, integers: Tensor, sums: np.ndarray) -> Lay
 def _decibels(signal: float, noise: float) -> float:
     if not noise:
         return NO_ERROR_DB
-    if not signal:
-        return -NO_ERROR_DB
-    return min(10 * math.log10(signal / noise), NO_ERROR_DB)
+    return min(10 * math.log10(signal / noise), NO_ERROR_DB) if signal else -NO_ERROR_DB

@@ -1,7 +1,4 @@
-"""Open a float model and its int8 model, and run both on the same images.
-
-Takes two models and images; gives predictions, and the errors of every tensor.
-"""
+"""Open a float model and its int8 model and run both on the same images."""
 
 from __future__ import annotations
 
@@ -23,7 +20,7 @@ from edgetpu_lib.tflite.interpreter import is_compiled
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FilePair:
-    """A float model and its int8 model, on the same images.
+    """A float model and its int8 model, run on the same images.
 
     Attributes:
         float_tflite: bytes of the float model.
@@ -31,8 +28,8 @@ class FilePair:
         calibrated_on: number of calibration images, if the int8 model's metadata tells.
         images: uint8 [images, size, size, 3].
         layers: errors of every tensor.
-        float_predictions: of the float model.
-        int8_predictions: of the int8 model.
+        float_predictions: for `images`.
+        int8_predictions: for `images`.
     """
 
     float_tflite: bytes
@@ -53,15 +50,9 @@ class FilePair:
         return metrics.agreement(self.float_predictions, predictions)
 
     def predict(self, content: bytes) -> Predictions:
-        """Run another TFLite file on the same images.
-
-        Raises:
-            InputError: the file cannot be used.
-        """
-        classifier = classifiers.open_classifier(content)
-        rows = parallel.map_in_order(
-            lambda image: classifier.predict(image[None]), self.images
-        )
+        """Run another TFLite file on the same images; `InputError` if unusable."""
+        predict = classifiers.open_classifier(content).predict
+        rows = parallel.map_in_order(predict, (image[None] for image in self.images))
         return metrics.best_predictions(np.concatenate(list(rows)))
 
 
@@ -72,14 +63,7 @@ def open_pair(
     *,
     progress: bool = True,
 ) -> FilePair:
-    """Read both models and compare them on images.
-
-    Args:
-        float_model: a Keras model, the path of a `.keras` file, or the path or bytes of
-            a float `.tflite` file.
-        int8: path or bytes of the int8 `.tflite` file made of it.
-        images: to run both on.
-        progress: show progress bars.
+    """Read both models, given as for `diagnose.diagnose`, and compare them on images.
 
     Raises:
         InputError: a model or image cannot be used, or the models do not belong
@@ -89,14 +73,10 @@ def open_pair(
     int8_tflite = _int8_content(int8)
     float_tflite = _float_content(float_model, int8_tflite)
     size = _common_size(float_tflite, int8_tflite)
-    arrays = data.load_pixels(
-        images, size, progress="loading images" if progress else None
-    )
+    titles = ("loading images", "comparing layers") if progress else (None, None)
+    arrays = data.load_pixels(images, size, progress=titles[0])
     compared = layer_errors.compare_layers(
-        float_tflite,
-        int8_tflite,
-        arrays,
-        progress="comparing layers" if progress else None,
+        float_tflite, int8_tflite, arrays, progress=titles[1]
     )
     return FilePair(
         float_tflite,
@@ -110,11 +90,7 @@ def open_pair(
 
 
 def _int8_content(model: str | Path | bytes) -> bytes:
-    """Return the bytes of an int8 model.
-
-    Raises:
-        InputError: it cannot be read, is compiled, or is not quantized.
-    """
+    """Return the bytes of an int8 model; refuse compiled and float models."""
     name, content = read_bytes(model)
     if is_compiled(content):
         raise InputError(
@@ -129,11 +105,7 @@ def _int8_content(model: str | Path | bytes) -> bytes:
 def _float_content(
     model: keras.Model | str | Path | bytes, int8_tflite: bytes
 ) -> bytes:
-    """Return the float model as TFLite, converted from Keras if need be.
-
-    Raises:
-        InputError: the model cannot be read, or is not float.
-    """
+    """Return the float model as TFLite, converted from Keras if need be."""
     if isinstance(model, bytes) or str(model).endswith(".tflite"):
         name, content = read_bytes(model)
         if _has_integers(content):
@@ -141,10 +113,9 @@ def _float_content(
         return content
     if not isinstance(model, keras.Model):
         model = checkpoint.load_model(model)
-    kinds = {operator.kind for operator in read_tflite(int8_tflite).operators}
-    return convert.to_float_tflite(
-        convert.with_softmax(model) if "SOFTMAX" in kinds else model
-    )
+    if any(o.kind == "SOFTMAX" for o in read_tflite(int8_tflite).operators):
+        model = convert.with_softmax(model)
+    return convert.to_float_tflite(model)
 
 
 def _has_integers(content: bytes) -> bool:
@@ -155,20 +126,16 @@ def _has_integers(content: bytes) -> bool:
 
 
 def _common_size(float_tflite: bytes, int8_tflite: bytes) -> int:
-    """Return the side of both models' input, pixels.
-
-    Raises:
-        InputError: one is no classifier, or they do not fit together.
-    """
-    opened = [
+    """Return the side of both models' input, pixels; refuse models that differ."""
+    floats, integers = (
         classifiers.open_classifier(content, workers=1)
         for content in (float_tflite, int8_tflite)
-    ]
-    (size, classes), other = [(each.image_size, each.classes) for each in opened]
-    if (size, classes) != other:
+    )
+    size, classes = floats.image_size, floats.classes
+    if (size, classes) != (integers.image_size, integers.classes):
         raise InputError(
             f"the float model takes {size} pixels and gives {classes} scores, the int8"
-            f" model {other[0]} and {other[1]}; give the float model that the int8"
-            " model was made of"
+            f" model {integers.image_size} and {integers.classes}; give the float model"
+            " that the int8 model was made of"
         )
     return size

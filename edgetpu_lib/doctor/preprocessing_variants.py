@@ -1,7 +1,7 @@
-"""Images prepared correctly and in the usual wrong ways, and synthetic images.
+"""Prepare images correctly and in the usual wrong ways, and make synthetic images.
 
-Each variant is given as pixels before the normalisation (pixel − 127) / 128: whatever
-an application feeds the network is converted back to what `pixels.normalize` takes.
+All are pixels before the normalisation (pixel − 127) / 128: what an application would
+feed the network is converted back to what `pixels.normalize` takes.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _NOISE_IMAGES = 48
 def prepare_variants(
     images: data.Images, image_size: int
 ) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield images in each variant: its name, and [images, size, size, 3], RGB.
+    """Yield names of variants and RGB pixels [images, size, size, 3].
 
     Raises:
         InputError: an image cannot be used.
@@ -52,10 +52,10 @@ def prepare_variants(
 
 
 def synthetic_images(image_size: int) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield images that no camera takes, from fixed seeds.
+    """Yield names and pixels of images that no camera takes, from fixed seeds.
 
-    Noise is what people calibrate with by mistake, and has `NOISE` in its name; the
-    others get into calibration sets as single outliers.
+    Those with `NOISE` in the name are used for calibration by mistake; any may be the
+    single outlier of a calibration set.
     """
     rng = np.random.default_rng(0)
     shape = (_NOISE_IMAGES, image_size, image_size, 3)

@@ -1,8 +1,4 @@
-"""The ranges stored in an int8 model, beside those that images give.
-
-Takes a float model and images; gives each image's ranges and scores. Takes an int8
-model; gives the ranges that its calibration set.
-"""
+"""Read the ranges stored in an int8 model, and measure those of images."""
 
 from __future__ import annotations
 
@@ -18,8 +14,7 @@ from edgetpu_lib.doctor.layer_errors import representable
 from edgetpu_lib.doctor.operator_pairs import pair_operators
 from edgetpu_lib.tflite.file import read_tflite
 
-# Operators whose output gets a range of its own; others take their input's, or a
-# fixed one.
+# Operators whose output has its own range; others take their input's, or a fixed one.
 _MEASURED = {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "ADD"}
 
 
@@ -31,7 +26,7 @@ class Network:
         content: bytes of the TFLite file.
         names: index → name of each measured tensor, in the order of the columns.
         image_size: height and width of its input, pixels.
-        output: index of the tensor that holds the scores.
+        output: index of the tensor of the scores.
     """
 
     content: bytes
@@ -42,11 +37,11 @@ class Network:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Observations:
-    """What a network computes for images of one variant.
+    """Ranges of tensors and scores for images of one variant.
 
     Attributes:
-        lows: float32 [images, tensors], the smallest value of each tensor.
-        highs: float32 [images, tensors], the largest.
+        lows: smallest values, float32 [images, tensors].
+        highs: largest values, float32 [images, tensors].
         scores: float32 [images, classes].
     """
 
@@ -59,36 +54,26 @@ class Observations:
         return len(self.lows)
 
     def joined(self, more: Observations) -> Observations:
-        """Return these and more images."""
+        """Return the observations of both sets of images, one after the other."""
         pairs = zip(vars(self).values(), vars(more).values(), strict=True)
         return Observations(*map(np.concatenate, pairs))
 
     def ranges(self, network: Network, count: int) -> calibrate.Ranges:
-        """Return what `calibrate.measure_ranges` gives for the first `count` images."""
-        lows, highs = calibrate.limits(self.lows[:count], self.highs[:count])
+        """Return the ranges after calibration with the first `count` images."""
+        limits = calibrate.limits(self.lows[:count], self.highs[:count])
         tensors = {
-            index: calibrate.TensorRange(
-                name, float(low), float(high), np.array([low]), np.array([high])
-            )
-            for (index, name), low, high in zip(
-                network.names.items(), lows, highs, strict=True
+            index: calibrate.TensorRange(name, *map(float, ends), *ends[:, None])
+            for (index, name), ends in zip(
+                network.names.items(), np.transpose(limits), strict=True
             )
         }
         return calibrate.Ranges(tensors, count)
 
 
 def open_network(float_tflite: bytes) -> Network:
-    """Read the names of a float model's tensors.
-
-    Args:
-        float_tflite: TFLite file with one image in and scores out.
-
-    Raises:
-        InputError: the file is damaged.
-    """
+    """Read the tensors of a float classifier; `InputError` if the file is damaged."""
     file = read_tflite(float_tflite)
-    outputs = [index for operator in file.operators for index in operator.outputs]
-    names = {index: file.tensors[index].name for index in outputs}
+    names = {i: file.tensors[i].name for o in file.operators for i in o.outputs}
     size = file.tensors[file.inputs[0]].shape[1]
     return Network(float_tflite, names, size, file.outputs[0])
 
@@ -99,15 +84,12 @@ def observe(
     *,
     progress: str | None = None,
 ) -> dict[str, Observations]:
-    """Run images through a network, one by one.
+    """Run images through a network: name of the variant → observations.
 
     Args:
         network: from `open_network`.
-        variants: name and pixels [images, size, size, 3], as `preprocessing_variants`.
+        variants: names and pixels [images, size, size, 3].
         progress: title of the progress bar; `None` shows none.
-
-    Returns:
-        Name of the variant → observations.
 
     Raises:
         InputError: an image cannot be used, or the network gives NaN or infinity.
@@ -137,12 +119,12 @@ def observe(
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FileRanges:
-    """The ranges in an int8 model, as far as calibration set them.
+    """The ranges in an int8 model that its calibration set.
 
     Attributes:
-        columns: int [tensors], their columns in `Observations`.
-        low: float64 [tensors], the smallest representable value.
-        high: float64 [tensors], the largest.
+        columns: of the tensors in `Observations`, int [tensors].
+        low: smallest representable values, float64 [tensors].
+        high: largest representable values, float64 [tensors].
     """
 
     columns: np.ndarray
@@ -160,12 +142,12 @@ class FileRanges:
         return self._logarithms(self.low, self.high)
 
     def features_of(self, observed: Observations) -> np.ndarray:
-        """Return the same of each image's ranges: float64 [images, features]."""
+        """Return `features` of each image's ranges: float64 [images, features]."""
         columns = self.columns
         return self._logarithms(observed.lows[:, columns], observed.highs[:, columns])
 
     def _logarithms(self, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-        # A thousandth of the file's range stands for less, which has no logarithm.
+        # Ends are at least a thousandth of the file's range: 0 has no logarithm.
         floor = 1e-3 * (self.high - self.low)
         two_sided = ~self.one_sided
         ends = np.maximum(high, floor), np.maximum(-low, floor)[..., two_sided]
@@ -173,11 +155,7 @@ class FileRanges:
 
 
 def file_ranges(network: Network, int8_tflite: bytes) -> FileRanges:
-    """Read the ranges that calibration set in an int8 model.
-
-    Args:
-        network: the float model.
-        int8_tflite: the int8 model.
+    """Read the ranges that calibration set in an int8 model of a network.
 
     Raises:
         InputError: the files hold different networks.

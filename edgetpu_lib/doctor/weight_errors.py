@@ -1,8 +1,4 @@
-"""Compare the weights and paddings that a float model and its int8 model store.
-
-Takes both files; gives for each layer how far the integer weights are from the float
-ones, beyond rounding, and where padding differs.
-"""
+"""Compare the weights and paddings that a float model and its int8 model store."""
 
 from __future__ import annotations
 
@@ -19,14 +15,14 @@ from edgetpu_lib.doctor.operator_pairs import (
 )
 from edgetpu_lib.tflite.file import Operator, Tensor, TfliteFile, read_tflite
 
-# A rounding error is spread evenly over one step, which gives this standard deviation.
+# Standard deviation of a rounding error, which is uniform over one step.
 _ROUNDING = 1 / math.sqrt(12)
 # A channel's factor differs from 1 by chance by more than so many standard deviations
 # of the rounding error once in 16,000 channels; S has 11,000.
 _SIGMAS = 4.0
 # A factor closer to 1 has no effect worth naming.
 _SMALLEST_CHANGE = 1e-3
-_SAME, _VALID = 0, 1
+_VALID = 1  # padding, as in the schema
 _PADDED = ("CONV_2D", "DEPTHWISE_CONV_2D", "AVERAGE_POOL_2D", "MAX_POOL_2D")
 
 
@@ -37,16 +33,16 @@ class WeightError:
     Attributes:
         name: of the layer.
         kind: of its operator.
-        channels: output channels.
-        scales: on the integer weights: 1, or one a channel.
-        factor_low: integer by float weights of a channel, the 1 % quantile over
-            channels; 1 for rounding alone.
-        factor_high: the same, the 99 % quantile.
+        channels: number of output channels.
+        scales: number of scales of the integer weights: 1, or one a channel.
+        factor_low: 1 % quantile over channels of the ratio of integer to float weights;
+            1 for rounding alone.
+        factor_high: 99 % quantile of the same.
         larger: share of channels whose factor is above 1 beyond rounding, 0..1.
-        smaller: share below.
-        noise: what is left once each channel's factor is taken out, in units of the
-            error that rounding makes: about 1 for the same weights.
-        bias_changed: share of channels whose bias differs beyond rounding.
+        smaller: share of channels whose factor is below 1 beyond rounding, 0..1.
+        noise: remaining difference once each channel's factor is taken out, in units
+            of the rounding error: about 1 for the same weights.
+        bias_changed: share of channels whose bias differs beyond rounding, 0..1.
         dominance: weight range of the widest channel by that of the median channel.
             With one scale, the others lose log2 of it in bits.
     """
@@ -66,13 +62,7 @@ class WeightError:
 
 @dataclasses.dataclass(frozen=True)
 class PaddingDifference:
-    """A layer that the two files pad differently.
-
-    Attributes:
-        name: of the layer.
-        float_padding: (top, bottom, left, right), pixels, in the float file.
-        int8_padding: the same in the int8 model.
-    """
+    """A layer with two paddings, each (top, bottom, left, right) in pixels."""
 
     name: str
     float_padding: tuple[int, int, int, int]
@@ -82,15 +72,9 @@ class PaddingDifference:
 def compare_stored(
     float_tflite: bytes, int8_tflite: bytes
 ) -> tuple[tuple[WeightError, ...], tuple[PaddingDifference, ...]]:
-    """Compare what two files store for every convolution, classifier and pool.
+    """Return the errors of all weights and the paddings that differ.
 
-    Args:
-        float_tflite: the float model.
-        int8_tflite: the int8 model.
-
-    Returns:
-        The errors of all weights, and the paddings that differ. A PAD before an
-        operator counts as the operator's own padding.
+    A PAD before an operator counts as the operator's own padding.
 
     Raises:
         InputError: the files hold different networks.
@@ -103,8 +87,8 @@ def compare_stored(
         if kind in WEIGHTED:
             tensors = [file.tensors[operator.inputs[1]] for file, operator in both]
             if tensors[0].is_float and tensors[1].scales:
-                biases = [_bias(*each) for each in both]
-                weights.append(_compare(name, kind, *tensors, *biases))
+                bias_changed = _bias_changed(*(_bias(*each) for each in both))
+                weights.append(_compare(name, kind, *tensors, bias_changed))
         if kind in _PADDED:
             found = [_padding(*each) for each in both]
             if found[0] != found[1]:
@@ -117,13 +101,11 @@ def _by_channel(tensor: Tensor, kind: str) -> np.ndarray:
     values = np.frombuffer(tensor.stored.data, tensor.dtype).reshape(tensor.shape)
     axis = 3 if kind == "DEPTHWISE_CONV_2D" else 0
     rows = np.moveaxis(values, axis, 0).reshape(tensor.shape[axis], -1)
+    rows = rows.astype(np.float64)
     if not tensor.scales:
-        return rows.astype(np.float64)
-    return _column(tensor.scales) * (rows - _column(tensor.zero_points).astype(int))
-
-
-def _column(values: tuple) -> np.ndarray:
-    return np.array(values, np.float64)[:, None]
+        return rows
+    scales, zero_points = np.array(tensor.scales), np.array(tensor.zero_points)
+    return scales[:, None] * (rows - zero_points[:, None])
 
 
 def _bias(file: TfliteFile, operator: Operator) -> tuple | None:
@@ -132,8 +114,8 @@ def _bias(file: TfliteFile, operator: Operator) -> tuple | None:
         return None
     tensor = file.tensors[operator.inputs[2]]
     values = np.frombuffer(tensor.stored.data, tensor.dtype).astype(np.float64)
-    steps = np.array(tensor.scales) if tensor.scales else np.zeros(1)
-    return (values * steps if tensor.scales else values), steps
+    steps = np.array(tensor.scales)
+    return (values * steps, steps) if tensor.scales else (values, np.zeros(1))
 
 
 def _compare(
@@ -141,8 +123,7 @@ def _compare(
     kind: str,
     float_tensor: Tensor,
     int8_tensor: Tensor,
-    float_bias: tuple | None,
-    int8_bias: tuple | None,
+    bias_changed: float,
 ) -> WeightError:
     floats, integers = _by_channel(float_tensor, kind), _by_channel(int8_tensor, kind)
     reach = np.abs(floats).max(axis=1)
@@ -156,9 +137,7 @@ def _compare(
     factor = (floats * integers).sum(axis=1) / energy
     off = factor - 1
     rounding = _ROUNDING * steps
-    sure = np.abs(off) > np.maximum(
-        _SIGMAS * rounding / np.sqrt(energy), _SMALLEST_CHANGE
-    )
+    by_chance = np.maximum(_SIGMAS * rounding / np.sqrt(energy), _SMALLEST_CHANGE)
     rest = integers - factor[:, None] * floats
     return WeightError(
         name=name,
@@ -167,10 +146,10 @@ def _compare(
         scales=len(int8_tensor.scales),
         factor_low=float(np.quantile(factor, 0.01)),
         factor_high=float(np.quantile(factor, 0.99)),
-        larger=float(np.mean(sure & (off > 0))),
-        smaller=float(np.mean(sure & (off < 0))),
+        larger=float(np.mean(off > by_chance)),
+        smaller=float(np.mean(off < -by_chance)),
         noise=float(np.sqrt(np.mean(rest**2) / np.mean(rounding**2))),
-        bias_changed=_bias_changed(float_bias, int8_bias),
+        bias_changed=bias_changed,
         dominance=float(reach.max() / (np.median(reach[alive]) or 1.0)),
     )
 
@@ -195,7 +174,6 @@ def _padding(file: TfliteFile, operator: Operator) -> tuple[int, int, int, int]:
     explicit = [0, 0, 0, 0]
     if before is not None and before.kind in ("PAD", "PADV2"):
         explicit = (file.tensors[before.inputs[1]].values() + explicit)[2:6]
-    height, width = file.tensors[source].shape[1:3]
     options = operator.options
     if options["Padding"] == _VALID:
         return tuple(explicit)
@@ -203,16 +181,11 @@ def _padding(file: TfliteFile, operator: Operator) -> tuple[int, int, int, int]:
         kernel = options["FilterHeight"], options["FilterWidth"]
     else:
         kernel = file.tensors[operator.inputs[1]].shape[1:3]
-    implicit = [
-        *_same(
-            height, kernel[0], options["StrideH"], options.get("DilationHFactor", 1)
-        ),
-        *_same(width, kernel[1], options["StrideW"], options.get("DilationWFactor", 1)),
-    ]
+    implicit = []
+    sizes = file.tensors[source].shape[1:3]
+    for size, weights, axis in zip(sizes, kernel, "HW", strict=True):
+        stride = options[f"Stride{axis}"]
+        reach = (weights - 1) * options.get(f"Dilation{axis}Factor", 1) + 1
+        total = max((-(-size // stride) - 1) * stride + reach - size, 0)
+        implicit += [total // 2, total - total // 2]
     return tuple(a + b for a, b in zip(explicit, implicit, strict=True))
-
-
-def _same(size: int, kernel: int, stride: int, dilation: int) -> tuple[int, int]:
-    reach = (kernel - 1) * dilation + 1
-    total = max((-(-size // stride) - 1) * stride + reach - size, 0)
-    return total // 2, total - total // 2

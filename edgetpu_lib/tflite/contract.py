@@ -49,10 +49,12 @@ def takes_raw_pixels(
     if not contract.scale or contract.dtype not in _LOWEST:
         return False
     lowest = _LOWEST[contract.dtype] - contract.zero_point
+    means, stddevs = _channels(mean), _channels(stddev)
     return all(
         # The difference grows evenly with the pixel, so that the ends are the worst.
-        abs(round((pixel - middle) / spread / contract.scale) - lowest - pixel) <= 1
-        for middle, spread in zip(_channels(mean), _channels(stddev), strict=True)
+        abs(round((pixel - means[c]) / stddevs[c] / contract.scale) - lowest - pixel)
+        <= 1
+        for c in range(3)
         for pixel in (0, 255)
     )
 

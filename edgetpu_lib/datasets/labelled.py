@@ -1,7 +1,4 @@
-"""Labelled images, wherever they are stored: files, labels and class names together.
-
-Used by `data` and by everything that opens a data set.
-"""
+"""Labelled images, wherever they are stored: files, labels and class names."""
 
 from __future__ import annotations
 

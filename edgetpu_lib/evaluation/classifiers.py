@@ -1,8 +1,4 @@
-"""Open a model of any kind as a function from images to scores.
-
-Takes a Keras model, a SavedModel, or a TFLite file (float, int8 or compiled); gives a
-`Classifier`, which preprocesses images as its model needs. Used by `evaluate`.
-"""
+"""Open a model of any kind as a function from images to scores."""
 
 from __future__ import annotations
 

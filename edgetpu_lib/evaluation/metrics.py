@@ -1,8 +1,4 @@
-"""Accuracy with confidence intervals, comparisons of two models, confusion matrices.
-
-Takes a model's best predictions and the labels. Used by `evaluate`, `report` and
-`diagnose`; needs NumPy and SciPy only.
-"""
+"""Accuracy with confidence intervals, comparisons of two models, confusions."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""The result of an evaluation, as a dictionary for JSON and as tables.
-
-Every share stands with its interval, and beside the published value where there is
-one. Used by `evaluate` and by the commands `evaluate` and `report`.
-"""
+"""The result of an evaluation, as a dictionary for JSON and as tables."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Download the published TensorFlow-1 checkpoints once, and verify them.
-
-Takes a model name; gives the folder of its checkpoint, which `checkpoint` loads.
-"""
+"""Download the published TensorFlow-1 checkpoints once, and verify them."""
 
 from __future__ import annotations
 

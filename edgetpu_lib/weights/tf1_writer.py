@@ -1,8 +1,4 @@
-"""Write the Keras model as a checkpoint that the reference's own tools load.
-
-Takes a model and, optionally, averages of its weights; gives a folder or a `.tar.gz`
-with TensorFlow-1 names, which `checkpoint.load_weights` reads.
-"""
+"""Write a Keras model as a checkpoint that the reference's own tools load."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""Load timm's files of the published weights into the Keras model.
-
-Takes a `.safetensors` file of `tf_efficientnet_es`, `em` or `el`, without PyTorch;
-gives a model with every tensor filled.
-"""
+"""Load timm's files of the published weights, without PyTorch."""
 
 from __future__ import annotations
 

@@ -85,8 +85,12 @@ def sha256_of(path: str | Path) -> str:
         files = sorted(file for file in path.rglob("*") if file.is_file())
         lines = [f"{sha256_of(f)}  {f.relative_to(path).as_posix()}\n" for f in files]
         return hashlib.sha256("".join(lines).encode()).hexdigest()
+    # Not `hashlib.file_digest`, which a board's Python 3.9 lacks.
+    digest = hashlib.sha256()
     with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        for chunk in iter(lambda: stream.read(1 << 20), b""):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def metadata_path(path: str | Path) -> Path:

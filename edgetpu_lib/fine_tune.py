@@ -47,8 +47,7 @@ def fine_tune(
         splits: "train" and "validation", from `data.open_splits`.
         pretrained: whether the model holds pretrained weights.
         config: settings; `None` takes the defaults.
-        cache_dir: folder of the features, which speeds up the first phase of the next
-            call; `None` saves nothing.
+        cache_dir: folder of the cached features; `None` caches nothing.
         state_dir: folder of the state, from which the same call resumes; delete it once
             the result is saved. `None` saves nothing.
         keep_minutes: minutes between two writes of the state.
@@ -75,8 +74,7 @@ def fine_tune(
         return train_all_layers(model, train, validation, config, new_state=new_state)
     build.zero_classifier(model)
     rows = _train_head(model, splits, config, cache_dir, new_state)
-    blocks = count_blocks(model)
-    freeze_until(model, f"block_{max(0, blocks - config.unfrozen_blocks)}")
+    freeze_until(model, f"block_{max(0, count_blocks(model) - config.unfrozen_blocks)}")
     return rows + phases.fit(
         model,
         _cropped(model, train, config),

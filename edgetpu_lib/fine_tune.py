@@ -22,8 +22,7 @@ from edgetpu_lib.training.phases import Epoch
 from edgetpu_lib.training.settings import FineTuneConfig
 from edgetpu_lib.training.state import TrainingState
 
-# The published 0.99 averages batch-norm statistics over hundreds of steps, more than a
-# short training has.
+# The published 0.99 averages over hundreds of steps, more than a short training has.
 SCRATCH_MOMENTUM = 0.9
 
 
@@ -37,28 +36,24 @@ def fine_tune(
     state_dir: str | Path | None = None,
     keep_minutes: float = 1,
 ) -> list[Epoch]:
-    """Train `model` in place on images; the weights of the best epoch are kept.
+    """Train `model` in place, keep the best epoch's weights, return one row per epoch.
 
     With pretrained weights: first the classifier, on features computed once, then the
     last blocks too, at a low rate and with batch-norm statistics frozen. Without: all
-    layers at once.
+    layers at once. The best epoch of a phase has its lowest validation loss.
 
     Args:
-        model: from `build.build_model`, with as many logits as there are classes.
+        model: from `build.build_model`, with one logit per class.
         splits: "train" and "validation", from `data.open_splits`.
-        pretrained: whether the model holds weights worth keeping.
-        config: numbers; `None` takes the defaults.
-        cache_dir: keeps features, so that the first phase is quick the next time;
-            `None` keeps nothing.
-        state_dir: keeps the state, from which the same call resumes after it was
-            stopped; delete the folder once the result is saved. `None` keeps nothing.
-        keep_minutes: the state is written after so many minutes, and after each phase.
-
-    Returns:
-        One row an epoch, in order. Best is the lowest validation loss of a phase.
+        pretrained: whether the model holds pretrained weights.
+        config: settings; `None` takes the defaults.
+        cache_dir: folder of the cached features; `None` caches nothing.
+        state_dir: folder of the state, from which the same call resumes; delete it once
+            the result is saved. `None` saves nothing.
+        keep_minutes: minutes between two writes of the state.
 
     Raises:
-        InputError: classes and logits differ in number, an image cannot be used, the
+        InputError: classes and logits differ in number, an image cannot be decoded, the
             loss is not finite, or the state in `state_dir` is another training's.
 
     See: notebooks/03_fine_tune.ipynb.
@@ -79,8 +74,7 @@ def fine_tune(
         return train_all_layers(model, train, validation, config, new_state=new_state)
     build.zero_classifier(model)
     rows = _train_head(model, splits, config, cache_dir, new_state)
-    blocks = count_blocks(model)
-    freeze_until(model, f"block_{max(0, blocks - config.unfrozen_blocks)}")
+    freeze_until(model, f"block_{max(0, count_blocks(model) - config.unfrozen_blocks)}")
     return rows + phases.fit(
         model,
         _cropped(model, train, config),
@@ -97,10 +91,10 @@ def fine_tune(
 def _open_examples(
     splits: dict[str, data.Images], image_size: int
 ) -> tuple[Examples, Examples]:
-    """Return training and validation images, once every image of all splits was read.
+    """Return training and validation images, after every image was read once.
 
-    Training images keep a margin that random crops use; the scale is the same as in
-    evaluation, where the centre of the same square is cut.
+    Training images keep a margin for random crops of the scale of evaluation, which
+    crops the centre of the same square.
     """
     margin_size = round(image_size / pixels.CROP_FRACTION)
     train = examples.from_images(
@@ -109,7 +103,7 @@ def _open_examples(
     validation = examples.from_images(
         splits["validation"], image_size, progress="validation images"
     )
-    # A damaged test image must show before the training, not after.
+    # A damaged test image must fail before the training, not after it.
     for name in splits.keys() - {"train", "validation"}:
         data.verify_images(splits[name], progress=f"{name} images")
     return train, validation
@@ -124,18 +118,11 @@ def train_all_layers(
     new_state: Callable[..., TrainingState] | None = None,
     show_progress: bool = True,
 ) -> list[Epoch]:
-    """Train `model` in place from nothing; the weights of the best epoch are kept.
+    """Train a fresh `model` in place; the weights of the best epoch are kept.
 
-    Args:
-        model: from `build.build_model`, with fresh weights.
-        train: images larger than the model's, of which random crops are taken.
-        validation: images of the model's size.
-        config: numbers.
-        new_state: makes the state that keeps the training; `None` keeps nothing.
-        show_progress: with a bar.
-
-    Returns:
-        One row an epoch.
+    Random crops are taken of `train`, whose images are larger than the model's;
+    `validation` has the model's size. `new_state` takes a name, a model and tensors and
+    returns the state that saves them; `None` saves nothing. Returns one row per epoch.
     """
     build.zero_classifier(model)
     for layer in model.layers:
@@ -162,13 +149,9 @@ def _cropped(
 
 
 def freeze_until(model: keras.Model, first_trained: str) -> None:
-    """Freeze all layers before a block, and every batch normalisation.
+    """Freeze all layers before a block such as "block_12", and every batch norm.
 
     A frozen batch normalisation uses its moving statistics and does not update them.
-
-    Args:
-        model: from `build.build_model`.
-        first_trained: name of the first block to train, for example "block_12".
 
     Raises:
         InputError: the model has no such block.

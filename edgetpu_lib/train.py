@@ -21,12 +21,8 @@ from edgetpu_lib import checkpoint, data
 from edgetpu_lib.images import pixels
 from edgetpu_lib.training import devices, fast_layers, loop
 from edgetpu_lib.training.batches import TrainingBatches
-from edgetpu_lib.training.recipe import (
-    Averages,
-    Recipe,
-    add_weight_decay,
-    new_optimizer,
-)
+from edgetpu_lib.training.recipe import Averages, add_weight_decay, new_optimizer
+from edgetpu_lib.training.settings import Recipe
 from edgetpu_lib.training.state import TrainingState
 
 
@@ -37,12 +33,12 @@ class EpochRow:
     Attributes:
         epoch: from 1.
         step: steps taken since the start.
-        loss: mean of cross-entropy and weight decay.
+        loss: mean over the steps, with weight decay.
         top1: accuracy on the augmented training images, 0..1.
-        validation_top1: accuracy of the averaged weights on images as evaluation sees
-            them, 0..1; `None` without validation images.
+        validation_top1: accuracy of the averaged weights, 0..1; `None` without
+            validation images.
         learning_rate: of the last step.
-        seconds: of steps, with waiting for images, without validation.
+        seconds: of the steps, with waiting for images, without validation.
     """
 
     epoch: int
@@ -61,8 +57,7 @@ class Trained:
     Attributes:
         averages: float32 arrays by the names of `checkpoint.reference_names`.
         step: number of steps taken.
-        history: one row an epoch.
-        skipped: one line for every image that could not be read and was left out.
+        skipped: one error message for every image left out.
     """
 
     averages: Mapping[str, np.ndarray]
@@ -87,24 +82,23 @@ def train(
 ) -> Trained:
     """Train `model` in place, or resume where an earlier call was stopped.
 
-    Order, crops and dropout follow from the seed and the step alone, so that a resumed
+    Order, crops and dropout depend on the seed and the step alone, so that a resumed
     training ends with the weights of an uninterrupted one.
 
     Args:
-        model: from `build.build_model`; its weights are where a new training starts.
+        model: from `build.build_model`; training starts from its weights.
         images: to train on.
-        recipe: rates, loss, averages, augmentation, length.
-        output_dir: keeps the state between calls.
-        validation: to measure the averaged weights on after every epoch; by a single
-            process only.
-        label_offset: added to every label: 1 where logit 0 is the background class.
+        recipe: learning rate, loss, averages, augmentation, length.
+        output_dir: folder of the state between calls.
+        validation: images on which a single process measures the averaged weights
+            after every epoch.
+        label_offset: added to every label: 1 if logit 0 is the background class.
         seed: of order, augmentation and dropout.
-        keep_minutes: the state is kept after so many minutes, and at the end.
-        keep_steps: and after so many steps; `None`: by the clock alone.
+        keep_minutes: minutes between two writes of the state.
+        keep_steps: steps between two writes; `None`: by minutes alone.
         on_error: "raise" stops at an image that cannot be read; "skip" takes the next
             one instead and reports it.
-        parts: the images are read in so many independent parts, of which each of
-            several processes takes its own.
+        parts: number of independent parts of the images, divided among the processes.
 
     Raises:
         InputError: labels do not fit the model, an image cannot be read, the loss is
@@ -120,18 +114,11 @@ def train(
     twin = _compiled_twin(model, recipe, len(images) / recipe.batch_size)
     names = checkpoint.reference_names(twin)
     averages = Averages(list(names.values()), recipe.average_decay)
-    state = TrainingState(
-        output_dir,
-        settings,
-        "training_state",
-        twin,
-        {"average": averages},
-        keep_minutes=keep_minutes,
-        keep_steps=keep_steps,
-    )
+    extra = {"average": averages}
+    due = {"keep_minutes": keep_minutes, "keep_steps": keep_steps}
+    state = TrainingState(output_dir, settings, "training_state", twin, extra, **due)
     _run(state, batches, averages, validation)
-    for mine, trained in zip(model.weights, twin.weights, strict=True):
-        mine.assign(trained)
+    model.set_weights(twin.get_weights())
     values = map(keras.ops.convert_to_numpy, averages.values)
     return Trained(
         averages=dict(zip(names, values, strict=True)),
@@ -144,7 +131,7 @@ def train(
 def _settings(
     model: keras.Model, images: data.Images, recipe: Recipe, order: dict[str, int]
 ) -> dict[str, Any]:
-    """Return what makes this training; the names are those of the state's format."""
+    """Return the settings of this training, by the names of the state's format."""
     return {
         "model": model.name,
         "image_size": model.input_shape[1],
@@ -164,11 +151,8 @@ def _compiled_twin(
     """Return a copy of the model that trains faster, compiled with the recipe."""
     twin = fast_layers.training_twin(model)
     add_weight_decay(twin, recipe.weight_decay)
-    loop.compile_model(
-        twin,
-        new_optimizer(recipe, steps_per_epoch),
-        label_smoothing=recipe.label_smoothing,
-    )
+    optimizer = new_optimizer(recipe, steps_per_epoch)
+    loop.compile_model(twin, optimizer, label_smoothing=recipe.label_smoothing)
     return twin
 
 
@@ -185,12 +169,10 @@ def _run(
     def end_epoch(**means: float) -> dict[str, Any]:
         held_out = None
         if validation is not None:
+            stream = _validation_batches(validation, batches.image_size)
+            offset = batches.label_offset
             with averages.applied():
-                _, held_out = loop.evaluate(
-                    state.model,
-                    _validation_batches(validation, batches.image_size),
-                    label_offset=batches.label_offset,
-                )
+                _, held_out = loop.evaluate(state.model, stream, label_offset=offset)
         rate = state.model.optimizer.learning_rate
         row = EpochRow(
             **means,
@@ -218,16 +200,14 @@ def _validation_batches(
     stream = data.iterate_batches(
         images, image_size, batch_size=loop.EVALUATION_BATCH, progress="validate"
     )
-    start = 0
-    for arrays in stream:
-        yield pixels.normalize(arrays), images.labels[start : start + len(arrays)]
-        start += len(arrays)
+    starts = range(loop.EVALUATION_BATCH, len(images), loop.EVALUATION_BATCH)
+    labels = np.split(images.labels, starts)
+    return zip(map(pixels.normalize, stream), labels, strict=True)
 
 
 def _line(row: EpochRow) -> str:
-    held_out = ""
-    if row.validation_top1 is not None:
-        held_out = f", validation {row.validation_top1:.1%}"
+    top1 = row.validation_top1
+    held_out = "" if top1 is None else f", validation {top1:.1%}"
     return (
         f"epoch {row.epoch}: loss {row.loss:.3f}, top-1 {row.top1:.1%}{held_out},"
         f" {row.seconds:.0f} s"

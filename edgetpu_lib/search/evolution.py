@@ -1,9 +1,4 @@
-"""Search for accurate and fast networks, by evolution or at random.
-
-Takes a space, a function that measures accuracy, and a budget; gives candidates one by
-one. Latency is estimated for the network as deployed; accuracy is that of a small copy
-after a brief training (`proxy`).
-"""
+"""Search for accurate and fast networks, by evolution or at random."""
 
 from __future__ import annotations
 
@@ -23,7 +18,6 @@ from edgetpu_lib.search.settings import SearchConfig, Strategy
 from edgetpu_lib.search.space import SearchSpace, Stages, cross, mutate, random_stages
 
 STRATEGIES: tuple[str, ...] = get_args(Strategy)
-_TRIES = 1000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,11 +27,9 @@ class Candidate:
     Attributes:
         number: in the order of proposal, from 1.
         strategy: that proposed it.
-        stages: the rows of its stage table.
         top1: of its small copy on held-out images, 0..1.
-        latency_ms: estimated, of the network as deployed.
-        macs: multiply-accumulate operations of one inference of the deployed network.
-        reward: of accuracy and latency, from `reward`.
+        latency_ms: estimated, of the network at the size of S.
+        macs: multiply-accumulate operations per inference, at the size of S.
     """
 
     number: int
@@ -59,16 +51,10 @@ def search(
 ) -> Iterator[Candidate]:
     """Yield candidates in the order of their proposal, as soon as they are evaluated.
 
-    Args:
-        space: of networks.
-        measure_top1: returns the top-1 accuracy of a network, such as
-            `functools.partial(proxy.proxy_top1, task=…)`; must be picklable where the
-            executor's workers are processes.
-        config: settings.
-        executor: runs `measure_top1`: `proxy.worker_pool()` on this machine, or any
-            other of the standard interface, such as that of a Dask client.
-        history: of earlier runs, whose networks are not measured again; new ones are
-            added.
+    `measure_top1` returns the top-1 accuracy of a network, 0..1, such as
+    `functools.partial(proxy.proxy_top1, task=…)`. `executor` runs it; if its workers
+    are processes, `measure_top1` must be picklable. Networks of `history` are not
+    measured again; new ones are added.
 
     Raises:
         InputError: the space is exhausted.
@@ -101,9 +87,10 @@ def search(
 
 def is_over(found: Sequence[Candidate], config: SearchConfig) -> bool:
     """Return whether the budget is spent, or the last `patience` were no better."""
-    if len(found) >= config.candidates:
-        return True
-    return bool(found) and len(found) - best(found).number >= config.patience
+    if not found:
+        return False
+    since_best = len(found) - best(found).number
+    return len(found) >= config.candidates or since_best >= config.patience
 
 
 def reward(
@@ -143,16 +130,11 @@ def deployed_spec(stages: Stages, name: str = "searched") -> specs.ModelSpec:
 def _candidate(
     number: int, stages: Stages, top1: float, config: SearchConfig
 ) -> Candidate:
-    found = networks.estimate_spec(deployed_spec(stages))
-    value = reward(
-        top1,
-        found.latency_ms,
-        target_latency_ms=config.target_latency_ms,
-        exponent=config.exponent,
-    )
-    return Candidate(
-        number, config.strategy, stages, top1, found.latency_ms, found.macs, value
-    )
+    estimated = networks.estimate_spec(deployed_spec(stages))
+    latency_ms, macs = estimated.latency_ms, estimated.macs
+    goal = {"target_latency_ms": config.target_latency_ms, "exponent": config.exponent}
+    value = reward(top1, latency_ms, **goal)
+    return Candidate(number, config.strategy, stages, top1, latency_ms, macs, value)
 
 
 def _propose(
@@ -162,9 +144,9 @@ def _propose(
     config: SearchConfig,
     rng: np.random.Generator,
 ) -> Stages:
-    """Return a network that was not proposed before, drawn or bred."""
+    """Return a random network or a child that was not proposed before."""
     is_random = config.strategy == "random" or len(proposed) < config.first or not found
-    for _ in range(_TRIES):
+    for _ in range(1000):
         if is_random:
             stages = random_stages(space, rng)
         else:
@@ -172,7 +154,7 @@ def _propose(
         if stages not in proposed:
             return stages
     raise InputError(
-        f"no new network in {_TRIES} draws; the space has {space.size}: allow more"
+        f"no new network in 1000 draws; the space has {space.size}: allow more"
         " choices, or set fewer candidates"
     )
 
@@ -183,7 +165,7 @@ def _child(
     config: SearchConfig,
     rng: np.random.Generator,
 ) -> Stages:
-    """Return a network bred from two of the best.
+    """Return a mutated cross of two of the best networks.
 
     Mutation alone is too small a step for a few dozen networks: in a space of thirty
     fields such a search did worse than random draws.

@@ -1,4 +1,4 @@
-"""Save evaluated networks, so that a search can resume."""
+"""Save evaluated networks so that a search can resume."""
 
 from __future__ import annotations
 
@@ -13,21 +13,17 @@ from edgetpu_lib.search.space import Stages
 
 
 class History:
-    """The evaluated networks and their accuracies, kept in a journal.
+    """Evaluated networks and their accuracies in a journal.
 
     A resumed search proposes the same networks again and finds their accuracies here.
     """
 
     def __init__(self, path: str | Path, settings: Mapping[str, object]) -> None:
-        """Read the networks of earlier runs.
-
-        Args:
-            path: of the journal.
-            settings: that accuracies depend on; anything JSON can hold.
+        """Read the networks of earlier runs with the same settings.
 
         Raises:
-            InputError: the journal belongs to other settings, cannot be read, or could
-                not be written.
+            InputError: the journal belongs to other settings, or cannot be read or
+                written.
         """
         require_writable(path)
         self._journal = Journal(path, settings)
@@ -41,15 +37,11 @@ class History:
         return len(self._top1)
 
     def top1_of(self, stages: Stages) -> float | None:
-        """Return the top-1 accuracy of a network, 0..1; `None` if it is not known."""
+        """Return the top-1 accuracy of a network, 0..1; `None` if it is unknown."""
         return self._top1.get(stages)
 
     def add(self, stages: Stages, top1: float) -> None:
-        """Save the accuracy of a network.
-
-        Raises:
-            InputError: the journal cannot be written.
-        """
+        """Save the accuracy of a network."""
         self._top1[stages] = top1
         rows = [dataclasses.asdict(stage) for stage in stages]
         self._journal.append({"top1": top1, "stages": rows})

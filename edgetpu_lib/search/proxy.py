@@ -1,8 +1,4 @@
-"""Estimate the accuracy of a network by a brief training of a small copy.
-
-Takes stages and a task; gives the accuracy of the copy. A call depends on nothing else,
-so that it can run in any process on any machine. Used by `evolution`.
-"""
+"""Estimate the accuracy of a network by a brief training of a small copy."""
 
 from __future__ import annotations
 
@@ -27,15 +23,13 @@ class ProxyTask:
     """Images, and how a small copy is trained on them.
 
     Attributes:
-        train_u8: uint8 [number, larger, larger, 3]; crops are taken of them.
+        train_u8: uint8 [number, larger, larger, 3], of which random crops are taken.
         train_labels: int64 [number].
         held_out_u8: uint8 [number, image_size, image_size, 3].
         held_out_labels: int64 [number].
         image_size: height and width, pixels.
-        width_coefficient: of the copy; its channels are fewer by this factor.
-        epochs: passes over the training images.
-        batch_size: images a step.
-        learning_rate: peak.
+        width_coefficient: factor of the copy's channels.
+        learning_rate: peak learning rate.
         seed: of weights, order, crops and dropout.
     """
 
@@ -57,10 +51,11 @@ class ProxyTask:
 
     def facts(self) -> dict[str, object]:
         """Return what an accuracy depends on: digests of the images, and settings."""
-        return {
-            name: _digest(value) if isinstance(value, np.ndarray) else value
-            for name, value in vars(self).items()
-        }
+        facts = dict(vars(self))
+        for name, value in facts.items():
+            if isinstance(value, np.ndarray):
+                facts[name] = hashlib.sha256(value.tobytes()).hexdigest()[:16]
+        return facts
 
     @property
     def digest(self) -> str:
@@ -74,14 +69,11 @@ def load_task(
 ) -> ProxyTask:
     """Read images for a proxy task: 60 % to train on, the others held out.
 
-    Args:
-        images: without those that the final test needs.
-        image_size: height and width for the copies, pixels.
-        seed: of the division and of the trainings.
-        **settings: other fields of `ProxyTask`.
+    `images` must not include those of the final test. `settings` are other fields of
+    `ProxyTask`.
 
     Raises:
-        InputError: an image cannot be read, or there are too few.
+        InputError: an image cannot be decoded, or there are too few.
     """
     order = np.random.default_rng(seed).permutation(len(images))
     count = round(0.6 * len(images))
@@ -92,19 +84,12 @@ def load_task(
         )
     # A margin for crops, as in `fine_tune`.
     margin_size = round(image_size / pixels.CROP_FRACTION)
-    return ProxyTask(
-        train_u8=data.load_pixels(
-            train, margin_size, whole_square=True, progress="images to train on"
-        ),
-        train_labels=train.labels,
-        held_out_u8=data.load_pixels(
-            held_out, image_size, progress="images to compare on"
-        ),
-        held_out_labels=held_out.labels,
-        image_size=image_size,
-        seed=seed,
-        **settings,
+    train_u8 = data.load_pixels(
+        train, margin_size, whole_square=True, progress="training images"
     )
+    held_out_u8 = data.load_pixels(held_out, image_size, progress="held-out images")
+    arrays = train_u8, train.labels, held_out_u8, held_out.labels
+    return ProxyTask(*arrays, image_size=image_size, seed=seed, **settings)
 
 
 def copy_spec(stages: Stages, task: ProxyTask) -> specs.ModelSpec:
@@ -122,16 +107,12 @@ def copy_spec(stages: Stages, task: ProxyTask) -> specs.ModelSpec:
 
 
 def proxy_top1(stages: Stages, task: ProxyTask) -> float:
-    """Return the accuracy of a briefly trained small copy, a fraction 0..1.
+    """Return the accuracy of a briefly trained small copy, 0..1.
 
     The same arguments give the same number on the same machine, if TensorFlow has one
     thread (`worker_pool`).
-
-    Args:
-        stages: of the network.
-        task: images and settings.
     """
-    # Imported in the worker, whose threads the environment has limited by then.
+    # Imported in the worker, after the environment has limited its threads.
     quiet.prefer_onednn()
     quiet.start_tensorflow()
     import keras
@@ -155,22 +136,15 @@ def proxy_top1(stages: Stages, task: ProxyTask) -> float:
         ),
         show_progress=False,
     )
-    # The last epoch, not the best: the best of several would favour luck.
+    # The last epoch: the best of several would be biased upwards.
     return rows[-1].validation_top1
 
 
-def _digest(array: np.ndarray) -> str:
-    return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()[:16]
-
-
 def worker_pool(workers: int | None = None) -> ProcessPoolExecutor:
-    """Return processes that each train with one thread.
+    """Return processes that each train with one thread; by default one per core.
 
     TensorFlow keeps about 100 MB of every network that a process has trained: after
-    some hundred networks, stop the search and let the same command go on.
-
-    Args:
-        workers: how many; `None` takes one a core.
+    some hundred networks, stop the search and resume it with the same command.
     """
     return ProcessPoolExecutor(
         workers or parallel.cores(),
@@ -180,5 +154,4 @@ def worker_pool(workers: int | None = None) -> ProcessPoolExecutor:
 
 
 def _use_one_thread() -> None:
-    os.environ["TF_NUM_INTRAOP_THREADS"] = "1"
-    os.environ["TF_NUM_INTEROP_THREADS"] = "1"
+    os.environ.update(TF_NUM_INTRAOP_THREADS="1", TF_NUM_INTEROP_THREADS="1")

@@ -1,11 +1,9 @@
-"""The networks that a search chooses from: the stage table with other fields.
-
-Takes the choices for each field; gives random, mutated and crossed networks.
-"""
+"""The networks that a search chooses from: stage tables with other fields."""
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -26,7 +24,7 @@ class SearchSpace:
         expand_ratios: expanded channels per input channel.
         repeats: blocks of a stage.
         width_factors: multiply the output channels of the baseline's stage.
-        baseline: stages that give the fields that are not searched, such as strides.
+        baseline: stages with the fields that are not searched, such as strides.
     """
 
     kinds: Sequence[str] = ("fused", "inverted")
@@ -45,11 +43,8 @@ class SearchSpace:
     @property
     def size(self) -> int:
         """Number of networks."""
-        size = 1
-        for index in range(len(self.baseline)):
-            for options in self.options(index).values():
-                size *= len(options)
-        return size
+        stages = map(self.options, range(len(self.baseline)))
+        return math.prod(len(values) for stage in stages for values in stage.values())
 
     def options(self, index: int) -> dict[str, list]:
         """Return the choices of one stage: fields of `specs.StageSpec` → values."""
@@ -106,10 +101,9 @@ def cross(
 
 
 def describe(stages: Stages) -> str:
-    """Return a network in one short line.
+    """Return a network in one line: kind, kernel, expansion, repeats, channels.
 
-    A stage is the letter of its kind, its kernel, expansion, repeats and channels:
-    "f3×8×2→32" has two fused 3×3 blocks that expand eight times and leave 32 channels.
+    Stage "f3×8×2→32" has two fused 3×3 blocks of expansion 8 and 32 output channels.
     """
     return " ".join(
         f"{stage.kind[0]}{stage.kernel_size}×{stage.expand_ratio}×{stage.repeats}"
@@ -119,7 +113,7 @@ def describe(stages: Stages) -> str:
 
 
 def _one_of(values: Sequence, rng: np.random.Generator) -> object:
-    # `rng.choice` would convert Python's types to NumPy's.
+    # `rng.choice` would return NumPy's types.
     return values[int(rng.integers(len(values)))]
 
 

@@ -1,4 +1,4 @@
-"""Open what trains the candidates of a search: processes here, or a cluster."""
+"""Open the workers of a search: processes on this machine, or a Dask cluster."""
 
 from __future__ import annotations
 
@@ -16,9 +16,8 @@ def open_executor(
 ) -> Iterator[Executor]:
     """Yield an executor for `evolution.search` and close it afterwards.
 
-    Args:
-        workers: number of processes on this machine; `None` takes one per core.
-        scheduler: address of a Dask scheduler, whose workers are used instead.
+    It has `workers` processes on this machine (by default one per core), or those of
+    the Dask scheduler at the address `scheduler`.
 
     Raises:
         InputError: Dask is not installed, or no scheduler answers.
@@ -28,7 +27,7 @@ def open_executor(
         try:
             yield pool
         finally:
-            # After an interruption, candidates that were not begun are dropped.
+            # After an interruption, pending candidates are dropped.
             pool.shutdown(cancel_futures=True)
         return
     try:

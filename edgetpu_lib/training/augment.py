@@ -1,8 +1,4 @@
-"""Augment training images as the reference does.
-
-Takes encoded images and a seed for each; gives float32 pixels, 0..255. The same seeds
-give the same pixels, so that a resumed training sees those of an uninterrupted one.
-"""
+"""Augment training images as the reference does, repeatably for each seed."""
 
 from __future__ import annotations
 
@@ -24,36 +20,27 @@ MIN_OBJECT_COVERED = 0.1
 def random_crop(
     image: Any, image_size: int, seed: tuple[int, int], *, min_area: float = 0.08
 ) -> np.ndarray:
-    """Cut a random window out of an image, resize it, and mirror half of them.
+    """Return a random crop of an image, mirrored in half of the cases.
 
-    The window's area is a random share of the image's and its aspect ratio lies
-    between 3/4 and 4/3. Where ten attempts find none that fits, it is the centre crop
-    of evaluation.
-
-    Args:
-        image: a path, or anything with `read_bytes`.
-        image_size: height and width of the result.
-        seed: two integers; the same give the same pixels.
-        min_area: smallest share of the image's area.
+    The crop has at least `min_area` of the image's area. Where ten attempts find none,
+    it is the centre crop of evaluation. The same seed gives the same pixels.
 
     Returns:
         float32 [image_size, image_size, 3], RGB, 0..255.
 
     Raises:
-        InputError: the image cannot be used; the message names it.
+        InputError: the image cannot be decoded.
 
     Source: tensorflow/tpu efficientnet preprocessing.py, `preprocess_for_train`, with
         the bilinear resize that its EdgeTPU models set.
     """
     import tensorflow as tf
 
-    encoded, array = pixels.open_image(image)
-    content = encoded
-    if array.format != "JPEG":
-        content = pixels.to_rgb(array, image)
-    cut = _cutter(image_size, min_area, array.format == "JPEG")
+    encoded, opened = pixels.open_image(image)
+    jpeg = opened.format == "JPEG"
+    content = encoded if jpeg else pixels.to_rgb(opened, image)
     try:
-        return cut(content, seed).numpy()
+        return _cutter(image_size, min_area, jpeg)(content, seed).numpy()
     except tf.errors.InvalidArgumentError as error:
         raise InputError(
             f"{image} is a damaged or cut JPEG; replace or remove it"
@@ -62,7 +49,7 @@ def random_crop(
 
 @functools.cache
 def _cutter(image_size: int, min_area: float, jpeg: bool) -> Any:
-    """Return one graph that decodes, cuts, resizes and mirrors: one call an image."""
+    """Return a compiled function that decodes, crops, resizes and mirrors an image."""
     import tensorflow as tf
 
     def center_window(shape: Any) -> Any:
@@ -104,10 +91,10 @@ def _cutter(image_size: int, min_area: float, jpeg: bool) -> Any:
 
 
 class BatchAugmentation:
-    """RandAugment and MixUp from Keras' own layers, repeatable step by step."""
+    """RandAugment and MixUp by Keras' layers, repeatable for each seed."""
 
     def __init__(self, *, randaugment: bool, mixup: bool) -> None:
-        """Choose what is applied."""
+        """Create the layers."""
         self.layers = []
         if randaugment:
             self.layers.append(keras.layers.RandAugment(value_range=(0, 255)))
@@ -117,22 +104,17 @@ class BatchAugmentation:
     def __call__(
         self, images: np.ndarray, targets: np.ndarray, seed: tuple[int, int]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Augment a batch.
+        """Return a batch augmented; MixUp blends the targets as it blends the images.
 
         Args:
             images: float32 [batch, size, size, 3], 0..255.
             targets: float32 [batch, classes], one-hot.
-            seed: two integers; the same give the same batch.
-
-        Returns:
-            Both, augmented; MixUp blends targets as it blends images.
+            seed: the same gives the same batch.
         """
         batch = {"images": images, "labels": targets}
         for layer in self.layers:
             for index, variable in enumerate(layer.variables):
                 variable.assign(np.array([seed[0] + index, seed[1]], "uint32"))
             batch = layer(batch, training=True)
-        return (
-            keras.ops.convert_to_numpy(batch["images"]),
-            keras.ops.convert_to_numpy(batch["labels"]),
-        )
+        to_numpy = keras.ops.convert_to_numpy
+        return to_numpy(batch["images"]), to_numpy(batch["labels"])

@@ -1,7 +1,6 @@
 """Augmented batches for `train`, read ahead by threads.
 
-Takes images and a recipe; gives batches from any step on. Seed and step alone decide
-what they hold, so that a resumed training gets those of an uninterrupted one.
+Seed and step alone decide what a batch holds, so that a training can resume.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from edgetpu_lib.base import parallel
 from edgetpu_lib.base.artifacts import InputError
 from edgetpu_lib.images import pixels
 from edgetpu_lib.training import augment, devices
-from edgetpu_lib.training.recipe import Recipe
+from edgetpu_lib.training.settings import Recipe
 
 BATCHES_AHEAD = 2
 
@@ -30,15 +29,13 @@ class TrainingBatches:
     """The batches of one training.
 
     Attributes:
-        images: to train on.
-        recipe: batch size and augmentation.
         image_size: height and width, pixels.
-        label_offset: added to every label: so many logits come before the classes.
+        label_offset: added to every label.
         seed: of order and augmentation.
-        parts: number of independent orders, which share every batch equally; of several
-            processes each reads its own.
+        parts: number of independent orders, which share every batch equally and are
+            divided among the processes.
         on_error: "raise", or "skip" for images that cannot be read.
-        skipped: the error of every image that was left out so far, by its name.
+        skipped: errors of the images left out so far, by path.
     """
 
     images: data.Images
@@ -51,11 +48,7 @@ class TrainingBatches:
     skipped: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Divide the images; nothing is read yet.
-
-        Raises:
-            InputError: the numbers do not go together.
-        """
+        """Validate the fields and divide the images into parts."""
         batch_size, parts = self.recipe.batch_size, self.parts
         if self.on_error not in ("raise", "skip"):
             raise InputError(
@@ -79,28 +72,21 @@ class TrainingBatches:
     def from_step(
         self, first: int, last: int
     ) -> contextlib.closing[Iterator[tuple[np.ndarray, np.ndarray]]]:
-        """Open the batches of steps `first` … `last` − 1.
+        """Open this process's share of the batches of steps `first` … `last` − 1.
 
         Each is float32 [batch, size, size, 3], normalised, and float32 [batch,
-        classes], one-hot. Of several processes each gets its share.
+        classes], one-hot.
         """
         return contextlib.closing(self._stream(first, last))
 
     def describe(self, step: int) -> str:
-        """Return the first images of a step's batch, for an error."""
+        """Return the first images of a step's batch, for an error message."""
         return first_names(
-            self.images.paths[self._index(part, position)]
-            for part, positions in self._positions(step)
-            for position in positions
+            self.images.paths[self._index(*place)] for place in self._places(step)
         )
 
     def _stream(self, first: int, last: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        places = (
-            (part, position)
-            for step in range(first, last)
-            for part, positions in self._positions(step)
-            for position in positions
-        )
+        places = (place for step in range(first, last) for place in self._places(step))
         own_batch = self.recipe.batch_size // devices.process()[1]
         read = parallel.map_in_order(
             self._read, places, ahead=BATCHES_AHEAD * own_batch
@@ -112,25 +98,34 @@ class TrainingBatches:
     def _gather(
         self, step: int, read: Iterator[tuple[np.ndarray, int]]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Take a batch from the images that were read, and vary it."""
+        """Take a batch of the images that were read, and augment it part by part."""
         shares = []
         classes = len(self.images.class_names) + self.label_offset
-        for part, positions in self._positions(step):
-            share = itertools.islice(read, len(positions))
-            images, labels = zip(*share, strict=True)
+        for part in self._own_parts:
+            images, labels = zip(*itertools.islice(read, self._share), strict=True)
             targets = one_hot(np.array(labels) + self.label_offset, classes)
             shares.append(self._vary(np.stack(images), targets, (step, part)))
         arrays, targets = map(np.concatenate, zip(*shares, strict=True))
         return pixels.normalize(arrays), targets
 
-    def _positions(self, step: int) -> Iterator[tuple[int, range]]:
-        """Yield each part that this process reads, and the positions in its order."""
-        share = self.recipe.batch_size // len(self._parts)
-        for part in _own_parts(len(self._parts)):
-            yield part, range(step * share, (step + 1) * share)
+    @property
+    def _share(self) -> int:
+        """Number of images of a batch that each part gives."""
+        return self.recipe.batch_size // self.parts
+
+    @property
+    def _own_parts(self) -> range:
+        """The parts that this process reads, in the order of the global batch."""
+        index, count = devices.process()
+        return range(index * self.parts // count, (index + 1) * self.parts // count)
+
+    def _places(self, step: int) -> Iterator[tuple[int, int]]:
+        """Yield (part, position in its order) of the images of a step's batch."""
+        positions = range(step * self._share, (step + 1) * self._share)
+        return itertools.product(self._own_parts, positions)
 
     def _read(self, place: tuple[int, int]) -> tuple[np.ndarray, int]:
-        """Read and vary the image at a position, or the next that can be read."""
+        """Return crop and label of the image at a place, or the next readable one."""
         part, position = place
         for further in range(len(self._parts[part])):
             index = self._index(part, position, further)
@@ -163,7 +158,7 @@ class TrainingBatches:
 
 
 def one_hot(labels: np.ndarray, classes: int) -> np.ndarray:
-    """Return float32 [number, classes]: one at each label, zero elsewhere."""
+    """Return one-hot targets, float32 [number, classes]."""
     return np.eye(classes, dtype=np.float32)[labels]
 
 
@@ -175,7 +170,7 @@ def first_names(names: Iterable[Any]) -> str:
 
 
 def _divide(images: data.Images, parts: int) -> list[np.ndarray]:
-    """Return the images' indices in parts: whole shards where there are enough."""
+    """Divide the images' indices into parts: by whole shards if there are enough."""
     shards = [getattr(path, "shard", None) for path in images.paths]
     names = sorted({str(shard) for shard in shards})
     if None not in shards and len(names) >= parts:
@@ -184,9 +179,3 @@ def _divide(images: data.Images, parts: int) -> list[np.ndarray]:
     else:
         part_of = np.arange(len(images)) % parts
     return [np.flatnonzero(part_of == part) for part in range(parts)]
-
-
-def _own_parts(parts: int) -> range:
-    """Return the parts that this process reads, in the order of the global batch."""
-    index, count = devices.process()
-    return range(index * parts // count, (index + 1) * parts // count)

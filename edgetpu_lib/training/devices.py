@@ -1,8 +1,7 @@
 """Train on several devices and machines: data parallel, by Keras on JAX.
 
-Every model that is built afterwards has a copy on each device, which gets its share of
-every batch. Batch normalisation is over the global batch, so that the number of devices
-changes nothing but rounding.
+Batch normalisation is over the global batch, so that the number of devices changes
+nothing but rounding.
 """
 
 from __future__ import annotations
@@ -38,18 +37,15 @@ def distribute(
     processes: int | None = None,
     process_id: int | None = None,
 ) -> int:
-    """Join the other processes, if there are any, and use all devices.
+    """Join the other processes and use all devices; return the number of devices.
 
-    Call it before any model is built.
+    Every model built afterwards has a copy on each device.
 
     Args:
         coordinator: address and port of the first process, "10.0.0.2:8476"; "auto" on
-            a TPU pod slice, which JAX asks for all three; `None` for a lone process.
-        processes: how many there are.
-        process_id: which of them this is, from 0.
-
-    Returns:
-        The number of devices, over all processes.
+            a TPU pod slice, where JAX finds all three; `None` for a single process.
+        processes: number of processes.
+        process_id: of this process, from 0.
 
     Raises:
         InputError: Keras runs on another backend than JAX.
@@ -69,23 +65,17 @@ def distribute(
 
 
 def map_divided(function: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
-    """Apply a function to every item, each in one process; return all results in all.
+    """Apply a function to items that the processes divide; return all results in order.
 
-    Every process must call it, with the same items.
-
-    Args:
-        function: gives something that JSON can hold.
-        items: of three processes, the first takes the items 0, 3, 6 …
-
-    Returns:
-        All results, in the order of the items.
+    Every process must call it with the same items, gets all results, and raises the
+    error of any. Results must be serializable as JSON.
 
     Raises:
-        InputError: a process met an error; all processes raise the same.
+        InputError: a process failed with an `InputError` or `OSError`.
     """
     index, count = process()
     if count == 1:
-        return [function(item) for item in items]
+        return list(map(function, items))
     own: dict[str, Any] = {"results": [], "error": None}
     try:
         for item in itertools.islice(items, index, None, count):
@@ -102,7 +92,7 @@ def map_divided(function: Callable[[Any], Any], items: Iterable[Any]) -> list[An
 
 
 def _gather(own: Any) -> list[Any]:
-    """Return what every process gives, in their order."""
+    """Return the JSON values of all processes, in their order."""
     from jax.experimental import multihost_utils
 
     encoded = np.frombuffer(json.dumps(own).encode(), np.uint8)
@@ -116,14 +106,10 @@ def _gather(own: Any) -> list[Any]:
 
 
 def start_processes(arguments: Sequence[str], processes: int) -> int:
-    """Run a command in several processes of this machine that train together.
+    """Run `python -m edgetpu_lib` in several processes that train together.
 
-    Each is told its place by `--coordinator` and `--process_id`. The first one's output
-    is shown; if one fails the others are stopped.
-
-    Args:
-        arguments: of `python -m edgetpu_lib`.
-        processes: how many.
+    Each gets `--coordinator` and `--process_id`. Only the first one's output is shown;
+    if one fails the others are stopped.
 
     Returns:
         The exit code of the first that failed, or 0.
@@ -131,22 +117,22 @@ def start_processes(arguments: Sequence[str], processes: int) -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         coordinator = f"127.0.0.1:{free.getsockname()[1]}"
+    command = [sys.executable, "-m", "edgetpu_lib", *arguments]
+    command.append(f"--coordinator={coordinator}")
+    hidden = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     started = [
         subprocess.Popen(
-            [sys.executable, "-m", "edgetpu_lib", *arguments]
-            + [f"--coordinator={coordinator}", f"--process_id={number}"],
+            [*command, f"--process_id={number}"],
             env={**os.environ, "KERAS_BACKEND": "jax"},
-            stdout=None if number == 0 else subprocess.DEVNULL,
-            stderr=None if number == 0 else subprocess.DEVNULL,
+            **(hidden if number else {}),
         )
         for number in range(processes)
     ]
     pool = concurrent.futures.ThreadPoolExecutor(processes)
     try:
-        ends = concurrent.futures.as_completed(
-            [pool.submit(child.wait) for child in started]
-        )
-        return next((code for end in ends if (code := end.result())), 0)
+        ends = [pool.submit(child.wait) for child in started]
+        codes = (end.result() for end in concurrent.futures.as_completed(ends))
+        return next(filter(None, codes), 0)
     finally:
         for child in started:
             child.terminate()

@@ -1,8 +1,4 @@
-"""Shuffled, cropped and mirrored batches for `fine_tune`, read as they are needed.
-
-Takes images or arrays; gives batches from any step on, decided by seed and step alone.
-Next: `loop` steps on them.
-"""
+"""Shuffled, cropped and mirrored batches for `fine_tune`, read as they are needed."""
 
 from __future__ import annotations
 
@@ -11,7 +7,7 @@ import contextlib
 import dataclasses
 import functools
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -30,13 +26,13 @@ EVALUATION_BATCH = 64
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Examples:
-    """Labelled inputs that are read one at a time, by several threads.
+    """Labelled inputs that several threads read one at a time.
 
     Attributes:
         read: takes an index; gives uint8 [side, side, 3], 0..255, or float32 features.
         labels: int64 [number].
         classes: number of classes.
-        names: one an example, for errors.
+        names: of the examples, for error messages.
     """
 
     read: Callable[[int], np.ndarray]
@@ -59,17 +55,12 @@ def from_images(
 ) -> Examples:
     """Return images that are decoded when they are read.
 
-    The last used ones stay in memory, up to `CACHE_BYTES`. All are read once at first,
-    so that a damaged image shows before the training.
-
-    Args:
-        images: to decode.
-        image_size: height and width, pixels.
-        progress: title of the bar of the first reading.
-        **load: options of `data.load_image`.
+    The last used ones stay in memory, up to `CACHE_BYTES`. All are read once now, with
+    a progress bar, so that a damaged image fails before the training. `load` are
+    options of `data.load_image`.
 
     Raises:
-        InputError: an image cannot be used; the message names it.
+        InputError: an image cannot be decoded.
     """
 
     @functools.lru_cache(max(1, CACHE_BYTES // (3 * image_size**2)))
@@ -85,15 +76,13 @@ def from_images(
 
 def in_order(examples: Examples) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield all examples for `loop.evaluate`: float32 inputs and int64 labels."""
-    indices = range(len(examples))
-    starts = range(0, len(examples), EVALUATION_BATCH)
 
-    def read(start: int) -> tuple[np.ndarray, np.ndarray]:
-        chunk = indices[start : start + EVALUATION_BATCH]
-        inputs = np.stack([examples.read(index) for index in chunk])
-        return _as_input(inputs), examples.labels[chunk]
+    def read(chunk: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return _as_input(map(examples.read, chunk)), examples.labels[chunk]
 
-    yield from parallel.map_in_order(read, starts, ahead=1)
+    starts = range(EVALUATION_BATCH, len(examples), EVALUATION_BATCH)
+    chunks = np.split(np.arange(len(examples)), starts)
+    yield from parallel.map_in_order(read, chunks, ahead=1)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -101,11 +90,10 @@ class ShuffledBatches:
     """Examples in a new order each epoch; images are cropped and mirrored at random.
 
     Attributes:
-        examples: what batches consist of.
-        batch_size: examples a batch; all, if there are fewer.
+        batch_size: examples per batch; all, if there are fewer.
         seed: of order, crops and mirroring.
-        crop_size: height and width of the windows cut out of images; `None` takes
-            examples as they are.
+        crop_size: height and width of random crops, pixels; `None` takes examples as
+            they are.
     """
 
     examples: Examples
@@ -115,7 +103,7 @@ class ShuffledBatches:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Number of whole batches; other examples are left out in each epoch."""
+        """Number of whole batches; the examples left over are not used."""
         return max(1, len(self.examples) // self.batch_size)
 
     def from_step(
@@ -127,18 +115,18 @@ class ShuffledBatches:
         [batch, classes], one-hot.
         """
         plan = itertools.islice(self._plan(), first, last)
-        # Whole batches a thread: to hand over single images takes longer than to cut.
+        # A whole batch per task: passing single images takes longer than cropping.
         return contextlib.closing(
             parallel.map_in_order(self._batch, plan, ahead=parallel.cores())
         )
 
     def describe(self, step: int) -> str:
-        """Return the first examples of a step's batch, for an error."""
+        """Return the first examples of a step's batch, for an error message."""
         chosen, *_ = next(itertools.islice(self._plan(), step, None))
         return first_names(self.examples.names[index] for index in chosen)
 
     def _plan(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """Yield of every step: examples, corners of their crops, which to mirror."""
+        """Yield for every step: indices, crop corners, and which images to mirror."""
         order_rng = np.random.default_rng(self.seed)
         crop_rng = np.random.default_rng([self.seed, 1])
         size = min(self.batch_size, len(self.examples))
@@ -154,7 +142,7 @@ class ShuffledBatches:
         self, drawn: tuple[np.ndarray, np.ndarray, np.ndarray]
     ) -> tuple[np.ndarray, np.ndarray]:
         chosen, corners, mirrored = drawn
-        inputs = [self.examples.read(int(index)) for index in chosen]
+        inputs = map(self.examples.read, chosen)
         if size := self.crop_size:
             inputs = [
                 image[top : top + size, left : left + size][:, :: -1 if mirror else 1]
@@ -163,9 +151,10 @@ class ShuffledBatches:
                 )
             ]
         targets = one_hot(self.examples.labels[chosen], self.examples.classes)
-        return _as_input(np.stack(inputs)), targets
+        return _as_input(inputs), targets
 
 
-def _as_input(inputs: np.ndarray) -> np.ndarray:
-    """Return images normalised, and features as they are: float32."""
-    return pixels.normalize(inputs) if inputs.dtype == np.uint8 else inputs
+def _as_input(examples: Iterable[np.ndarray]) -> np.ndarray:
+    """Stack examples to a float32 batch; images are normalised, features are not."""
+    batch = np.stack(list(examples))
+    return pixels.normalize(batch) if batch.dtype == np.uint8 else batch

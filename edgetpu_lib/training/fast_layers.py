@@ -1,11 +1,9 @@
-"""Keras layers that a CPU computes faster, their gradients above all.
+"""Keras layers whose outputs and gradients a CPU computes faster.
 
-Takes a model; gives its twin for training, with the same names, weights and outputs.
-
-Why: benchmarks/training.py --profile. TensorFlow on a CPU computes a batch
-normalisation in some twenty passes over the activations, the gradients of a 1×1
-convolution at a fraction of a matrix product's speed, and (with oneDNN) the filter
-gradient of a depthwise convolution at a hundredth of the arithmetic's.
+Why (benchmarks/training.py --profile): TensorFlow on a CPU computes batch normalisation
+in some twenty passes over the activations, gradients of a 1×1 convolution far slower
+than a matrix product, and with oneDNN the filter gradient of a depthwise convolution at
+a hundredth of the arithmetic's speed.
 """
 
 from __future__ import annotations
@@ -19,35 +17,30 @@ from keras import layers
 def training_twin(model: keras.Model) -> keras.Model:
     """Return a copy of a model that trains and predicts faster on TensorFlow.
 
-    Args:
-        model: from `build.build_model`.
-
-    Returns:
-        A model with the same layer names and weights, in variables of its own. On
-        other backends, or in less than float32, its layers are Keras' own.
+    Layer names and weights are the same, in variables of its own. On other backends, or
+    below float32, its layers are Keras' own.
     """
     fast = keras.backend.backend() == "tensorflow" and all(
         layer.compute_dtype == "float32" for layer in model.layers
     )
-    twin = keras.models.clone_model(
-        model, clone_function=_fast_layer if fast else _same_layer
-    )
+
+    def clone(layer: keras.Layer) -> keras.Layer:
+        kind = _fast_kind(layer) if fast else type(layer)
+        return kind.from_config(layer.get_config())
+
+    twin = keras.models.clone_model(model, clone_function=clone)
     twin.set_weights(model.get_weights())
     return twin
 
 
-def _fast_layer(layer: keras.Layer) -> keras.Layer:
+def _fast_kind(layer: keras.Layer) -> type[keras.Layer]:
     kinds = {
         layers.BatchNormalization: _BatchNormalization,
         layers.DepthwiseConv2D: _DepthwiseConvolution,
     }
     if isinstance(layer, layers.Conv2D) and layer.kernel_size == (1, 1):
         kinds[layers.Conv2D] = _PointwiseConvolution
-    return kinds.get(type(layer), type(layer)).from_config(layer.get_config())
-
-
-def _same_layer(layer: keras.Layer) -> keras.Layer:
-    return type(layer).from_config(layer.get_config())
+    return kinds.get(type(layer), type(layer))
 
 
 class _BatchNormalization(layers.BatchNormalization):
@@ -72,16 +65,13 @@ class _BatchNormalization(layers.BatchNormalization):
         # The operation divides by n − 1; Keras and the reference by n.
         count = tf.cast(tf.size(inputs) / tf.size(mean), variance.dtype)
         variance *= (count - 1) / count
-        for moving, batch in (
-            (self.moving_mean, mean),
-            (self.moving_variance, variance),
-        ):
-            moving.assign(moving * self.momentum + batch * (1 - self.momentum))
+        for moving, now in (self.moving_mean, mean), (self.moving_variance, variance):
+            moving.assign(moving * self.momentum + now * (1 - self.momentum))
         return outputs
 
 
 class _PointwiseConvolution(layers.Conv2D):
-    """A 1×1 convolution as the matrix product that it is."""
+    """A 1×1 convolution computed as a matrix product."""
 
     def call(self, inputs: Any) -> Any:
         """Multiply float32 [batch, height, width, channels]."""

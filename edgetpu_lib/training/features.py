@@ -1,8 +1,4 @@
-"""Compute the pooled features of a frozen network once, and keep them on disk.
-
-Takes a model and images; gives one row an image. `fine_tune` trains a classifier on
-them in seconds.
-"""
+"""Compute the pooled features of a frozen network once, and keep them on disk."""
 
 from __future__ import annotations
 
@@ -17,32 +13,27 @@ from edgetpu_lib.base.artifacts import atomic_path
 from edgetpu_lib.images import pixels
 from edgetpu_lib.training import fast_layers
 
-# What the rows depend on besides model, weights and images; change it with the crop,
-# the resize or the normalisation.
+# Part of the cache key: change it with the crop, the resize or the normalisation.
 PREPROCESSING = "centre 87.5 %, bicubic, (pixel - 127) / 128"
 BATCH_SIZE = 64
 
 
 def pooled_features(
-    model: keras.Model,
-    images: data.Images,
-    *,
-    cache_dir: str | Path | None = None,
+    model: keras.Model, images: data.Images, *, cache_dir: str | Path | None = None
 ) -> np.ndarray:
-    """Return the input of the classifier for every image, cropped as in evaluation.
+    """Return the input of the classifier for every image.
 
     Args:
-        model: from `build.build_model`; dropout and classifier take no part.
-        images: to read.
-        cache_dir: rows are kept here, in a file named after a digest of the network's
-            weights, its image size, the preprocessing and the images' bytes, so that
-            a change of any of them computes them anew; `None` keeps nothing.
+        model: from `build.build_model`; dropout and classifier are not used.
+        images: cropped as in evaluation.
+        cache_dir: folder of the cached features. A file is named after a digest of all
+            that they depend on: weights, image size, preprocessing, image contents.
 
     Returns:
         float32 [number of images, channels], in the order of the images.
 
     Raises:
-        InputError: an image cannot be used, or the cache cannot be written.
+        InputError: an image cannot be decoded, or the cache cannot be written.
     """
     fast = fast_layers.training_twin(model)
     backbone = keras.Model(fast.input, fast.get_layer("head_flatten").output)
@@ -71,23 +62,18 @@ def _compute(backbone: keras.Model, images: data.Images) -> np.ndarray:
     stream = data.iterate_batches(
         images, backbone.input_shape[1], batch_size=BATCH_SIZE, progress="features"
     )
-    rows = np.empty((len(images), *backbone.output_shape[1:]), np.float32)
-    start = 0
-    for arrays in stream:
-        rows[start : start + len(arrays)] = _predict(backbone, arrays)
-        start += len(arrays)
-    return rows
+    return np.concatenate([_predict(backbone, arrays) for arrays in stream])
 
 
 def _predict(backbone: keras.Model, images: np.ndarray) -> np.ndarray:
-    """Return the features of a batch; a smaller one is filled up, not compiled for."""
+    """Return the features of a batch; a smaller one is padded, to compile only once."""
     filled = pixels.fill_batch(images, BATCH_SIZE)
     rows = backbone.predict_on_batch(pixels.normalize(filled))
     return np.asarray(rows, np.float32)[: len(images)]
 
 
 def _read(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
-    """Return cached rows; None where there are none or the file is damaged."""
+    """Return cached features; `None` if there are none or the file is damaged."""
     try:
         rows = np.load(path)
     except (OSError, ValueError, EOFError):

@@ -1,8 +1,4 @@
-"""The training loop that `train` and `fine_tune` share.
-
-Takes a compiled model, batches and what to do after an epoch; gives a trained model and
-one row of numbers an epoch.
-"""
+"""The training loop that `train` and `fine_tune` share."""
 
 from __future__ import annotations
 
@@ -25,10 +21,10 @@ from edgetpu_lib.training.state import TrainingState, new_progress, stop_between
 
 
 def check_classes(model: keras.Model, images: data.Images, label_offset: int) -> None:
-    """Verify that the model has one logit a class.
+    """Verify that the model has one logit per class.
 
     Raises:
-        InputError: it has not; the message names both numbers.
+        InputError: the numbers differ.
     """
     classes, logits = len(images.class_names) + label_offset, model.output_shape[-1]
     if classes != logits:
@@ -40,17 +36,11 @@ def check_classes(model: keras.Model, images: data.Images, label_offset: int) ->
 
 
 def compile_model(
-    model: keras.Model,
-    optimizer: keras.optimizers.Optimizer,
-    *,
-    label_smoothing: float,
+    model: keras.Model, optimizer: keras.optimizers.Optimizer, *, label_smoothing: float
 ) -> None:
-    """Compile a model for `run`: cross-entropy of one-hot targets, top-1 accuracy.
+    """Compile a model of logits for `run`: cross-entropy of one-hot targets and top-1.
 
-    Args:
-        model: gives logits.
-        optimizer: is built, too.
-        label_smoothing: share of the target spread over all classes, 0..1.
+    `label_smoothing` is the share of the target spread over all classes, 0..1.
     """
     model.compile(
         optimizer=optimizer,
@@ -58,10 +48,10 @@ def compile_model(
             from_logits=True, label_smoothing=label_smoothing
         ),
         metrics=[keras.metrics.CategoricalAccuracy(name="top1")],
-        # On TensorFlow XLA compiles for minutes on a CPU and then runs slower.
+        # TensorFlow's XLA takes minutes to compile for a CPU and then runs slower.
         jit_compile=keras.backend.backend() == "jax",
     )
-    # Built now, the training step is traced once; left to the first step, twice.
+    # If the first step built the optimizer, the step would be traced twice.
     optimizer.build(model.trainable_variables)
 
 
@@ -71,13 +61,11 @@ class Course:
 
     Attributes:
         title: of the progress bar.
-        epochs: at most.
-        steps_per_epoch: batches an epoch.
-        end_epoch: takes epoch (from 1), mean loss, mean top1 (0..1) and seconds of the
-            steps by these names; gives the row of the history.
+        epochs: largest number of epochs.
+        end_epoch: takes epoch (from 1), loss, top1 (means, 0..1) and seconds (of the
+            steps) by name; returns the epoch's row of the history.
         after_step: takes the number of steps taken so far.
-        is_over: whether training stops before its last epoch; asked after each epoch.
-        show_progress: with a bar.
+        is_over: whether to stop before the last epoch; called after each epoch.
     """
 
     title: str
@@ -94,18 +82,13 @@ def run(
 ) -> None:
     """Take steps from `state.step` on until the course is over.
 
-    Single steps, not `model.fit`: Keras feeds batches that Python makes through a
-    TensorFlow operation that sets a memory option under which every step is up to
-    three times slower on a CPU.
-
-    Args:
-        state: with a compiled model; `state.progress["history"]` gets one row an epoch.
-        batches: one a step.
-        course: how long, and what to do between steps.
+    `state.progress["history"]` gets one row per epoch. `model.fit` is not used: it
+    feeds batches from Python through a TensorFlow operation that sets a memory option
+    under which every step is up to three times slower on a CPU.
 
     Raises:
         InputError: a loss is not finite, or the state cannot be written.
-        KeyboardInterrupt: after Ctrl-C or SIGTERM, once the state is kept.
+        KeyboardInterrupt: after Ctrl-C or SIGTERM, once the state is saved.
     """
     total = course.epochs * course.steps_per_epoch
     bar = tqdm(
@@ -143,11 +126,7 @@ def run(
 def _step(
     state: TrainingState, batches: Any, inputs: np.ndarray, targets: np.ndarray
 ) -> None:
-    """Take one step.
-
-    Raises:
-        InputError: the loss is not finite.
-    """
+    """Take one step; raise `InputError` if the loss is not finite."""
     logs = state.model.train_on_batch(inputs, targets, return_dict=True)
     if not math.isfinite(logs["loss"]):
         raise InputError(
@@ -161,7 +140,7 @@ def _step(
 
 
 def _end_epoch(state: TrainingState, course: Course) -> None:
-    """Move what an epoch gathered into the history."""
+    """Append the epoch's row to the history and reset the numbers of the epoch."""
     row = course.end_epoch(
         epoch=state.step // course.steps_per_epoch,
         loss=float(np.mean(state.progress["loss"])),
@@ -184,8 +163,8 @@ def evaluate(
     Args:
         model: gives logits.
         batches: float32 inputs [≤ `EVALUATION_BATCH`, …] and int64 labels.
-        label_offset: added to every label; logits before it take no part in top-1.
-        label_smoothing: of the loss, as in training.
+        label_offset: added to every label; logits before it are ignored for top-1.
+        label_smoothing: as in training.
     """
     losses, hits = [], []
     for inputs, labels in batches:

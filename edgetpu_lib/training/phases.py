@@ -1,7 +1,4 @@
-"""Train one phase of a fine-tuning: stop when validation gets no better, keep the best.
-
-Takes a model, batches and held-out examples; gives one row of numbers an epoch.
-"""
+"""Train one phase of a fine-tuning with early stopping; keep the best weights."""
 
 from __future__ import annotations
 
@@ -27,10 +24,8 @@ class Epoch:
     Attributes:
         phase: "classifier", "unfrozen stages" or "all layers".
         epoch: from 1 in each phase.
-        loss: mean over the steps, on augmented images.
-        top1: accuracy over the steps.
-        validation_loss: at the end of the epoch.
-        validation_top1: accuracy at the end of the epoch.
+        loss: mean over the steps on augmented images, like `top1`.
+        validation_loss: at the end of the epoch, like `validation_top1`.
         seconds: of the steps, with waiting for images, without validation.
     """
 
@@ -58,17 +53,11 @@ def fit(
 ) -> list[Epoch]:
     """Train `model` in place; the weights of the best epoch are kept.
 
-    Args:
-        model: gives logits; its frozen layers stay as they are.
-        batches: to train on.
-        validation: to choose the best epoch by.
-        patience: epochs without a better validation loss before training stops.
-        new_state: takes a name, a model and tensors; gives the state that keeps them.
-        phase: name for the progress bar and the history.
-        epochs: at most.
-        learning_rate: peak.
-        keep_start: whether the first weights are kept if no epoch is better.
-        show_progress: with a bar.
+    The best epoch has the lowest loss on `validation`; after `patience` epochs without
+    a lower one training stops. `new_state` takes a name, a model and tensors and
+    returns their `TrainingState`. `phase` names the progress bar and the history,
+    `learning_rate` is the peak. With `keep_start` the initial weights are kept if no
+    epoch is better.
     """
     twin = fast_layers.training_twin(model)
     optimizer = _optimizer(learning_rate, epochs * batches.steps_per_epoch)
@@ -86,12 +75,12 @@ def fit(
         if loss < state.progress["best_loss"]:
             state.progress |= {"best_epoch": means["epoch"], "best_loss": loss}
             best.values = twin.get_weights()
-        row = Epoch(phase, **means, validation_loss=loss, validation_top1=top1)
-        return dataclasses.asdict(row)
+        held_out = {"validation_loss": loss, "validation_top1": top1}
+        return {"phase": phase, **means, **held_out}
 
     def is_over() -> bool:
-        epochs_since = len(state.progress["history"]) - state.progress["best_epoch"]
-        return epochs_since >= patience
+        best_epoch = state.progress["best_epoch"]
+        return len(state.progress["history"]) - best_epoch >= patience
 
     if not state.restore() and keep_start:
         state.progress["best_loss"], _ = validate()

@@ -1,6 +1,5 @@
-"""The reference's training recipe: rate, optimizer, weight decay, averages.
+"""The reference's learning rate, optimizer, weight decay and moving averages.
 
-Plain Keras, on any of its backends.
 Source of all numbers: tensorflow/tpu efficientnet main.py and utils.py.
 """
 
@@ -18,16 +17,16 @@ from edgetpu_lib.training.settings import Recipe
 
 
 class LearningRate(keras.optimizers.schedules.LearningRateSchedule):
-    """The rate at each step: warm-up, then stairs, a cosine, or a constant."""
+    """Learning rate at each step: warm-up, then stairs, a cosine, or a constant."""
 
     def __init__(self, recipe: Recipe, steps_per_epoch: float) -> None:
-        """Take the images over the batch size; the reference keeps the fraction."""
+        """Scale the peak; `steps_per_epoch` may be a fraction, as in the reference."""
         self.recipe = recipe
         self.steps_per_epoch = steps_per_epoch
         self.peak = recipe.base_learning_rate * recipe.batch_size / 256
 
     def __call__(self, step: Any) -> Any:
-        """Return the rate of a step, counted from 0."""
+        """Return the learning rate of a step, counted from 0."""
         recipe = self.recipe
         step = keras.ops.cast(step, "float32")
         stair = self.steps_per_epoch * recipe.decay_epochs
@@ -45,17 +44,14 @@ class LearningRate(keras.optimizers.schedules.LearningRateSchedule):
 
 
 class ReferenceRMSprop(keras.optimizers.RMSprop):
-    """RMSProp as in TensorFlow 1, whose accumulators start at one, not at zero.
-
-    That makes the first steps smaller than those of Keras' own.
-    """
+    """RMSprop as in TensorFlow 1, with smaller first steps: accumulators start at 1."""
 
     def __init__(self, learning_rate: Any) -> None:
-        """Take the reference's decay 0.9, momentum 0.9, epsilon 1e-3 in the root."""
+        """Set the reference's decay, momentum and epsilon."""
         super().__init__(learning_rate, rho=0.9, momentum=0.9, epsilon=1e-3)
 
     def build(self, variables: list[keras.Variable]) -> None:
-        """Make the accumulators."""
+        """Create the accumulators."""
         was_built = self.built
         super().build(variables)
         if not was_built:
@@ -74,9 +70,7 @@ def new_optimizer(recipe: Recipe, steps_per_epoch: float) -> keras.optimizers.Op
 def add_weight_decay(model: keras.Model, weight_decay: float) -> None:
     """Add weight_decay · Σ ½w² over all but batch-norm variables to the model's loss.
 
-    Args:
-        model: from `build.build_model`.
-        weight_decay: the factor; 0 takes an earlier one away.
+    A factor of 0 removes an earlier one.
     """
     penalty = keras.regularizers.L2(weight_decay / 2) if weight_decay else None
     for layer in model.layers:
@@ -88,29 +82,29 @@ def add_weight_decay(model: keras.Model, weight_decay: float) -> None:
 class Averages:
     """Exponential moving averages of a model's weights and batch-norm statistics.
 
-    The published accuracy is theirs. The decay grows with the steps up to `decay`, so
-    that the random start does not dominate the first averages.
+    The decay grows with the steps up to `decay`, so that the initial weights do not
+    dominate the first averages. The published accuracy was measured with averages.
 
     Attributes:
-        values: one array a variable, on the device, in the order of the variables.
+        values: one array per variable, on the device, in the order of the variables.
     """
 
     def __init__(self, variables: list[keras.Variable], decay: float) -> None:
-        """Start at the variables' values."""
+        """Start with the variables' values."""
         self.variables = variables
         self.decay = decay
         self.values = [keras.ops.copy(variable.value) for variable in variables]
         self._average = _compiled(_average)
 
     def update(self, step: int) -> None:
-        """Add the variables' values after so many steps."""
+        """Add the variables' values after `step` steps."""
         decay = min(self.decay, (1 + step) / (10 + step))
         now = [variable.value for variable in self.variables]
         self.values = self._average(self.values, now, np.float32(decay))
 
     @contextlib.contextmanager
     def applied(self) -> Iterator[None]:
-        """Let the model hold the averages within a `with` block."""
+        """Assign the averages to the variables within a `with` block."""
         raw = [keras.ops.copy(variable.value) for variable in self.variables]
         try:
             self._assign(self.values)
@@ -120,7 +114,7 @@ class Averages:
 
     def _assign(self, values: list[Any]) -> None:
         for variable, value in zip(self.variables, values, strict=True):
-            # A copy: JAX gives the memory of a model's variables away at every step.
+            # A copy: JAX reuses the memory of a model's variables at every step.
             variable.assign(keras.ops.copy(value))
 
 
@@ -132,7 +126,7 @@ def _average(averages: list[Any], now: list[Any], decay: Any) -> list[Any]:
 
 
 def _compiled(function: Callable) -> Callable:
-    """Compile a function of arrays: hundreds of small operations become one call."""
+    """Compile a function of arrays, so that many small operations become one call."""
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 

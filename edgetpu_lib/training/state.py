@@ -1,8 +1,4 @@
-"""Save the state of a training so that it can resume.
-
-Takes a model that trains and its optimizer; gives one safetensors file, which is
-replaced as a whole. A resumed training takes the steps of an uninterrupted one.
-"""
+"""Save the state of a training in a safetensors file so that it can resume."""
 
 from __future__ import annotations
 
@@ -27,13 +23,13 @@ from edgetpu_lib.training import devices
 
 @dataclasses.dataclass
 class Tensors:
-    """What a training keeps besides the model: averages, or the best weights."""
+    """Tensors saved besides model and optimizer, such as the best weights."""
 
     values: list[Any]
 
 
 def new_progress() -> dict[str, Any]:
-    """Return an empty history, and the numbers of an epoch before its first step."""
+    """Return an empty history and the numbers of an epoch before its first step."""
     return {"history": [], "loss": [], "top1": [], "seconds": 0.0}
 
 
@@ -41,10 +37,9 @@ class TrainingState:
     """Weights, random state, optimizer, and progress of a training.
 
     Attributes:
-        path: the file; `None` without a folder.
-        model: what trains.
-        step: steps taken.
-        progress: what else a training remembers; anything JSON can hold.
+        path: of the file; `None` without a folder.
+        step: number of steps taken.
+        progress: history and numbers of the epoch under way, serializable as JSON.
     """
 
     def __init__(
@@ -58,16 +53,16 @@ class TrainingState:
         keep_minutes: float = 10,
         keep_steps: int | None = None,
     ) -> None:
-        """Describe what is kept; nothing is read or written yet.
+        """Describe what is saved; nothing is read or written yet.
 
         Args:
-            folder: of the file; `None` keeps nothing.
-            settings: what makes this training; anything JSON can hold.
-            name: of the file, without its ending.
+            folder: of the file; `None` saves nothing.
+            settings: must equal those in the file to resume; serializable as JSON.
+            name: of the file, without its suffix.
             model: compiled, its optimizer built.
             extra: `Tensors` or `Averages`, by the name of their group in the file.
-            keep_minutes: between two writings by `keep_when_due`.
-            keep_steps: between two writings; `None`: by the clock alone.
+            keep_minutes: minutes between two writes by `keep_when_due`.
+            keep_steps: steps between two writes; `None`: by minutes alone.
         """
         self.path = folder and Path(folder) / f"{name}.safetensors"
         self.step = 0
@@ -79,18 +74,15 @@ class TrainingState:
         self._kept_at = time.monotonic()
         self._variables = {
             f"{group}/{number:04d}": variable
-            for group, variables in (
-                ("model", model.variables),
-                ("optimizer", model.optimizer.variables),
-            )
-            for number, variable in enumerate(variables)
+            for group, owner in (("model", model), ("optimizer", model.optimizer))
+            for number, variable in enumerate(owner.variables)
         }
 
     def restore(self) -> bool:
         """Read the file; return whether there is one.
 
         Raises:
-            InputError: the file is damaged or another training's.
+            InputError: the file is damaged or belongs to another training.
         """
         if not (self.path and self.path.exists()):
             return False
@@ -118,11 +110,11 @@ class TrainingState:
         return True
 
     def keep(self) -> None:
-        """Replace the file; of several processes the first one does.
+        """Replace the file; of several processes only the first one writes.
 
         Raises:
             InputError: a value is not finite, or the file cannot be written; the
-                earlier file stays.
+                earlier file is kept.
         """
         if self.path is None:
             return
@@ -142,27 +134,22 @@ class TrainingState:
         self._kept_at = time.monotonic()
         if devices.process()[0]:
             return
-        facts = {
-            "step": self.step,
-            "progress": self.progress,
-            "settings": self._settings,
+        metadata = {
+            "step": json.dumps(self.step),
+            "progress": json.dumps(self.progress),
+            "settings": json.dumps(self._settings),
         }
-        metadata = {name: json.dumps(value) for name, value in facts.items()}
         with atomic_path(self.path) as scratch:
             safetensors.numpy.save_file(tensors, scratch, metadata)
 
     def keep_when_due(self) -> None:
-        """Replace the file if `keep_minutes` or `keep_steps` have passed.
-
-        Raises:
-            InputError: as `keep`.
-        """
+        """Call `keep` if `keep_minutes` or `keep_steps` have passed."""
         overdue = time.monotonic() - self._kept_at >= 60 * self._keep_minutes
         if overdue or (self._keep_steps and self.step % self._keep_steps == 0):
             self.keep()
 
     def describe(self) -> str:
-        """Return which state is on disk, for an error."""
+        """Return which state is on disk, for an error message."""
         if not (self.path and self.path.exists()):
             return "no state was kept before"
         with safetensors.safe_open(self.path, "numpy") as file:
@@ -173,11 +160,7 @@ class TrainingState:
             yield group, [f"{group}/{n:04d}" for n in range(len(tensors.values))]
 
     def _check_settings(self, found: dict[str, Any]) -> None:
-        """Refuse to go on with a training of other settings.
-
-        Raises:
-            InputError: it names what differs.
-        """
+        """Raise `InputError` if the file's settings differ from this training's."""
         now = self._settings
         different = [
             f"{name} was {found.get(name)!r} and is now {now.get(name)!r}"
@@ -193,10 +176,9 @@ class TrainingState:
 
 @contextlib.contextmanager
 def stop_between_steps() -> Iterator[threading.Event]:
-    """Let Ctrl-C and SIGTERM wait for the end of a step within a `with` block.
+    """Delay Ctrl-C and SIGTERM to the end of a step within a `with` block.
 
-    Yields:
-        An event that the first signal sets. A second one interrupts at once.
+    Yields an event that the first signal sets; a second signal interrupts at once.
     """
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():

@@ -1,16 +1,19 @@
-"""Facts on the Edge TPU, its compiler and its memory; no code.
+"""Facts on the Edge TPU, its compiler and its memory.
 
-Used by `check`, `estimate` and `compiler`. Google's compiler 16.0.384591198 of 2021 is
-the last; its rules are not published, so each fact names where it was observed.
+Google's compiler 16.0.384591198 of 2021 is the last; its rules are not published, so
+each fact names where it was observed.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 MIB = 1 << 20
 
 
-def _by_kind(*rows: tuple[int, str]) -> dict[str, int]:
-    return {kind: number for number, kinds in rows for kind in kinds.split()}
+def by_name(*rows: tuple[Any, str]) -> dict[str, Any]:
+    """Return name → value of rows of a value and the names that have it."""
+    return {name: value for value, names in rows for name in names.split()}
 
 
 # Versions of the runtime a compiled file can ask for (`--min_runtime_version`).
@@ -22,7 +25,7 @@ NEWEST_RUNTIME = 14
 # Source: coral.ai "TensorFlow models on the Edge TPU", table of supported operations,
 # as copied by Axis for ARTPEC-7; google-coral/edgetpu CHANGES.md for those of 13. Those
 # of 14 and PRELU are from memory of the table.
-SUPPORTED = _by_kind(
+SUPPORTED = by_name(
     (10, "ADD AVERAGE_POOL_2D CONCATENATION CONV_2D DEPTHWISE_CONV_2D"),
     (10, "FULLY_CONNECTED L2_NORMALIZATION LOGISTIC MAXIMUM MAX_POOL_2D MEAN"),
     (10, "MINIMUM MUL PAD RELU RELU6 RELU_N1_TO_1 RESHAPE RESIZE_BILINEAR"),
@@ -36,7 +39,7 @@ SUPPORTED = _by_kind(
 # Highest version of each operator that TensorFlow Lite 2.5.0 registers; the compiler
 # was built within weeks of it and refuses a whole model for one operator beyond.
 # Source: measured with that release, one file an operator and version.
-NEWEST_OPERATOR_VERSION = _by_kind(
+NEWEST_OPERATOR_VERSION = by_name(
     (1, "EXP EXPAND_DIMS HARD_SWISH PRELU RELU_N1_TO_1 RESHAPE"),
     (2, "L2_NORMALIZATION QUANTIZE RSQRT SPACE_TO_DEPTH SQUARED_DIFFERENCE"),
     (2, "SQUEEZE SUM"),

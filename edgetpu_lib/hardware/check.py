@@ -1,9 +1,7 @@
 """Predict what the Edge TPU compiler makes of a TFLite file.
 
-Takes any `.tflite` file; gives a report: operators on the Edge TPU and on the CPU, and
-findings with reason and remedy. `convert` refuses to return a file that is not ready.
-The rules come from public evidence (`edge_tpu`, `operator_rules`); only Google's
-compiler decides. Needs neither NumPy nor a TFLite runtime.
+The rules come from public evidence; only Google's compiler decides. Needs neither NumPy
+nor a TFLite runtime.
 """
 
 from __future__ import annotations
@@ -17,7 +15,7 @@ from edgetpu_lib.base.artifacts import InputError
 from edgetpu_lib.hardware import edge_tpu, findings, input_contract, operator_rules
 from edgetpu_lib.hardware.findings import Finding
 from edgetpu_lib.tflite.contract import TensorContract
-from edgetpu_lib.tflite.file import Operator, TfliteFile, read_tflite
+from edgetpu_lib.tflite.file import TfliteFile, read_tflite
 from edgetpu_lib.tflite.schema import COMPILED_OPERATOR
 
 
@@ -88,10 +86,11 @@ def check_tflite(
 
 
 def check_file(file: TfliteFile, *, runtime: int = edge_tpu.NEWEST_RUNTIME) -> Report:
-    """Predict the same for a file that is read already; see `check_tflite`."""
+    """Do the same as `check_tflite` for a file that is read already."""
     found = list(findings.refusals(file))
     if found:
-        words = [_word_of_refused(operator) for operator in file.operators]
+        compiled = [o.kind == COMPILED_OPERATOR for o in file.operators]
+        words = [edge_tpu.MAPPED if c else edge_tpu.NOT_COMPILED for c in compiled]
     else:
         inputs, outputs = set(file.inputs), set(file.outputs)
         views = [operator_rules.View.of(file, o, runtime) for o in file.operators]
@@ -114,10 +113,7 @@ def check_file(file: TfliteFile, *, runtime: int = edge_tpu.NEWEST_RUNTIME) -> R
 
 
 def require_ready(content: bytes) -> Report:
-    """Check a converted file and raise if it is not ready.
-
-    Args:
-        content: of a `.tflite` file.
+    """Check the content of a `.tflite` file and raise if it is not ready.
 
     Raises:
         InputError: not all of it would run on the Edge TPU; the first reason is named.
@@ -139,7 +135,8 @@ def _problems(
     """Yield an operator's problems; floats at the two ends get their own names."""
     operator = view.operator
     for problem in operator_rules.problems_of(view):
-        if operator.kind == "QUANTIZE" and _reads_float_input(view, inputs):
+        quantizes = operator.kind == "QUANTIZE"
+        if quantizes and view.inputs[0].is_float and operator.inputs[0] in inputs:
             yield dataclasses.replace(
                 problem,
                 code="float-input",
@@ -147,7 +144,7 @@ def _problems(
                 reason="the input is float; its QUANTIZE stays on the CPU",
                 remedy="convert with inference_input_type=tf.uint8",
             )
-        elif operator.kind == "QUANTIZE" and problem.code == "float-tensor":
+        elif quantizes and problem.code == "float-tensor":
             yield dataclasses.replace(
                 problem,
                 code="quantize-inside",
@@ -163,10 +160,6 @@ def _problems(
             )
         else:
             yield problem
-
-
-def _reads_float_input(view: operator_rules.View, inputs: set[int]) -> bool:
-    return view.inputs[0].is_float and view.operator.inputs[0] in inputs
 
 
 def _partition(
@@ -185,9 +178,3 @@ def _partition(
         if status != edge_tpu.MAPPED and not (found and found[0].code == "float-input"):
             on_cpu |= set(operator.outputs) - {-1}
         yield status
-
-
-def _word_of_refused(operator: Operator) -> str:
-    if operator.kind == COMPILED_OPERATOR:
-        return edge_tpu.MAPPED
-    return edge_tpu.NOT_COMPILED

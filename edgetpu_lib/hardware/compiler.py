@@ -1,9 +1,8 @@
 """Run Google's `edgetpu_compiler`, keep its log and read its numbers.
 
-Takes a `.tflite` file; gives the compiled file, its log beside it, and numbers.
-The compiler is a closed program for 64-bit Intel and AMD Linux. It was not at hand: the
-format of the log is that of logs which users published (google-coral/edgetpu issues
-512, 572; HanChangHun/EdgeTPU-Compiler-Log-Parser).
+The compiler is a closed program and was not at hand: the format of its log is that of
+logs which users published (google-coral/edgetpu issues 512, 572;
+HanChangHun/EdgeTPU-Compiler-Log-Parser).
 """
 
 from __future__ import annotations
@@ -24,20 +23,17 @@ from edgetpu_lib.tflite.schema import COMPILED_OPERATOR
 PROGRAM = "edgetpu_compiler"
 # Seconds after its own time limit at which the compiler is stopped.
 _GRACE_S = 60
-_KEY = "https://packages.cloud.google.com/apt/doc/apt-key.gpg"
+_APT = "https://packages.cloud.google.com/apt"
 _KEYRING = "/etc/apt/keyrings/coral-edgetpu.gpg"
-_APT_LINE = (
-    f"deb [signed-by={_KEYRING}] https://packages.cloud.google.com/apt"
-    " coral-edgetpu-stable main"
-)
 HOW_TO_GET_IT = f"""\
 {PROGRAM} runs on 64-bit Intel and AMD Linux of the Debian family only.
 
 On such a machine (leave out sudo in a container):
   sudo apt-get update && sudo apt-get install -y curl gpg
   sudo install -d /etc/apt/keyrings
-  curl -fsSL {_KEY} | sudo gpg --dearmor -o {_KEYRING}
-  echo "{_APT_LINE}" | sudo tee /etc/apt/sources.list.d/coral-edgetpu.list
+  curl -fsSL {_APT}/doc/apt-key.gpg | sudo gpg --dearmor -o {_KEYRING}
+  echo "deb [signed-by={_KEYRING}] {_APT} coral-edgetpu-stable main" \
+| sudo tee /etc/apt/sources.list.d/coral-edgetpu.list
   sudo apt-get update && sudo apt-get install -y edgetpu-compiler
 
 In a container, on any machine with Docker (add --platform=linux/amd64 on ARM), with
@@ -74,12 +70,8 @@ _FAILURES = {
     "could not be parsed": "run `check`: it says what the file holds",
     "Internal compiler error": "try again (it is not deterministic), another"
     " --min-runtime-version, or --search-delegate",
-    "Compilation failed: ": _RETRY,
-    "Invalid model: ": _RETRY,
-    "ERROR: ": _RETRY,
-    "Compilation failed": _RETRY,
-    "timed out": _RETRY,
-    "exceeded": _RETRY,
+    **dict.fromkeys(("Compilation failed: ", "Invalid model: ", "ERROR: "), _RETRY),
+    **dict.fromkeys(("Compilation failed", "timed out", "exceeded"), _RETRY),
 }
 
 
@@ -100,7 +92,7 @@ def parse_log(text: str) -> dict[str, Any]:
     """Read the numbers of an `edgetpu_compiler` log.
 
     Args:
-        text: its standard output and error, of any of its versions; with or without
+        text: standard output and error of any version of the compiler; with or without
             the operation log of `--show_operations`.
 
     Returns:
@@ -127,8 +119,7 @@ def parse_log(text: str) -> dict[str, Any]:
 def _parse_model(part: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for heading, value in re.findall(r"(?m)^([^:\n]+): *(.*?) *$", part):
-        key = _FIELDS.get(heading)
-        if key:
+        if key := _FIELDS.get(heading):
             found[key] = value if key in ("input", "output") else _number(value)
     # The two counts are left out when all operators are mapped.
     found.setdefault("edge_tpu_operators", found.get("operators"))
@@ -138,10 +129,9 @@ def _parse_model(part: str) -> dict[str, Any]:
         raise InputError(
             f"the compiler's log lacks {', '.join(sorted(missing))}; was it cut off?"
         )
-    rows = re.findall(r"(?m)^(\S+) +(\d+) +(\S.*?) *$", part)
     found["operations"] = [
         {"kind": kind, "count": int(count), "status": status}
-        for kind, count, status in rows
+        for kind, count, status in re.findall(r"(?m)^(\S+) +(\d+) +(\S.*?) *$", part)
     ]
     return found
 
@@ -157,8 +147,7 @@ def _number(text: str) -> int:
 def _failure_of(text: str) -> tuple[str, str]:
     """Return the line in which the compiler says why it failed, and a remedy."""
     for words, remedy in _FAILURES.items():
-        lines = [line for line in text.splitlines() if words in line]
-        if lines:
+        if lines := [line for line in text.splitlines() if words in line]:
             return " ".join(lines[-1].split()), remedy
     return "it printed no result", _RETRY
 
@@ -174,11 +163,10 @@ def compile_tflite(
 ) -> Compilation:
     """Compile a TFLite file for the Edge TPU with Google's compiler.
 
-    Outputs appear in `output_dir` when all of them are complete and verified; an
-    interrupted or failed run leaves nothing there.
+    An interrupted or failed run leaves nothing in `output_dir`.
 
     Args:
-        model: path of a full-integer `.tflite` file.
+        model: path of an int8 `.tflite` file.
         output_dir: gets `NAME_edgetpu.tflite`, or one
             `NAME_segment_K_of_N_edgetpu.tflite` per segment, and the compiler's output
             as `NAME_edgetpu.log`.
@@ -213,9 +201,8 @@ def compile_tflite(
             raise _failed(text)
         made = _verified(Path(scratch), num_segments)
         # With the operations, which the compiler's own file of this name repeats.
-        (Path(scratch) / f"{Path(model).stem}_edgetpu.log").write_text(
-            text, encoding="utf-8"
-        )
+        log_path = Path(scratch, f"{Path(model).stem}_edgetpu.log")
+        log_path.write_text(text, encoding="utf-8")
         for path in Path(scratch).iterdir():
             path.replace(output_dir / path.name)
     return Compilation(tuple(output_dir / path.name for path in made), log)

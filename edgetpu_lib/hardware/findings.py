@@ -1,11 +1,9 @@
-"""Findings of the check: what keeps a file off the Edge TPU, and what else to know.
-
-Takes a file that `tflite.file` read; gives findings with reason and remedy.
-"""
+"""Findings of the check: what keeps a file off the Edge TPU, and what else to know."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterable, Iterator
 
 from edgetpu_lib.base.artifacts import InputError
@@ -59,8 +57,7 @@ def _error(
     return Finding(code, level, name, tensor and tensor.name, reason, remedy)
 
 
-def _note(code: str, reason: str, remedy: str, **about: object) -> Finding:
-    return _error(code, reason, remedy, **about, level="note")
+_note = functools.partial(_error, level="note")
 
 
 def refusals(file: TfliteFile) -> Iterator[Finding]:
@@ -86,32 +83,26 @@ def refusals(file: TfliteFile) -> Iterator[Finding]:
     yield from _dynamic_shape(file)
     yield from _float_model(file)
     yield from _newer_operators(file)
-    yield from _too_large(file)
+    # In a file that is not refused they are notes.
+    yield from (f for f in _large_activations(file) if f.level == "error")
 
 
 def of_problems(operator: Operator, problems: Iterable[Problem]) -> Iterator[Finding]:
     """Yield what is wrong with one operator as errors."""
-    for problem in problems:
-        yield _error(
-            problem.code,
-            problem.reason,
-            problem.remedy,
-            tensor=problem.tensor,
-            operator=operator,
-        )
+    for p in problems:
+        yield _error(p.code, p.reason, p.remedy, tensor=p.tensor, operator=operator)
 
 
 def wrong_predictions(file: TfliteFile) -> Iterator[Finding]:
     """Yield errors for what compiles, or may compile, and then predicts wrongly."""
     for operator in file.operators:
         weights = _tensors(file, operator.inputs[1:2])
-        if operator.kind != "FULLY_CONNECTED" or not weights:
-            continue
-        if len(weights[0].scales) > 1:
+        is_dense = operator.kind == "FULLY_CONNECTED" and weights
+        if is_dense and len(weights[0].scales) > 1:
             yield _error(
                 "per-channel-fully-connected",
                 f"{len(weights[0].scales)} scales on the weights: TFLite up to 2.9, of"
-                " which the compiler is one, reads the first as zero and answers with"
+                " which the compiler is one, reads the first as zero and predicts"
                 " equal scores",
                 "convert with _experimental_disable_per_channel_quantization_for_"
                 "dense_layers = True",
@@ -138,7 +129,7 @@ def notes(file: TfliteFile) -> Iterator[Finding]:
         )
 
 
-def _tensors(file: TfliteFile, indices: tuple[int, ...]) -> list[Tensor]:
+def _tensors(file: TfliteFile, indices: Iterable[int]) -> list[Tensor]:
     return [file.tensors[index] for index in indices if index >= 0]
 
 
@@ -196,37 +187,24 @@ def _newer_operators(file: TfliteFile) -> Iterator[Finding]:
             )
 
 
-def _largest_activation(file: TfliteFile) -> Tensor | None:
-    used = {i for o in file.operators for i in (*o.inputs, *o.outputs) if i >= 0}
-    tensors = [file.tensors[i] for i in sorted(used)]
-    activations = (t for t in tensors if not t.is_constant)
-    return max(activations, key=lambda t: t.elements, default=None)
-
-
-def _too_large(file: TfliteFile) -> Iterator[Finding]:
-    tensor = _largest_activation(file)
-    if tensor and tensor.elements > edge_tpu.ACTIVATION_LIMIT_BYTES:
-        yield _error(
-            "activations-too-large",
-            f"shape {list(tensor.shape)} is {tensor.elements / edge_tpu.MIB:.1f} MiB;"
-            f" the Edge TPU has {edge_tpu.ACTIVATION_BYTES / edge_tpu.MIB:.0f} MiB"
-            " for activations",
-            "take a smaller input size, or stride earlier",
-            tensor=tensor,
-        )
-
-
 def _large_activations(file: TfliteFile) -> Iterator[Finding]:
-    tensor = _largest_activation(file)
-    limits = edge_tpu.ACTIVATION_BYTES, edge_tpu.ACTIVATION_LIMIT_BYTES
-    if tensor and limits[0] < tensor.elements <= limits[1]:
-        yield _note(
-            "activations-large",
-            f"shape {list(tensor.shape)} is {tensor.elements / edge_tpu.MIB:.1f} MiB,"
-            f" more than the {limits[0] / edge_tpu.MIB:.0f} MiB for activations",
-            "the compiler cuts it up, and sometimes fails; a smaller input size helps",
-            tensor=tensor,
-        )
+    """Yield an error if the largest activation cannot be cut up, a note if it must."""
+    used = {i for o in file.operators for i in (*o.inputs, *o.outputs) if i >= 0}
+    activations = [t for t in _tensors(file, sorted(used)) if not t.is_constant]
+    tensor = max(activations, key=lambda t: t.elements, default=None)
+    if not tensor or tensor.elements <= edge_tpu.ACTIVATION_BYTES:
+        return
+    reason = (
+        f"shape {list(tensor.shape)} is {tensor.elements / edge_tpu.MIB:.1f} MiB; the"
+        f" Edge TPU has {edge_tpu.ACTIVATION_BYTES / edge_tpu.MIB:.0f} MiB for"
+        " activations"
+    )
+    if tensor.elements > edge_tpu.ACTIVATION_LIMIT_BYTES:
+        remedy = "take a smaller input size, or stride earlier"
+        yield _error("activations-too-large", reason, remedy, tensor=tensor)
+    else:
+        remedy = "the compiler cuts it up, but sometimes fails; use a smaller input"
+        yield _note("activations-large", reason, remedy, tensor=tensor)
 
 
 def _streamed_parameters(file: TfliteFile) -> Iterator[Finding]:
@@ -250,14 +228,12 @@ def _requantizations(file: TfliteFile) -> Iterator[Finding]:
     inputs, outputs = set(file.inputs), set(file.outputs)
     for operator in file.operators:
         ends = inputs & set(operator.inputs) or outputs & set(operator.outputs)
-        if operator.kind != "QUANTIZE" or ends:
-            continue
-        if any(t.is_float for t in _tensors(file, operator.inputs)):
-            continue
-        yield _note(
-            "quantize-inside",
-            "integers change their scale in the middle of the model",
-            "none is needed; each costs an operator and a rounding",
-            tensor=file.tensors[operator.outputs[0]],
-            operator=operator,
-        )
+        has_float = any(t.is_float for t in _tensors(file, operator.inputs))
+        if operator.kind == "QUANTIZE" and not ends and not has_float:
+            yield _note(
+                "quantize-inside",
+                "integers change their scale in the middle of the model",
+                "none is needed; each costs an operator and a rounding",
+                tensor=file.tensors[operator.outputs[0]],
+                operator=operator,
+            )

@@ -1,8 +1,4 @@
-"""Count operations, weights and activations of each operator of a TFLite file.
-
-Takes a file from `tflite.file.read_tflite`; gives one row per operator. `estimate`
-turns the rows into milliseconds; `check` compares the parameters with the cache.
-"""
+"""Count operations, weights and activations of each operator of a TFLite file."""
 
 from __future__ import annotations
 
@@ -15,19 +11,11 @@ from edgetpu_lib.hardware import edge_tpu
 from edgetpu_lib.tflite.file import Operator, Tensor, TfliteFile
 
 # Bytes an element; types not named here have four.
-_BYTES = {
-    "bool": 1,
-    "int8": 1,
-    "uint8": 1,
-    "bfloat16": 2,
-    "float16": 2,
-    "int16": 2,
-    "uint16": 2,
-    "complex64": 8,
-    "float64": 8,
-    "int64": 8,
-    "uint64": 8,
-}
+_BYTES = edge_tpu.by_name(
+    (1, "bool int8 uint8"),
+    (2, "bfloat16 float16 int16 uint16"),
+    (8, "complex64 float64 int64 uint64"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +33,7 @@ class OperatorCost:
         positions: where the filters are applied, batch included.
         kernel_area: height × width of a filter, pixels.
         depth: channels of a filter; 1 if it is depthwise.
-        filters: number of filters, which is that of the output's channels.
+        filters: number of filters, as many as output channels.
         input_bytes: activations read.
         output_bytes: activations written.
     """
@@ -53,12 +41,12 @@ class OperatorCost:
     index: int
     kind: str
     output_shape: tuple[int, ...]
-    positions: int
-    kernel_area: int
-    depth: int
-    filters: int
-    input_bytes: int
-    output_bytes: int
+    positions: int = 0
+    kernel_area: int = 0
+    depth: int = 0
+    filters: int = 0
+    input_bytes: int = 0
+    output_bytes: int = 0
 
     @property
     def macs(self) -> int:
@@ -78,14 +66,12 @@ class OperatorCost:
         return each * self.filters
 
     def occupied_macs(self, depthwise_cost: float) -> float:
-        """Return the operations that the multipliers had time for, idle ones included.
+        """Return the multiply-accumulate operations, idle multipliers included.
 
         Positions are distributed over the tiles, filters over the cells of a tile, and
         the depth of a filter over the multipliers of a cell. Where a number is no
-        multiple of theirs, some multipliers idle.
-
-        Args:
-            depthwise_cost: multiplications a depthwise one costs as much as.
+        multiple of theirs, some multipliers idle. A depthwise multiplication costs
+        as much as `depthwise_cost` others.
         """
         deep = _padded(self.depth, edge_tpu.MACS_PER_CELL)
         return (
@@ -103,9 +89,6 @@ def _padded(number: int, multiple: int) -> int:
 def operator_costs(file: TfliteFile) -> list[OperatorCost]:
     """Return the cost of each operator of a file, in order.
 
-    Args:
-        file: from `tflite.file.read_tflite`.
-
     Raises:
         InputError: the tensors of an operator do not fit each other.
     """
@@ -121,9 +104,7 @@ def tensor_bytes(tensor: Tensor) -> int:
 def crossing_bytes(file: TfliteFile, on_cpu: Collection[int]) -> tuple[int, int]:
     """Return the bytes of activations sent to the chip, and sent back.
 
-    Args:
-        file: from `tflite.file.read_tflite`.
-        on_cpu: indices of operators that run on the host.
+    `on_cpu` holds the indices of the operators that run on the host.
     """
     there = [o for o in file.operators if o.index not in on_cpu]
     here = [o for o in file.operators if o.index in on_cpu]
@@ -140,25 +121,22 @@ def _cost(file: TfliteFile, operator: Operator) -> OperatorCost:
     # An optional input that is left out keeps its place.
     inputs = [file.tensors[i] if i >= 0 else None for i in operator.inputs]
     outputs = [file.tensors[i] for i in operator.outputs if i >= 0]
-    given = {i: file.tensors[i] for i in operator.inputs if i >= 0}
+    given = {i: file.tensors[i] for i in operator.inputs if i >= 0}.values()
     try:
-        positions, area, depth, filters = _filters(operator, inputs, outputs)
+        filters = _filters(operator, inputs, outputs)
     except (ArithmeticError, AttributeError, LookupError, ValueError) as error:
-        shapes = [list(tensor.shape) for tensor in given.values()]
+        shapes = [list(tensor.shape) for tensor in given]
         raise InputError(
             f"operator {operator.index}, {operator.kind}, reads shapes {shapes}, which"
             " do not fit each other; convert the model again"
         ) from error
     return OperatorCost(
-        index=operator.index,
-        kind=operator.kind,
-        output_shape=outputs[0].shape if outputs else (),
-        positions=positions,
-        kernel_area=area,
-        depth=depth,
-        filters=filters,
-        input_bytes=sum(tensor_bytes(t) for t in given.values() if not t.is_constant),
-        output_bytes=sum(tensor_bytes(tensor) for tensor in outputs),
+        operator.index,
+        operator.kind,
+        outputs[0].shape if outputs else (),
+        *filters,
+        input_bytes=sum(tensor_bytes(t) for t in given if not t.is_constant),
+        output_bytes=sum(map(tensor_bytes, outputs)),
     )
 
 
@@ -169,13 +147,14 @@ def _filters(
     if operator.kind == "FULLY_CONNECTED":
         filters, depth = inputs[1].shape
         return inputs[0].elements // depth, 1, depth, filters
-    if operator.kind == "CONV_2D":
-        filters, height, width, depth = inputs[1].shape
-        return outputs[0].elements // filters, height * width, depth, filters
     if operator.kind == "DEPTHWISE_CONV_2D":
         _, height, width, filters = inputs[1].shape
         return outputs[0].elements // filters, height * width, 1, filters
-    if operator.kind == "TRANSPOSE_CONV":
-        filters, height, width, depth = inputs[1].shape
-        return inputs[2].elements // depth, height * width, depth, filters
-    return 0, 0, 0, 0
+    if operator.kind not in ("CONV_2D", "TRANSPOSE_CONV"):
+        return 0, 0, 0, 0
+    filters, height, width, depth = inputs[1].shape
+    if operator.kind == "CONV_2D":
+        positions = outputs[0].elements // filters
+    else:
+        positions = inputs[2].elements // depth
+    return positions, height * width, depth, filters

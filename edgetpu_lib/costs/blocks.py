@@ -1,8 +1,4 @@
-"""Cost per block, and per scaling coefficient.
-
-Takes a spec and its estimate; gives rows for tables and figures. Needs neither Keras
-nor TensorFlow.
-"""
+"""Cost per block, and per scaling coefficient."""
 
 from __future__ import annotations
 
@@ -13,7 +9,7 @@ from collections.abc import Iterable
 from edgetpu_lib import specs
 from edgetpu_lib.base.artifacts import InputError
 from edgetpu_lib.costs import layers, networks
-from edgetpu_lib.costs.estimate import Estimate
+from edgetpu_lib.costs.estimate import Estimate, total_shares_ms
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,7 +101,7 @@ def block_times(spec: specs.ModelSpec, estimate: Estimate) -> list[BlockTime]:
             macs=sum(o.cost.macs for o in operators),
             parameter_bytes=sum(o.cost.parameter_bytes for o in operators),
             streamed_bytes=sum(o.streamed_bytes for o in operators),
-            shares_ms=_sums([o.shares_ms() for o in operators]),
+            shares_ms=total_shares_ms(operators),
         )
         for name, operators in groups.items()
     ]
@@ -113,23 +109,12 @@ def block_times(spec: specs.ModelSpec, estimate: Estimate) -> list[BlockTime]:
 
 def _part_of(layer_name: str) -> str:
     """Return a block's index, or the name of the part outside of all blocks."""
-    if layer_name.startswith("block_"):
-        return layer_name.split("_")[1]
-    return {"stem_conv": "stem", "head_conv": "head", "logits": "classifier"}[
-        layer_name
-    ]
-
-
-def _sums(rows: list[dict[str, float]]) -> dict[str, float]:
-    return {key: sum(row[key] for row in rows) for key in rows[0]}
+    outside = {"stem_conv": "stem", "head_conv": "head", "logits": "classifier"}
+    return outside.get(layer_name) or layer_name.split("_")[1]
 
 
 def scaled_cost(spec: specs.ModelSpec) -> ScaledCost:
-    """Return the cost of a network, with the three coefficients that scale it.
-
-    Args:
-        spec: from `specs.model_spec`.
-    """
+    """Return the cost of a network, with the three coefficients that scale it."""
     found = networks.estimate_spec(spec)
     return ScaledCost(
         width_coefficient=spec.width_coefficient,

@@ -1,8 +1,6 @@
 """The constants of `estimate`: speeds of the chip, its links and its hosts.
 
-Each is fitted to latencies that Google published, or has its source beside it.
-`python benchmarks/estimate.py` fits them again, and prints how well they predict
-networks that are left out.
+`python benchmarks/estimate.py` fits them again to latencies that Google published.
 """
 
 from __future__ import annotations
@@ -28,14 +26,9 @@ class Chip:
 
 @dataclasses.dataclass(frozen=True)
 class Accuracy:
-    """Errors in predicting published latencies by fits without them.
+    """Errors |estimated / published − 1| for networks that are left out of the fit.
 
     A network is left out together with its relatives, such as all three ResNets.
-
-    Attributes:
-        networks: number of networks predicted.
-        median_error: of |estimated / published − 1|.
-        largest_error: of the same.
     """
 
     networks: int
@@ -48,8 +41,6 @@ class Device:
     """A device with an Edge TPU, and its host.
 
     Attributes:
-        name: key of `DEVICES`.
-        title: for people.
         link_bytes_per_s: of parameters and inputs, host to chip.
         output_bytes_per_s: chip to host.
         cpu_macs_per_s: of the host, for operators that stay there.

@@ -1,9 +1,7 @@
 """Estimate the latency of one inference on the Edge TPU, and its causes.
 
-Takes an int8 model; gives milliseconds for each operator and the whole.
-Nothing here was measured by this project: the constants are fitted to latencies that
-Google published (`constants`). Moving activations within the chip has no term of its
-own: the published latencies are explained without it.
+Nothing was measured: the constants are fitted to latencies that Google published, which
+are explained without a term for moving activations within the chip.
 """
 
 from __future__ import annotations
@@ -26,8 +24,24 @@ from edgetpu_lib.tflite.file import read_tflite
 _FREE = ("EXPAND_DIMS", "RESHAPE", "SQUEEZE")
 
 
+class _Timed:
+    """What has milliseconds by cause, which its method `shares_ms` returns."""
+
+    @property
+    def latency_ms(self) -> float:
+        """Milliseconds in all."""
+        return sum(self.shares_ms().values())
+
+    @property
+    def bound(self) -> str:
+        """The cause of most of the time, a key of `shares_ms`, or "none"."""
+        shares_ms = self.shares_ms()
+        longest = max(shares_ms, key=shares_ms.__getitem__)
+        return longest if shares_ms[longest] else "none"
+
+
 @dataclasses.dataclass(frozen=True)
-class OperatorTime:
+class OperatorTime(_Timed):
     """Estimated time of one operator, by cause.
 
     Parameters are sent while the operator computes, so that the longer of `compute_ms`
@@ -55,18 +69,6 @@ class OperatorTime:
     cpu_ms: float = 0.0
     utilisation: float = 0.0
 
-    @property
-    def latency_ms(self) -> float:
-        """Milliseconds in all."""
-        return sum(self.shares_ms().values())
-
-    @property
-    def bound(self) -> str:
-        """The cause of most of the time, a key of `shares_ms`, or "none"."""
-        shares_ms = self.shares_ms()
-        longest = max(shares_ms, key=shares_ms.__getitem__)
-        return longest if shares_ms[longest] else "none"
-
     def shares_ms(self) -> dict[str, float]:
         """Return milliseconds by cause; they sum to the latency."""
         streams = self.streaming_ms > self.compute_ms
@@ -78,8 +80,15 @@ class OperatorTime:
         }
 
 
+def total_shares_ms(operators: Sequence[OperatorTime]) -> dict[str, float]:
+    """Return the milliseconds of all operators by cause."""
+    each = [operator.shares_ms() for operator in operators]
+    kinds = ("compute", "streaming", "overhead", "cpu")
+    return {kind: sum(shares[kind] for shares in each) for kind in kinds}
+
+
 @dataclasses.dataclass(frozen=True)
-class Estimate:
+class Estimate(_Timed):
     """Estimated time of one inference, by cause.
 
     Attributes:
@@ -102,29 +111,15 @@ class Estimate:
     input_ms: float
     output_ms: float
 
-    def total(self, field: str) -> float:
-        """Return the sum of a field of `OperatorTime` over all operators."""
-        return sum(getattr(operator, field) for operator in self.operators)
-
-    @property
-    def transfer_ms(self) -> float:
-        """Milliseconds of the call, the input and the output."""
-        return self.invoke_ms + self.input_ms + self.output_ms
-
-    @property
-    def latency_ms(self) -> float:
-        """Milliseconds of one inference."""
-        return self.transfer_ms + self.total("latency_ms")
-
     @property
     def cached_bytes(self) -> int:
         """Parameters that stay on the chip between inferences."""
-        return self.total("cached_bytes")
+        return sum(operator.cached_bytes for operator in self.operators)
 
     @property
     def streamed_bytes(self) -> int:
         """Parameters that are sent again for every inference."""
-        return self.total("streamed_bytes")
+        return sum(operator.streamed_bytes for operator in self.operators)
 
     @property
     def macs(self) -> int:
@@ -133,23 +128,14 @@ class Estimate:
 
     def shares_ms(self) -> dict[str, float]:
         """Return milliseconds by cause; they sum to the latency."""
-        each = [operator.shares_ms() for operator in self.operators]
-        kinds = ("compute", "streaming", "overhead", "cpu")
-        spent = {kind: sum(shares[kind] for shares in each) for kind in kinds}
-        return {"transfer": self.transfer_ms, **spent}
-
-    @property
-    def bound(self) -> str:
-        """The cause of most of the time, a key of `shares_ms`."""
-        shares_ms = self.shares_ms()
-        return max(shares_ms, key=shares_ms.__getitem__)
+        transfer_ms = self.invoke_ms + self.input_ms + self.output_ms
+        return {"transfer": transfer_ms, **total_shares_ms(self.operators)}
 
     @property
     def caveat(self) -> str:
         """One sentence on the accuracy of such estimates."""
-        known = self.device.accuracy
         words = "An estimate, not a measurement: "
-        if known:
+        if known := self.device.accuracy:
             words += (
                 f"on {known.networks} networks with published latencies, each left out"
                 " of the fit with its relatives, it was wrong by"
@@ -196,8 +182,8 @@ def estimate_tflite(
         raise InputError(
             f"{name} would not run on the Edge TPU: {first.reason}; {first.remedy}"
         )
-    words = [word for _, word in report.statuses]
-    on_cpu = {i for i, word in enumerate(words) if word != edge_tpu.MAPPED}
+    statuses = enumerate(report.statuses)
+    on_cpu = {i for i, (_, status) in statuses if status != edge_tpu.MAPPED}
     input_bytes, output_bytes = crossing_bytes(file, on_cpu)
     return estimate_operators(
         operator_costs(file),
@@ -242,14 +228,13 @@ def estimate_operators(
         cached_bytes = min(cost.parameter_bytes, free_bytes)
         free_bytes -= cached_bytes
         times.append(_on_chip(cost, cached_bytes, device, chip, clock_hz))
-    on_chip = len(times) > len(on_cpu)
     return Estimate(
         device=device,
         clock=clock,
         operators=tuple(times),
         input_bytes=input_bytes,
         output_bytes=output_bytes,
-        invoke_ms=INVOKE_MS if on_chip else 0.0,
+        invoke_ms=INVOKE_MS if len(times) > len(on_cpu) else 0.0,
         input_ms=1e3 * input_bytes / device.link_bytes_per_s,
         output_ms=1e3 * output_bytes / device.output_bytes_per_s,
     )

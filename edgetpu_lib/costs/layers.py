@@ -1,8 +1,4 @@
-"""Cost per layer and per stage of a network, and memory per operator of a file.
-
-Takes a spec or a `.tflite` file; gives rows for tables and figures. Needs neither Keras
-nor TensorFlow.
-"""
+"""Cost per layer and per stage of a network, and memory per operator of a file."""
 
 from __future__ import annotations
 
@@ -27,9 +23,9 @@ class LayerCost:
         output_size: height and width of the output, pixels.
         output_channels: of the output.
         macs: multiply-accumulate operations.
-        weights: numbers in the kernel, without bias and batch normalisation.
-        parameters: all trainable ones: the kernel, and the bias or the scale and offset
-            of the batch normalisation behind it.
+        weights: numbers in the kernel.
+        parameters: the kernel, and the bias or the batch normalisation's scale and
+            offset.
     """
 
     name: str
@@ -81,10 +77,7 @@ class StageCost:
 class OperatorMemory:
     """Bytes of activations that must be kept while one operator of a file runs.
 
-    Attributes:
-        index: of the operator.
-        kind: of the operator.
-        live_bytes: of its inputs, its outputs and what later operators read.
+    These are its inputs, its outputs and what later operators read.
     """
 
     index: int
@@ -93,11 +86,7 @@ class OperatorMemory:
 
 
 def layer_table(spec: specs.ModelSpec) -> list[LayerCost]:
-    """Return the cost of every layer with a kernel, in order.
-
-    Args:
-        spec: from `specs.model_spec`.
-    """
+    """Return the cost of every layer with a kernel, in order."""
     stem = specs.round_channels(specs.STEM_CHANNELS, spec.width_coefficient)
     size = -(-spec.image_size // 2)
     rows = [_cost("stem_conv", 0, "conv", size, 3, stem, kernel=3, stride=2)]
@@ -115,20 +104,17 @@ def layer_table(spec: specs.ModelSpec) -> list[LayerCost]:
 
 def _block_costs(block: specs.BlockSpec, size: int) -> list[LayerCost]:
     """Return the costs of a block's convolutions on a map of `size` pixels."""
-    name, stage = f"block_{block.index}", block.stage
-    wide, kernel, stride = block.expanded_channels, block.kernel_size, block.stride
-    reduced = -(-size // stride)
+    name, stage, wide = f"block_{block.index}", block.stage, block.expanded_channels
     arriving, leaving = block.input_channels, block.output_channels
+    reduced = -(-size // block.stride)
+    spatial = {"kernel": block.kernel_size, "stride": block.stride}
     expand, deep = f"{name}_expand_conv", f"{name}_depthwise_conv"
     project = _cost(f"{name}_project_conv", stage, "conv", reduced, wide, leaving)
     if block.kind == "fused":
-        spatial = {"kernel": kernel, "stride": stride}
         first = _cost(expand, stage, "conv", reduced, arriving, wide, **spatial)
         return [first, project]
     first = _cost(expand, stage, "conv", size, arriving, wide)
-    second = _cost(
-        deep, stage, "depthwise", reduced, 1, wide, kernel=kernel, stride=stride
-    )
+    second = _cost(deep, stage, "depthwise", reduced, 1, wide, **spatial)
     return [first, second, project]
 
 
@@ -160,11 +146,7 @@ def _cost(
 
 
 def stage_table(spec: specs.ModelSpec) -> list[StageCost]:
-    """Return the cost of every stage, in order.
-
-    Args:
-        spec: from `specs.model_spec`.
-    """
+    """Return the cost of every stage, in order."""
     rows = layer_table(spec)
     fields = receptive_fields(rows)
     last = rows[-1].stage
@@ -194,9 +176,6 @@ def receptive_fields(rows: list[LayerCost]) -> dict[str, int]:
     Every kernel adds its size − 1, times the distance of neighbouring positions in the
     input, which every stride multiplies. It may reach beyond the image, into padding.
 
-    Args:
-        rows: from `layer_table`.
-
     Source: A. Araujo, W. Norris, J. Sim, Computing Receptive Fields of Convolutional
     Neural Networks, Distill, 2019.
     """
@@ -214,9 +193,7 @@ def receptive_fields(rows: list[LayerCost]) -> dict[str, int]:
 def memory_profile(model: str | Path | bytes) -> list[OperatorMemory]:
     """Return the bytes of activations that each operator of a TFLite file needs.
 
-    Args:
-        model: path or bytes of a `.tflite` file. Weights and other constants do not
-            count.
+    Weights and other constants do not count.
 
     Raises:
         InputError: the file is missing, not a TFLite file, or damaged.
@@ -227,8 +204,7 @@ def memory_profile(model: str | Path | bytes) -> list[OperatorMemory]:
     for operator in file.operators:
         for index in operator.outputs:
             first_use.setdefault(index, operator.index)
-        for index in (*operator.inputs, *operator.outputs):
-            last_use[index] = operator.index
+        last_use |= dict.fromkeys((*operator.inputs, *operator.outputs), operator.index)
     last_use.update(dict.fromkeys(file.outputs, len(file.operators)))
     return [
         OperatorMemory(

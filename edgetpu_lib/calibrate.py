@@ -72,10 +72,6 @@ class Ranges:
 def device_images(images: data.Images, image_size: int) -> Iterator[np.ndarray]:
     """Load images as the device receives them, one at a time.
 
-    Args:
-        images: training images.
-        image_size: of the model's input.
-
     Yields:
         uint8 [image_size, image_size, 3], RGB: rounded, and clipped to 0..255, which
         bicubic interpolation overshoots.
@@ -114,14 +110,9 @@ def measure_ranges(
     probe = edit.with_extremes(float_tflite)
     images = _validated(images, probe.shape)
     extremes = _Extremes(probe)
-    for found in tqdm(
-        _in_order(probe, images, workers or parallel.cores()),
-        "calibration",
-        total,
-        leave=False,
-        unit="image",
-        delay=0.5,
-    ):
+    stream = _in_order(probe, images, workers)
+    bar = {"unit": "image", "leave": False, "delay": 0.5}
+    for found in tqdm(stream, "calibration", total, **bar):
         extremes.add(found)
     return extremes.ranges()
 
@@ -150,20 +141,15 @@ def limits(lows: np.ndarray, highs: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 
 def iterate_ranges(
-    float_tflite: bytes, images: Iterable[np.ndarray], *, workers: int | None = None
+    float_tflite: bytes, images: Iterable[np.ndarray]
 ) -> Iterator[Ranges]:
-    """Yield the ranges of each image alone.
-
-    Args:
-        float_tflite: as `measure_ranges`.
-        images: [size, size, 3] each; their values are not validated.
-        workers: interpreters at a time; `None` takes one a core.
+    """Yield the ranges of each image alone, as `measure_ranges` does of all.
 
     Raises:
-        InputError: the network gives NaN or infinity.
+        InputError: the network gives NaN or infinity. Images are not validated.
     """
     probe = edit.with_extremes(float_tflite)
-    for found in _in_order(probe, images, workers or parallel.cores()):
+    for found in _in_order(probe, images):
         extremes = _Extremes(probe)
         extremes.add(found)
         yield extremes.ranges()
@@ -173,11 +159,10 @@ def _validated(
     images: Iterable[np.ndarray], shape: tuple[int, ...]
 ) -> Iterator[np.ndarray]:
     """Yield the images; raise at the first that would give wrong ranges."""
-    for number, image in enumerate(images):
-        fault = _fault_of(np.asarray(image), shape)
-        if fault:
+    for number, image in enumerate(map(np.asarray, images)):
+        if fault := _fault_of(image, shape):
             raise InputError(f"calibration image {number} {fault}")
-        yield np.asarray(image)
+        yield image
 
 
 def _fault_of(image: np.ndarray, shape: tuple[int, ...]) -> str | None:
@@ -204,9 +189,10 @@ def _fault_of(image: np.ndarray, shape: tuple[int, ...]) -> str | None:
 
 
 def _in_order(
-    probe: edit.Probe, images: Iterator[np.ndarray], workers: int
+    probe: edit.Probe, images: Iterable[np.ndarray], workers: int | None = None
 ) -> Iterator[np.ndarray]:
     """Yield the extremes of each image, computed by several threads."""
+    workers = workers or parallel.cores()
     measure = interpreter.pool(_open(probe) for _ in range(workers))
     return parallel.map_in_order(measure, images, workers=workers)
 

@@ -39,10 +39,7 @@ def classify(
         model: float or int8; its input's dtype, scale and size are read from the file.
         image: an image file.
         labels: one name a class; `None` takes the class names of the file's metadata.
-        top: number of predictions.
-
-    Returns:
-        The most probable classes, highest probability first.
+        top: number of predictions, highest probability first.
 
     Raises:
         InputError: the model, the image or the labels cannot be used.
@@ -77,11 +74,8 @@ def best_predictions(
     Args:
         scores: float [classes], 0..1.
         labels: names; `None` shows indices as names.
-        top: number of predictions.
+        top: number of predictions, highest score first.
         label_offset: 1 where class 0 is the background, which `labels` leaves out.
-
-    Returns:
-        The highest scores, highest first; `index` counts the model's outputs.
 
     Raises:
         InputError: the number of labels does not fit the model.
@@ -106,10 +100,7 @@ def _misfit(labels: int, classes: int, label_offset: int) -> str:
 
 
 def read_labels(path: str | Path) -> list[str]:
-    """Read class names from a file.
-
-    Args:
-        path: JSON `{"0": "tench", …}`, a JSON list, or one name a line.
+    """Read class names: JSON `{"0": "tench", …}`, a JSON list, or one name a line.
 
     Raises:
         InputError: the file is missing, empty, or its JSON keys are not 0, 1, 2 ….

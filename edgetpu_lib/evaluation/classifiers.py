@@ -180,13 +180,7 @@ def score_image(
 ) -> np.ndarray:
     """Return the probabilities that a model of any kind gives one image file.
 
-    Args:
-        model: as for `open_classifier`.
-        image: an image file.
-        network: as for `open_classifier`.
-
-    Returns:
-        float32 [classes], 0..1.
+    Model and network are as for `open_classifier`; returns float32 [classes], 0..1.
 
     Raises:
         InputError: the model or the image cannot be used.

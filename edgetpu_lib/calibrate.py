@@ -123,12 +123,8 @@ def limits(lows: np.ndarray, highs: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     The rest may exceed them, so that a few unusual images do not make the quantization
     steps coarse for all others. Of up to a hundred images, all lie inside.
 
-    Args:
-        lows: float32 [images, …], the smallest values of each image.
-        highs: float32 [images, …], the largest.
-
-    Returns:
-        The lower and the upper ends, each a value that occurred.
+    Takes the smallest and the largest values of each image, float32 [images, …];
+    returns the lower and the upper ends, each a value that occurred.
 
     Why: with a thousand images, some tensors' largest values were a hundred times the
     median image's, and the agreement of the int8 model's predictions with the float
@@ -252,8 +248,9 @@ class _Extremes:
         ends = tops * self.signs[self.starts]
         parts = np.split(self.worst * self.signs, self.ends[:-1])
         lows, highs = {}, {}
+        outputs = self.probe.outputs
         for (index, is_lowest, _), end, values in zip(
-            self.probe.outputs, ends, parts, strict=True
+            outputs, ends, parts, strict=True
         ):
             (lows if is_lowest else highs)[index] = float(end), values
         ranges = {}

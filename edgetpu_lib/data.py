@@ -218,8 +218,8 @@ def verify_images(
 ) -> Images:
     """Decode every image once, before something long relies on it.
 
-    "raise" stops at an image that cannot be read; "skip" leaves it out of those that
-    are returned, and adds a line to their `skipped`.
+    At an image that cannot be read, `on_error` "raise" stops; "skip" leaves it out of
+    the images returned, and adds a line to their `skipped`.
 
     Raises:
         InputError: an image cannot be read, or with "skip" none can.
@@ -231,7 +231,6 @@ def verify_images(
             load_image(path, 32, whole_square=True)
         except InputError as error:
             return error
-        return None
 
     readable, skipped = [], list(images.skipped)
     for index, error in enumerate(_map_images(error_of, images, progress)):

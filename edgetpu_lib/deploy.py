@@ -80,9 +80,8 @@ def best_predictions(
     Raises:
         InputError: the number of labels does not fit the model.
     """
-    if labels is None:
-        names = [str(index) for index in range(len(scores))]
-    else:
+    names = list(map(str, range(len(scores))))
+    if labels is not None:
         names = ["background"] * label_offset + labels
     if len(names) != len(scores):
         raise InputError(_misfit(len(labels), len(scores), label_offset))
@@ -108,10 +107,8 @@ def read_labels(path: str | Path) -> list[str]:
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not UTF-8 text"
-        raise InputError(
-            f"cannot read labels {path}: {reason}; check the path"
-        ) from error
+        why = getattr(error, "strerror", None) or "not UTF-8 text"
+        raise InputError(f"cannot read labels {path}: {why}; check the path") from error
     if text.lstrip().startswith(("{", "[")):
         return _labels_from_json(text, path)
     labels = [line.strip() for line in text.splitlines() if line.strip()]

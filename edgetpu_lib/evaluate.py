@@ -50,15 +50,9 @@ def predict(
     """
     partial = PartialPredictions(classifier, images, journal_dir)
     stream = _predictions(classifier, images.take(partial.missing), workers)
-    bar = tqdm(
-        desc=progress,
-        total=len(images),
-        initial=len(images) - len(partial.missing),
-        unit="image",
-        leave=False,
-        delay=0.5,
-        disable=progress is None,
-    )
+    look = {"unit": "image", "leave": False, "delay": 0.5, "disable": progress is None}
+    known = len(images) - len(partial.missing)
+    bar = tqdm(desc=progress, total=len(images), initial=known, **look)
     with bar, partial:
         for batch in stream:
             partial.add(batch)

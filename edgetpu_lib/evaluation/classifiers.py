@@ -118,10 +118,8 @@ def _of_saved_model(
     size = _size(str(folder), taken.shape, image_size)
 
     def predict(images: np.ndarray) -> np.ndarray:
-        if taken.dtype.is_integer:
-            fed = pixels.to_uint8(images)
-        else:
-            fed = pixels.normalize(images, **wanted)
+        whole = taken.dtype.is_integer
+        fed = pixels.to_uint8(images) if whole else pixels.normalize(images, **wanted)
         # A signature may fix the batch at one.
         parts = [fed] if taken.shape[0] is None else fed[:, None]
         scores = [

@@ -62,7 +62,7 @@ def fetch_checkpoint(
         cache_dir: where downloads are kept; `None` is `~/.cache/edgetpu_lib`.
         timeout_s: longest wait for a connection or for the next bytes, in seconds.
         pauses_s: waits before the second, third, … attempt, in seconds.
-        show_progress: draw a bar.
+        show_progress: draw a bar with bytes and time left.
 
     Raises:
         InputError: the name is unknown, the file cannot be downloaded or written, its

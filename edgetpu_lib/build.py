@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import keras
 from keras import layers
+from keras.initializers import VarianceScaling
 
 from edgetpu_lib import specs
 from edgetpu_lib.base.artifacts import InputError
@@ -16,6 +17,8 @@ from edgetpu_lib.base.artifacts import InputError
 # Source: tensorflow/tpu efficientnet_edgetpu_builder.py and efficientnet_model.py.
 BATCH_NORM_MOMENTUM = 0.99
 BATCH_NORM_EPSILON = 1e-3
+# Standard deviation √(2 / fan-out).
+KERNEL_INITIALIZER = 2.0, "fan_out", "untruncated_normal"
 
 
 def build_model(model_name: str, **overrides: float | None) -> keras.Model:
@@ -47,8 +50,7 @@ def build_network(spec: specs.ModelSpec) -> keras.Model:
     x = _convolution(inputs, channels, kernel_size=3, stride=2, name="stem")
     for block in specs.expand_blocks(spec):
         x = {"fused": fused_block, "inverted": inverted_block}[block.kind](x, block)
-    outputs = _head(x, spec)
-    return keras.Model(inputs, outputs, name=spec.name)
+    return keras.Model(inputs, _head(x, spec), name=spec.name)
 
 
 def feature_model(model: keras.Model, endpoint_name: str) -> keras.Model:
@@ -97,13 +99,12 @@ def fused_block(x: keras.KerasTensor, block: specs.BlockSpec) -> keras.KerasTens
     [batch, height, width, input_channels] becomes
     [batch, height / stride, width / stride, output_channels].
     """
-    name = f"block_{block.index}"
     y = _convolution(
         x,
         block.expanded_channels,
         kernel_size=block.kernel_size,
         stride=block.stride,
-        name=f"{name}_expand",
+        name=f"block_{block.index}_expand",
     )
     return _project_and_skip(x, y, block)
 
@@ -121,7 +122,7 @@ def inverted_block(x: keras.KerasTensor, block: specs.BlockSpec) -> keras.KerasT
         block.stride,
         padding="same",
         use_bias=False,
-        depthwise_initializer=_fan_out_normal(),
+        depthwise_initializer=VarianceScaling(*KERNEL_INITIALIZER),
         name=f"{name}_depthwise_conv",
     )(y)
     y = _normalise(y, relu=True, name=f"{name}_depthwise")
@@ -152,7 +153,8 @@ def _head(x: keras.KerasTensor, spec: specs.ModelSpec) -> keras.KerasTensor:
     x = layers.Dropout(spec.dropout_rate, name="head_dropout")(x)
     return layers.Dense(
         spec.num_classes,
-        kernel_initializer=_fan_out_uniform(),
+        # Limit 1 / √units. Source: tensorflow/tpu efficientnet_model.py.
+        kernel_initializer=VarianceScaling(1 / 3, "fan_out", "uniform"),
         dtype="float32",  # also where training computes in bfloat16
         name="logits",
     )(x)
@@ -173,7 +175,7 @@ def _convolution(
         stride,
         padding="same",
         use_bias=False,
-        kernel_initializer=_fan_out_normal(),
+        kernel_initializer=VarianceScaling(*KERNEL_INITIALIZER),
         name=f"{name}_conv",
     )(x)
     return _normalise(x, relu=relu, name=name)
@@ -184,19 +186,3 @@ def _normalise(x: keras.KerasTensor, *, relu: bool, name: str) -> keras.KerasTen
         momentum=BATCH_NORM_MOMENTUM, epsilon=BATCH_NORM_EPSILON, name=f"{name}_bn"
     )(x)
     return layers.ReLU(name=f"{name}_relu")(x) if relu else x
-
-
-def _fan_out_normal() -> keras.initializers.Initializer:
-    """Return a normal initializer of std √(2 / fan-out).
-
-    Source: tensorflow/tpu efficientnet_model.py, `conv_kernel_initializer`.
-    """
-    return keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
-
-
-def _fan_out_uniform() -> keras.initializers.Initializer:
-    """Return a uniform initializer of limit 1 / √units.
-
-    Source: tensorflow/tpu efficientnet_model.py, `dense_kernel_initializer`.
-    """
-    return keras.initializers.VarianceScaling(1 / 3, "fan_out", "uniform")

@@ -72,10 +72,6 @@ class Ranges:
 def device_images(images: data.Images, image_size: int) -> Iterator[np.ndarray]:
     """Load images as the device receives them, one at a time.
 
-    Args:
-        images: training images.
-        image_size: of the model's input.
-
     Yields:
         uint8 [image_size, image_size, 3], RGB: rounded, and clipped to 0..255, which
         bicubic interpolation overshoots.
@@ -114,14 +110,9 @@ def measure_ranges(
     probe = edit.with_extremes(float_tflite)
     images = _validated(images, probe.shape)
     extremes = _Extremes(probe)
-    for found in tqdm(
-        _in_order(probe, images, workers or parallel.cores()),
-        "calibration",
-        total,
-        leave=False,
-        unit="image",
-        delay=0.5,
-    ):
+    stream = _in_order(probe, images, workers)
+    bar = {"unit": "image", "leave": False, "delay": 0.5}
+    for found in tqdm(stream, "calibration", total, **bar):
         extremes.add(found)
     return extremes.ranges()
 
@@ -132,12 +123,8 @@ def limits(lows: np.ndarray, highs: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     The rest may exceed them, so that a few unusual images do not make the quantization
     steps coarse for all others. Of up to a hundred images, all lie inside.
 
-    Args:
-        lows: float32 [images, …], the smallest values of each image.
-        highs: float32 [images, …], the largest.
-
-    Returns:
-        The lower and the upper ends, each a value that occurred.
+    Takes the smallest and the largest values of each image, float32 [images, …];
+    returns the lower and the upper ends, each a value that occurred.
 
     Why: with a thousand images, some tensors' largest values were a hundred times the
     median image's, and the agreement of the int8 model's predictions with the float
@@ -150,20 +137,15 @@ def limits(lows: np.ndarray, highs: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 
 def iterate_ranges(
-    float_tflite: bytes, images: Iterable[np.ndarray], *, workers: int | None = None
+    float_tflite: bytes, images: Iterable[np.ndarray]
 ) -> Iterator[Ranges]:
-    """Yield the ranges of each image alone.
-
-    Args:
-        float_tflite: as `measure_ranges`.
-        images: [size, size, 3] each; their values are not validated.
-        workers: interpreters at a time; `None` takes one a core.
+    """Yield the ranges of each image alone, as `measure_ranges` does of all.
 
     Raises:
-        InputError: the network gives NaN or infinity.
+        InputError: the network gives NaN or infinity. Images are not validated.
     """
     probe = edit.with_extremes(float_tflite)
-    for found in _in_order(probe, images, workers or parallel.cores()):
+    for found in _in_order(probe, images):
         extremes = _Extremes(probe)
         extremes.add(found)
         yield extremes.ranges()
@@ -173,11 +155,10 @@ def _validated(
     images: Iterable[np.ndarray], shape: tuple[int, ...]
 ) -> Iterator[np.ndarray]:
     """Yield the images; raise at the first that would give wrong ranges."""
-    for number, image in enumerate(images):
-        fault = _fault_of(np.asarray(image), shape)
-        if fault:
+    for number, image in enumerate(map(np.asarray, images)):
+        if fault := _fault_of(image, shape):
             raise InputError(f"calibration image {number} {fault}")
-        yield np.asarray(image)
+        yield image
 
 
 def _fault_of(image: np.ndarray, shape: tuple[int, ...]) -> str | None:
@@ -204,9 +185,10 @@ def _fault_of(image: np.ndarray, shape: tuple[int, ...]) -> str | None:
 
 
 def _in_order(
-    probe: edit.Probe, images: Iterator[np.ndarray], workers: int
+    probe: edit.Probe, images: Iterable[np.ndarray], workers: int | None = None
 ) -> Iterator[np.ndarray]:
     """Yield the extremes of each image, computed by several threads."""
+    workers = workers or parallel.cores()
     measure = interpreter.pool(_open(probe) for _ in range(workers))
     return parallel.map_in_order(measure, images, workers=workers)
 
@@ -266,8 +248,9 @@ class _Extremes:
         ends = tops * self.signs[self.starts]
         parts = np.split(self.worst * self.signs, self.ends[:-1])
         lows, highs = {}, {}
+        outputs = self.probe.outputs
         for (index, is_lowest, _), end, values in zip(
-            self.probe.outputs, ends, parts, strict=True
+            outputs, ends, parts, strict=True
         ):
             (lows if is_lowest else highs)[index] = float(end), values
         ranges = {}

@@ -87,11 +87,9 @@ def load_weights(
     See: notebooks/01_build.ipynb.
     """
     if str(path).endswith(".safetensors"):
-        from edgetpu_lib.weights import timm
+        from edgetpu_lib.weights.timm import load_timm_weights
 
-        return timm.load_timm_weights(
-            model, path, include_classifier=include_classifier
-        )
+        return load_timm_weights(model, path, include_classifier=include_classifier)
     with _unpacked(Path(path)) as folder:
         shapes, read = _open_checkpoint(_find_prefix(folder, path), path)
         names = reference_names(model)

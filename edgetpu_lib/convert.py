@@ -127,12 +127,8 @@ def to_int8_tflite(
 def quantize(float_tflite: bytes, ranges: calibrate.Ranges) -> bytes:
     """Quantize a float TFLite file to int8, given the range of every tensor.
 
-    Args:
-        float_tflite: from `to_float_tflite`.
-        ranges: from `calibrate.measure_ranges` of the same file.
-
-    Returns:
-        The file's bytes, which `check` has passed.
+    Takes the file of `to_float_tflite` and what `calibrate.measure_ranges` found in it.
+    Returns the int8 file's bytes, which have passed the check.
 
     Raises:
         InputError: the result is not ready for the Edge TPU.
@@ -203,13 +199,8 @@ def write_tflite(
 def facts_of(content: bytes, calibration: data.Images | None = None) -> dict[str, Any]:
     """Return what the metadata of a TFLite file say of the file itself.
 
-    Args:
-        content: the file's bytes.
-        calibration: the images that set its ranges; `None` for a float file.
-
-    Returns:
-        "input" (dtype, shape, scale, zero point), "edge_tpu_operators",
-        "cpu_operators", and "calibration" (its folder, count and digest).
+    They are "input" (dtype, shape, scale, zero point), "edge_tpu_operators",
+    "cpu_operators", and of an int8 file "calibration" (its folder, count and digest).
     """
     report = check.check_tflite(content)
     facts: dict[str, Any] = {
@@ -233,12 +224,7 @@ def save_saved_model(model: keras.Model, folder: str | Path) -> Path:
     `encoded_images` takes the bytes of JPEG, PNG, GIF or BMP files, strings [batch],
     which it crops and resizes as `data.load_image` does. Both give the model's output.
 
-    Args:
-        model: as for `to_float_tflite`.
-        folder: made, or replaced as a whole.
-
-    Returns:
-        The folder.
+    The folder is made, or replaced as a whole, and returned.
 
     Raises:
         InputError: the folder cannot be written, or holds something else.

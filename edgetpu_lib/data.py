@@ -150,12 +150,8 @@ def label_offset_of(
 ) -> int:
     """Return the label offset: 1 if a model's output 0 is the background, else 0.
 
-    Args:
-        images: to predict.
-        outputs: of the model.
-        background: whether output 0 is the background. `None` assumes it if
-            `imagenet` and the model has one output more than the images' classes.
-        imagenet: whether the labels are ImageNet's, from `imagenet_eval_label`.
+    `None` as `background` assumes it for ImageNet's labels if the model has one output
+    more than the images' classes.
     """
     if background is None:
         background = imagenet and outputs == len(images.class_names) + 1
@@ -222,14 +218,8 @@ def verify_images(
 ) -> Images:
     """Decode every image once, before something long relies on it.
 
-    Args:
-        images: of any data set.
-        on_error: "raise" stops at an image that cannot be read, "skip" leaves it out
-            and adds a line to the images' `skipped`.
-        progress: title of the progress bar; `None` shows none.
-
-    Returns:
-        The images that can be read, in their order.
+    At an image that cannot be read, `on_error` "raise" stops; "skip" leaves it out of
+    the images returned, and adds a line to their `skipped`.
 
     Raises:
         InputError: an image cannot be read, or with "skip" none can.
@@ -241,7 +231,6 @@ def verify_images(
             load_image(path, 32, whole_square=True)
         except InputError as error:
             return error
-        return None
 
     readable, skipped = [], list(images.skipped)
     for index, error in enumerate(_map_images(error_of, images, progress)):
@@ -261,12 +250,8 @@ def verify_images(
 def calibration_images(images: Images, count: int, *, seed: int = 0) -> Images:
     """Draw images for quantization: balanced over classes, no image twice.
 
-    Of files with the same bytes, one is drawn at most.
-
-    Args:
-        images: training images; never validation or test.
-        count: how many at most.
-        seed: of the draw.
+    At most `count` of training images, never validation or test. Of files with the
+    same bytes, one is drawn at most.
 
     Raises:
         InputError: `count` is below 1, or there are no images.

@@ -39,10 +39,7 @@ def classify(
         model: float or int8; its input's dtype, scale and size are read from the file.
         image: an image file.
         labels: one name a class; `None` takes the class names of the file's metadata.
-        top: number of predictions.
-
-    Returns:
-        The most probable classes, highest probability first.
+        top: number of predictions, highest probability first.
 
     Raises:
         InputError: the model, the image or the labels cannot be used.
@@ -77,18 +74,14 @@ def best_predictions(
     Args:
         scores: float [classes], 0..1.
         labels: names; `None` shows indices as names.
-        top: number of predictions.
+        top: number of predictions, highest score first.
         label_offset: 1 where class 0 is the background, which `labels` leaves out.
-
-    Returns:
-        The highest scores, highest first; `index` counts the model's outputs.
 
     Raises:
         InputError: the number of labels does not fit the model.
     """
-    if labels is None:
-        names = [str(index) for index in range(len(scores))]
-    else:
+    names = list(map(str, range(len(scores))))
+    if labels is not None:
         names = ["background"] * label_offset + labels
     if len(names) != len(scores):
         raise InputError(_misfit(len(labels), len(scores), label_offset))
@@ -106,10 +99,7 @@ def _misfit(labels: int, classes: int, label_offset: int) -> str:
 
 
 def read_labels(path: str | Path) -> list[str]:
-    """Read class names from a file.
-
-    Args:
-        path: JSON `{"0": "tench", …}`, a JSON list, or one name a line.
+    """Read class names: JSON `{"0": "tench", …}`, a JSON list, or one name a line.
 
     Raises:
         InputError: the file is missing, empty, or its JSON keys are not 0, 1, 2 ….
@@ -117,10 +107,8 @@ def read_labels(path: str | Path) -> list[str]:
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not UTF-8 text"
-        raise InputError(
-            f"cannot read labels {path}: {reason}; check the path"
-        ) from error
+        why = getattr(error, "strerror", None) or "not UTF-8 text"
+        raise InputError(f"cannot read labels {path}: {why}; check the path") from error
     if text.lstrip().startswith(("{", "[")):
         return _labels_from_json(text, path)
     labels = [line.strip() for line in text.splitlines() if line.strip()]

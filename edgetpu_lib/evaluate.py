@@ -50,15 +50,9 @@ def predict(
     """
     partial = PartialPredictions(classifier, images, journal_dir)
     stream = _predictions(classifier, images.take(partial.missing), workers)
-    bar = tqdm(
-        desc=progress,
-        total=len(images),
-        initial=len(images) - len(partial.missing),
-        unit="image",
-        leave=False,
-        delay=0.5,
-        disable=progress is None,
-    )
+    look = {"unit": "image", "leave": False, "delay": 0.5, "disable": progress is None}
+    known = len(images) - len(partial.missing)
+    bar = tqdm(desc=progress, total=len(images), initial=known, **look)
     with bar, partial:
         for batch in stream:
             partial.add(batch)
@@ -76,27 +70,20 @@ def _predictions(
         return _predict_batch(classifier, image[None], [path])
 
     if classifier.batch_size == 1:
-        yield from parallel.map_in_order(
-            load_and_predict, images.paths, workers=workers
-        )
+        options = {"workers": workers}
+        yield from parallel.map_in_order(load_and_predict, images.paths, **options)
         return
     paths = iter(images.paths)
-    for arrays in data.iterate_batches(
-        images, classifier.image_size, batch_size=classifier.batch_size, workers=workers
-    ):
-        yield _predict_batch(
-            classifier, arrays, list(itertools.islice(paths, len(arrays)))
-        )
+    options = {"batch_size": classifier.batch_size, "workers": workers}
+    for arrays in data.iterate_batches(images, classifier.image_size, **options):
+        batch_paths = list(itertools.islice(paths, len(arrays)))
+        yield _predict_batch(classifier, arrays, batch_paths)
 
 
 def _predict_batch(
     classifier: Classifier, images: np.ndarray, paths: list[Any]
 ) -> metrics.Predictions:
-    """Predict images; an error of the model names the image.
-
-    Raises:
-        InputError: the model failed.
-    """
+    """Predict images; an error of the model becomes one that names the image."""
     try:
         return metrics.best_predictions(classifier.predict(images))
     except Exception as error:  # Each runtime raises its own kinds.
@@ -159,11 +146,8 @@ def verify_classes(
 ) -> None:
     """Refuse images whose classes are not those of a model.
 
-    Args:
-        images: with labels.
-        outputs: of the model.
-        label_offset: 1 where output 0 is the background, else 0.
-        class_names: from the model's metadata; `None` compares numbers alone.
+    `class_names` is from the model's metadata; `None` compares with the number of
+    outputs alone.
 
     Raises:
         InputError: names or number of the classes differ.

@@ -236,19 +236,18 @@ def expand_blocks(spec: ModelSpec) -> tuple[BlockSpec, ...]:
         counted, leaving = width(stage.nominal_input_channels), width(stage.channels)
         for repeat in range(round_repeats(stage.repeats, spec.depth_coefficient)):
             stride = stage.stride if repeat == 0 else 1
-            rows.append(
-                dict(
-                    index=len(rows),
-                    stage=stage_number,
-                    kind=stage.kind,
-                    kernel_size=stage.kernel_size,
-                    stride=stride,
-                    input_channels=arriving,
-                    expanded_channels=counted * stage.expand_ratio,
-                    output_channels=leaving,
-                    skip=stage.skip and stride == 1 and counted == leaving,
-                )
+            row = dict(
+                index=len(rows),
+                stage=stage_number,
+                kind=stage.kind,
+                kernel_size=stage.kernel_size,
+                stride=stride,
+                input_channels=arriving,
+                expanded_channels=counted * stage.expand_ratio,
+                output_channels=leaving,
+                skip=stage.skip and stride == 1 and counted == leaving,
             )
+            rows.append(row)
             arriving = counted = leaving
     drop = 1 - spec.survival_prob
     return tuple(BlockSpec(**r, drop_rate=drop * r["index"] / len(rows)) for r in rows)

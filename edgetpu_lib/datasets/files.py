@@ -27,11 +27,8 @@ def open_data_set(
 ) -> Images:
     """Open a folder of class folders, or draw the embedded data set.
 
-    Args:
-        data_dir: a folder of class folders, or "rendered_flowers".
-        cache_dir: where rendered flowers are kept between runs.
-        images_per_class: of the rendered flowers.
-        seed: of the rendered flowers.
+    `data_dir` is a folder of class folders, or "rendered_flowers", to which the other
+    arguments belong: `cache_dir` keeps them between runs.
 
     Raises:
         InputError: as `list_images`, or the cache cannot be written.
@@ -45,15 +42,12 @@ def open_data_set(
 
 
 def list_images(data_dir: str | Path, *, labelled: bool = True) -> Images:
-    """List the images of a folder.
+    """List the images of a folder, sorted by class and file name.
 
     Args:
         data_dir: `data_dir/<class name>/<image>`; other files are passed over.
         labelled: whether classes are needed. If not, a folder with fewer than two
             class folders may hold images at any depth, and is one class.
-
-    Returns:
-        All images, sorted by class and file name.
 
     Raises:
         InputError: the folder is missing, has too few class folders, or one of them
@@ -76,9 +70,9 @@ def list_images(data_dir: str | Path, *, labelled: bool = True) -> Images:
             f" images in them; found {found}"
         )
     groups = [_images_in(folder) for folder in folders]
-    for folder, group in zip(folders, groups, strict=True):
-        if not group:
-            raise InputError(f"{folder} holds no image; add some or remove the folder")
+    if [] in groups:
+        folder = folders[groups.index([])]
+        raise InputError(f"{folder} holds no image; add some or remove the folder")
     return Images(
         paths=tuple(itertools.chain.from_iterable(groups)),
         labels=np.repeat(np.arange(len(folders)), [len(group) for group in groups]),

@@ -11,7 +11,6 @@ from edgetpu_lib.datasets import shards
 from edgetpu_lib.datasets.labelled import Images
 
 TFDS_NAME = re.compile(r"[a-z0-9_]+(/[\w.-]+)?(:[\d.*]+)?")
-# Said to whoever names a data set that does not exist.
 UNDERSTOOD = (
     "a folder of class folders, a folder of train-…-of-… shards, rendered_flowers, or"
     " a set of TensorFlow Datasets such as tf_flowers"
@@ -26,8 +25,8 @@ def open_tfds(name: str, **reading: Any) -> dict[str, Images]:
         **reading: `on_error` and `map_shards` of `shards.open_records`.
 
     Returns:
-        The set's own "train", "validation" and "test", as far as it has them; a
-        single held-out split is "test".
+        Those of "train", "validation" and "test" that the set has; a single held-out
+        split is "test".
 
     Raises:
         InputError: the set is unknown, cannot be prepared, or has no labelled images.

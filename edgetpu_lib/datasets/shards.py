@@ -70,11 +70,7 @@ def open_shards(
 
 
 def _find_shards(data_dir: Path, side: str) -> list[Path]:
-    """Return all shards of a split.
-
-    Raises:
-        InputError: there is none, or some are missing.
-    """
+    """Return all shards of a split; raise InputError if any is missing."""
     paths = sorted(data_dir.glob(f"{side}-*-of-*"))
     if not paths or not all(_SHARD.fullmatch(path.name) for path in paths):
         raise InputError(
@@ -105,7 +101,7 @@ def open_records(
     Args:
         shards: {split: its files}.
         names: of the classes; `None` names each class by its stored label.
-        data_dir: of the images.
+        data_dir: the images' attribute.
         image_key: the feature that holds the encoded image.
         label_key: the feature that holds the class, an integer.
         first_label: stored label of the first class.
@@ -161,7 +157,7 @@ def _scan_shard(
 
 
 def _require_classes(images: Images, names: tuple[str, ...], first_label: int) -> None:
-    """Raise an error that names the first record whose label has no class."""
+    """Raise InputError, naming the first record whose label has no class."""
     outside = (images.labels < 0) | (images.labels >= len(names))
     for index in np.flatnonzero(outside)[:1]:
         raise InputError(

@@ -19,13 +19,6 @@ def split_images(images: Images, *, seed: int = 0) -> dict[str, Images]:
     Files with the same bytes always fall into the same split, so that no test image
     was ever trained on. The same images and seed give the same splits on any machine.
 
-    Args:
-        images: from `list_images`.
-        seed: of the shuffle.
-
-    Returns:
-        "train", "validation" and "test".
-
     Raises:
         InputError: a class has fewer than three different images.
     """
@@ -58,10 +51,6 @@ def split_images(images: Images, *, seed: int = 0) -> dict[str, Images]:
 
 def with_validation(splits: dict[str, Images], *, seed: int = 0) -> dict[str, Images]:
     """Return splits with "validation" and "test", taken from "train" if need be.
-
-    Args:
-        splits: from `data.open_splits`.
-        seed: of the draw.
 
     Raises:
         InputError: a class has fewer than three different images, or there is a

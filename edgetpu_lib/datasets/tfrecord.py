@@ -70,13 +70,8 @@ def scan_shard(
 ) -> Iterator[tuple[Record, int | InputError]]:
     """Yield every record's place and label.
 
-    Args:
-        shard: a TFRecord file, not compressed.
-        label_key: the feature that holds the class, an integer.
-
-    Yields:
-        The place and the label as it is stored; where the record's data are damaged,
-        the error instead of the label.
+    The file is not compressed; `label_key` is the feature that holds the class, an
+    integer. Where a record's data are damaged, the error replaces the label.
 
     Raises:
         LostError: a record's length is damaged or the file is cut.

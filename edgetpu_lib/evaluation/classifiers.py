@@ -118,10 +118,8 @@ def _of_saved_model(
     size = _size(str(folder), taken.shape, image_size)
 
     def predict(images: np.ndarray) -> np.ndarray:
-        if taken.dtype.is_integer:
-            fed = pixels.to_uint8(images)
-        else:
-            fed = pixels.normalize(images, **wanted)
+        whole = taken.dtype.is_integer
+        fed = pixels.to_uint8(images) if whole else pixels.normalize(images, **wanted)
         # A signature may fix the batch at one.
         parts = [fed] if taken.shape[0] is None else fed[:, None]
         scores = [
@@ -180,13 +178,7 @@ def score_image(
 ) -> np.ndarray:
     """Return the probabilities that a model of any kind gives one image file.
 
-    Args:
-        model: as for `open_classifier`.
-        image: an image file.
-        network: as for `open_classifier`.
-
-    Returns:
-        float32 [classes], 0..1.
+    Model and network are as for `open_classifier`; returns float32 [classes], 0..1.
 
     Raises:
         InputError: the model or the image cannot be used.

@@ -13,6 +13,7 @@ import numpy as np
 from edgetpu_lib import data
 from edgetpu_lib.base.artifacts import InputError
 from edgetpu_lib.base.journal import Journal
+from edgetpu_lib.datasets.tfrecord import Record
 from edgetpu_lib.evaluation.classifiers import Classifier
 from edgetpu_lib.evaluation.metrics import KEPT_PREDICTIONS, Predictions
 
@@ -36,10 +37,7 @@ class PartialPredictions(contextlib.AbstractContextManager):
     ) -> None:
         """Restore the predictions that an interrupted evaluation saved.
 
-        Args:
-            classifier: the model.
-            images: to predict.
-            folder: of the journal, named by the model's digest; `None` saves nothing.
+        The journal in `folder` is named by the model's digest; `None` saves nothing.
 
         Raises:
             InputError: the journal cannot be read.
@@ -53,7 +51,7 @@ class PartialPredictions(contextlib.AbstractContextManager):
         self._saved_at = time.monotonic()
         self._journal = None
         if folder:
-            self._keys = image_keys(images)
+            self._keys = [_image_key(path) for path in images.paths]
             path = Path(folder) / f"{classifier.digest}.jsonl"
             self._journal = Journal(path, {"model": classifier.digest})
             self._restore()
@@ -101,22 +99,11 @@ class PartialPredictions(contextlib.AbstractContextManager):
             self._journal.delete()
 
 
-def image_keys(images: data.Images) -> list[str]:
-    """Return a key for each image, which changes when its file changes.
-
-    The key follows from the image's path and its file's size and modification time.
-    """
-    keys = []
-    for path in images.paths:
-        # A record has its shard's facts.
-        facts = _facts(getattr(path, "shard", path))
-        keys.append(hashlib.sha256(f"{path}\0{facts}".encode()).hexdigest()[:16])
-    return keys
-
-
-def _facts(file: Path) -> str:
+def _image_key(path: Path | Record) -> str:
+    """Return a key of an image's path and its file's size and modification time."""
     try:
-        status = os.stat(file)
+        status = os.stat(getattr(path, "shard", path))
+        facts = f"{status.st_size} {status.st_mtime_ns}"
     except OSError:
-        return "missing"
-    return f"{status.st_size} {status.st_mtime_ns}"
+        facts = "missing"
+    return hashlib.sha256(f"{path}\0{facts}".encode()).hexdigest()[:16]

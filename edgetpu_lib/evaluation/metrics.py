@@ -94,10 +94,9 @@ class Comparison:
 
 
 def best_predictions(scores: np.ndarray) -> Predictions:
-    """Return the best five predictions; of equal scores the lower index is first.
+    """Return the best five predictions from scores, float [images, classes].
 
-    Args:
-        scores: float [images, classes], as `probabilities` takes them.
+    Of equal scores the lower index is first.
     """
     order = np.argsort(-scores, axis=1, kind="stable")[:, :KEPT_PREDICTIONS]
     kept = np.take_along_axis(probabilities(scores), order, axis=1)
@@ -107,11 +106,9 @@ def best_predictions(scores: np.ndarray) -> Predictions:
 
 
 def probabilities(scores: np.ndarray) -> np.ndarray:
-    """Return scores as probabilities, 0..1.
+    """Return scores, float [images, classes], as probabilities, 0..1.
 
-    Args:
-        scores: float [images, classes]. Rows within 0..1 are kept; a softmax is
-            applied to all others.
+    Rows within 0..1 are kept; a softmax is applied to all others.
     """
     # Quantized probabilities need not sum to one: most are rounded to zero.
     given = (scores.min(axis=1) >= 0) & (scores.max(axis=1) <= 1.01)
@@ -123,10 +120,7 @@ def probabilities(scores: np.ndarray) -> np.ndarray:
 def hits(predictions: Predictions, labels: np.ndarray, *, top: int = 1) -> np.ndarray:
     """Return whether the label is among the `top` best predictions: bool [images].
 
-    Args:
-        predictions: of a model.
-        labels: int [images], indices of the model's outputs.
-        top: 1 to 5.
+    `labels` are int [images], indices of the model's outputs; `top` is 1 to 5.
 
     Raises:
         InputError: the numbers of images differ, or a label is no class.
@@ -144,15 +138,7 @@ def hits(predictions: Predictions, labels: np.ndarray, *, top: int = 1) -> np.nd
 
 
 def measure(predictions: Predictions, labels: np.ndarray) -> Metrics:
-    """Compare predictions with labels.
-
-    Args:
-        predictions: of a model.
-        labels: int [images], indices of the model's outputs.
-
-    Raises:
-        InputError: as `hits`.
-    """
+    """Return the accuracy of predictions; takes and raises what `hits` does."""
     found = {"images": len(labels), "classes": predictions.classes}
     for top in (1, 5):
         right = int(hits(predictions, labels, top=top).sum())
@@ -167,10 +153,6 @@ def measure(predictions: Predictions, labels: np.ndarray) -> Metrics:
 
 def wilson_interval(right: int, images: int) -> tuple[float, float]:
     """Return the 95 % interval of a share, 0..1, by Wilson's score method.
-
-    Args:
-        right: number of images that count.
-        images: number of all images, at least one.
 
     Source: E. B. Wilson, Probable Inference, the Law of Succession, and Statistical
     Inference, 1927; without continuity correction.
@@ -199,11 +181,6 @@ def compare(
 ) -> Comparison:
     """Compare two models on the same images, image by image.
 
-    Args:
-        predictions: of the first model.
-        others: of the second.
-        labels: int [images], indices of the models' outputs.
-
     Raises:
         InputError: as `hits` and `agreement`.
     """
@@ -219,9 +196,7 @@ def compare(
 def paired_p_value(right: np.ndarray, others_right: np.ndarray) -> float:
     """Return the p-value of the exact McNemar test.
 
-    Args:
-        right: bool [images], where the first model is right.
-        others_right: bool [images], where the second is.
+    Takes bool [images]: where the first model is right, and where the second is.
 
     Source: Q. McNemar, Note on the Sampling Error of the Difference Between Correlated
     Proportions or Percentages, 1947; exact, by the binomial distribution of the images
@@ -237,10 +212,6 @@ def label_shift(predictions: Predictions, labels: np.ndarray) -> int:
 
     1 means that most images would be right if every label were one larger, as when
     the labels do not count the model's background class 0.
-
-    Args:
-        predictions: of a model.
-        labels: int [images], taken as indices of the model's outputs.
     """
     plain = predictions.best == labels
     for shift in (1, -1):
@@ -254,12 +225,7 @@ def label_shift(predictions: Predictions, labels: np.ndarray) -> int:
 def per_class(
     predictions: Predictions, labels: np.ndarray, names: Sequence[str]
 ) -> list[ClassRow]:
-    """Return the accuracy of each class.
-
-    Args:
-        predictions: of a model.
-        labels: int [images], indices of the model's outputs.
-        names: one for each of the model's outputs.
+    """Return the accuracy of each class; `names` has one for each of the outputs.
 
     Raises:
         InputError: as `hits`.

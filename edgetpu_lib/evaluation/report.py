@@ -89,12 +89,7 @@ class ModelRow:
 
 
 def as_dict(evaluation: Evaluation, images: data.Images) -> dict[str, Any]:
-    """Return an evaluation for JSON.
-
-    Args:
-        evaluation: of a model.
-        images: of the evaluation.
-    """
+    """Return an evaluation of images for JSON."""
     found, names = evaluation.predictions, evaluation.names
     content = {
         **dataclasses.asdict(evaluation.metrics),
@@ -124,21 +119,15 @@ def percent(share: float, low: float, high: float) -> str:
 
 
 def overview(content: dict[str, Any], title: str) -> Table:
-    """Make the table of a model's main numbers.
-
-    Args:
-        content: from `as_dict`.
-        title: model and images.
-    """
+    """Make the table of a model's main numbers."""
     table = Table("measure", "value", title=title)
     for top in ("top1", "top5"):
         words = percent(content[top], content[f"{top}_low"], content[f"{top}_high"])
         table.add_row(f"top-{top[-1]}, % [95 % interval]", words)
     ms = content["latency"]
     for part in (50, 90, 99):
-        table.add_row(
-            f"ms an image, {part} % of runs within", f"{ms[f'p{part}_ms']:.1f}"
-        )
+        words = f"{ms[f'p{part}_ms']:.1f}"
+        table.add_row(f"ms an image, {part} % of runs within", words)
     table.add_row("images a second, with decoding", f"{content['photos_per_s']:.0f}")
     return table
 
@@ -165,17 +154,12 @@ def worst_mistakes(content: dict[str, Any]) -> Table:
     return table
 
 
-def comparison_table(comparison: dict[str, Any], names: tuple[str, str]) -> Table:
-    """Make the table of two models on the same images.
-
-    Args:
-        comparison: a `metrics.Comparison` as a dictionary.
-        names: of the first and the second model.
-    """
-    table = Table("measure", "value", title=f"{names[0]} against {names[1]}")
+def comparison_table(comparison: dict[str, Any], first: str, second: str) -> Table:
+    """Make the table of a `metrics.Comparison` of two models."""
+    table = Table("measure", "value", title=f"{first} against {second}")
     table.add_row("same prediction, %", f"{100 * comparison['agreement']:.2f}")
-    table.add_row(f"only {names[0]} right", str(comparison["only_first"]))
-    table.add_row(f"only {names[1]} right", str(comparison["only_second"]))
+    table.add_row(f"only {first} right", str(comparison["only_first"]))
+    table.add_row(f"only {second} right", str(comparison["only_second"]))
     table.add_row("p-value, exact McNemar test", f"{comparison['p_value']:.3g}")
     return table
 
@@ -230,24 +214,19 @@ def to_markdown(table: Table) -> str:
 def tables_of(content: dict[str, Any]) -> list[Table]:
     """Make the tables of an evaluation and of the model it is compared with.
 
-    Args:
-        content: from `as_dict`, with "model", "split" and perhaps "against".
+    `content` is from `as_dict`, with "model", "split" and perhaps "against".
     """
     where = f"on {content['images']:,} images ({content['split']})"
     tables = [overview(content, f"{content['model']} {where}")]
     if other := content.get("against"):
         tables.append(overview(other, f"{other['model']} {where}"))
-        tables.append(comparison_table(other, (content["model"], other["model"])))
+        tables.append(comparison_table(other, content["model"], other["model"]))
     tables.append(worst_classes(content))
     return [*tables, worst_mistakes(content)] if content["mistakes"] else tables
 
 
 def shift_warning(content: dict[str, Any]) -> str | None:
-    """Return a warning if all labels seem to be shifted by one.
-
-    Args:
-        content: from `as_dict`.
-    """
+    """Return a warning if all labels seem to be shifted by one."""
     if not content["label_shift"]:
         return None
     words = "larger" if content["label_shift"] > 0 else "smaller"

@@ -33,8 +33,7 @@ _INVERTED = {
 def reference_names(model: keras.Model) -> dict[str, keras.Variable]:
     """Map the reference's name of every weight to the model's variable.
 
-    Returns:
-        For example {"efficientnet-edgetpu-S/blocks_0/conv2d/kernel": variable, …}.
+    For example "efficientnet-edgetpu-S/blocks_0/conv2d/kernel".
 
     Raises:
         InputError: the model was not built by `build`.

@@ -70,7 +70,7 @@ def save_weights(
     else:
         tensors["global_step"] = np.asarray(global_step, np.int64)
     with atomic_path(path) as scratch:
-        _check_replaceable(path)
+        _require_replaceable(path)
         if not path.name.endswith(_PACKED):
             _write_folder(scratch, tensors, global_step)
         else:
@@ -80,11 +80,9 @@ def save_weights(
     return path
 
 
-def _check_replaceable(path: Path) -> None:
+def _require_replaceable(path: Path) -> None:
     """Raise InputError if the folder to replace holds anything but a checkpoint."""
-    if not path.is_dir():
-        return
-    for file in sorted(path.iterdir()):
+    for file in sorted(path.iterdir()) if path.is_dir() else ():
         if not _CHECKPOINT_FILE.fullmatch(file.name):
             raise InputError(
                 f"{path} holds {file.name}, which is no part of a checkpoint and would"

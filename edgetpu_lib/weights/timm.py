@@ -106,12 +106,8 @@ def load_timm_weights(
 def timm_names(model: keras.Model) -> dict[str, keras.Variable]:
     """Map timm's name of every weight to the model's variable.
 
-    Args:
-        model: from `build.build_model`.
-
-    Returns:
-        One entry a weight, for example "blocks.3.0.conv_dw.weight". timm counts
-        blocks within stages, from 0. Its tensors have other orders of axes.
+    For example "blocks.3.0.conv_dw.weight": timm counts blocks within stages, from 0.
+    Its tensors have other orders of axes.
 
     Raises:
         InputError: the model is of another family.
@@ -152,7 +148,6 @@ def _block_positions(blocks: int) -> list[tuple[int, int]]:
 
 
 def _read(path: str | Path) -> dict[str, np.ndarray]:
-    """Return all tensors of a file."""
     if not Path(path).is_file():
         raise InputError(f"no file {path}; give timm's model.safetensors")
     try:

@@ -7,13 +7,13 @@ import hashlib
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from edgetpu_lib import data
 from edgetpu_lib.base.artifacts import InputError
 from edgetpu_lib.base.journal import Journal
-from edgetpu_lib.datasets.tfrecord import Record
 from edgetpu_lib.evaluation.classifiers import Classifier
 from edgetpu_lib.evaluation.metrics import KEPT_PREDICTIONS, Predictions
 
@@ -99,8 +99,8 @@ class PartialPredictions(contextlib.AbstractContextManager):
             self._journal.delete()
 
 
-def _image_key(path: Path | Record) -> str:
-    """Return a key of an image's path and its file's size and modification time."""
+def _image_key(path: Any) -> str:
+    """Return a key of the path, size and modification time of an image or record."""
     try:
         status = os.stat(getattr(path, "shard", path))
         facts = f"{status.st_size} {status.st_mtime_ns}"

@@ -231,6 +231,7 @@ def verify_images(
             load_image(path, 32, whole_square=True)
         except InputError as error:
             return error
+        return None
 
     readable, skipped = [], list(images.skipped)
     for index, error in enumerate(_map_images(error_of, images, progress)):

@@ -104,11 +104,8 @@ def evaluate(
 ) -> Evaluation:
     """Predict images and compare the predictions with the labels.
 
-    Args:
-        classifier: from `classifiers.open_classifier`.
-        images: with labels.
-        label_offset: added to every label: 1 where output 0 is the background class.
-        **prediction: options of `predict`.
+    `label_offset` is added to every label: 1 where output 0 is the background class.
+    Other options are those of `predict`.
 
     Raises:
         InputError: as `predict`, or a label does not fit the model.

@@ -35,8 +35,7 @@ def save_weights(
 
     It holds what the reference's checkpoints hold: every weight as float32 under its
     name and, averaged, under the name followed by "/ExponentialMovingAverage", and
-    `global_step` as int64. `tf.train.load_checkpoint` and `checkpoint.load_weights`
-    read it.
+    `global_step` as int64.
 
     Args:
         model: from `build.build_model`.

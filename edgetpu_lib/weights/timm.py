@@ -71,9 +71,6 @@ def load_timm_weights(
         include_classifier: load the last dense layer too; False keeps the model's
             own, for another number of classes.
 
-    Returns:
-        The report, with timm's names; `use_ema` is False and `global_step` None.
-
     Raises:
         InputError: there is no readable file at `path`, or a tensor is missing,
             unexpected or of another shape or type; the model is then unchanged.

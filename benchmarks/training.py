@@ -53,12 +53,12 @@ if fast:
     quiet.prefer_onednn()
 import keras, numpy as np
 from edgetpu_lib import build, train
-from edgetpu_lib.training import fast_layers, recipe
+from edgetpu_lib.training import fast_layers, settings
 keras.utils.set_random_seed(0)
 model = build.build_model("efficientnet-edgetpu-S", num_classes=1000, image_size=size)
 if not fast:
     fast_layers.training_twin = lambda model: model
-model = train._compiled_twin(model, recipe.Recipe(batch_size=batch), 1000)
+model = train._compiled_twin(model, settings.Recipe(batch_size=batch), 1000)
 rng = np.random.default_rng(0)
 images = rng.normal(size=(batch, size, size, 3)).astype("float32")
 targets = np.eye(1000, dtype="float32")[rng.integers(0, 1000, batch)]
@@ -130,13 +130,13 @@ def profile(image_size: int, batch_size: int, steps: int, fast: bool) -> None:
     from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
     from edgetpu_lib import build, train
-    from edgetpu_lib.training import fast_layers, recipe
+    from edgetpu_lib.training import fast_layers, settings
 
     if not fast:
         fast_layers.training_twin = lambda model: model
     keras.utils.set_random_seed(0)
     model = build.build_model("efficientnet-edgetpu-S", image_size=image_size)
-    model = train._compiled_twin(model, recipe.Recipe(batch_size=batch_size), 1000)
+    model = train._compiled_twin(model, settings.Recipe(batch_size=batch_size), 1000)
     images = np.zeros((batch_size, image_size, image_size, 3), np.float32)
     targets = np.eye(1001, dtype=np.float32)[:batch_size]
     for _ in range(2):

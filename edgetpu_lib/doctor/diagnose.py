@@ -31,7 +31,7 @@ from edgetpu_lib.doctor.calibration_faults import CalibrationFault, Evidence
 from edgetpu_lib.doctor.causes import Cause
 from edgetpu_lib.doctor.model_pair import FilePair, open_pair
 from edgetpu_lib.doctor.preprocessing_variants import RIGHT
-from edgetpu_lib.doctor.ranges import Network, Observations
+from edgetpu_lib.doctor.ranges import FloatNetwork, Observations
 from edgetpu_lib.evaluation.metrics import Predictions
 from edgetpu_lib.hardware import check
 
@@ -144,7 +144,7 @@ def diagnose(
 
 
 def _calibration_faults(
-    pair: FilePair, network: Network, calibration: data.Images, progress: bool
+    pair: FilePair, network: FloatNetwork, calibration: data.Images, progress: bool
 ) -> tuple[list[CalibrationFault], dict[str, Observations]]:
     """Observe images in parts until some are found among the calibration images."""
 
@@ -170,7 +170,7 @@ def _calibration_faults(
 
 
 def _sweep(
-    pair: FilePair, network: Network, right: Observations, progress: bool
+    pair: FilePair, network: FloatNetwork, right: Observations, progress: bool
 ) -> tuple[tuple[SweepPoint, ...], Predictions | None, list[str]]:
     """Quantize again with one image, with more, and with all that were observed.
 

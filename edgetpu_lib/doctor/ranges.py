@@ -19,7 +19,7 @@ _MEASURED = {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "ADD"}
 
 
 @dataclasses.dataclass(frozen=True)
-class Network:
+class FloatNetwork:
     """A float model whose ranges are measured.
 
     Attributes:
@@ -58,7 +58,7 @@ class Observations:
         pairs = zip(vars(self).values(), vars(more).values(), strict=True)
         return Observations(*map(np.concatenate, pairs))
 
-    def ranges(self, network: Network, count: int) -> calibrate.Ranges:
+    def ranges(self, network: FloatNetwork, count: int) -> calibrate.Ranges:
         """Return the ranges after calibration with the first `count` images."""
         limits = calibrate.limits(self.lows[:count], self.highs[:count])
         tensors = {
@@ -70,16 +70,16 @@ class Observations:
         return calibrate.Ranges(tensors, count)
 
 
-def open_network(float_tflite: bytes) -> Network:
+def open_network(float_tflite: bytes) -> FloatNetwork:
     """Read the tensors of a float classifier; `InputError` if the file is damaged."""
     file = read_tflite(float_tflite)
     names = {i: file.tensors[i].name for o in file.operators for i in o.outputs}
     size = file.tensors[file.inputs[0]].shape[1]
-    return Network(float_tflite, names, size, file.outputs[0])
+    return FloatNetwork(float_tflite, names, size, file.outputs[0])
 
 
 def observe(
-    network: Network,
+    network: FloatNetwork,
     variants: Iterable[tuple[str, np.ndarray]],
     *,
     progress: str | None = None,
@@ -154,7 +154,7 @@ class FileRanges:
         return np.log(np.concatenate(ends, axis=-1))
 
 
-def file_ranges(network: Network, int8_tflite: bytes) -> FileRanges:
+def file_ranges(network: FloatNetwork, int8_tflite: bytes) -> FileRanges:
     """Read the ranges that calibration set in an int8 model of a network.
 
     Raises:

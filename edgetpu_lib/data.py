@@ -18,16 +18,18 @@ from tqdm import tqdm
 
 from edgetpu_lib.base import parallel
 from edgetpu_lib.base.artifacts import InputError
-from edgetpu_lib.datasets.files import (
-    RENDERED,
-    list_images,
-    open_data_set,
-    open_ground_truth,
-)
+from edgetpu_lib.datasets.files import RENDERED, open_data_set, open_ground_truth
+from edgetpu_lib.datasets.folders import list_images, open_split_folders
 from edgetpu_lib.datasets.labelled import Images, digest_of, file_digest, list_digest
+from edgetpu_lib.datasets.notes import tell
 from edgetpu_lib.datasets.public import TFDS_NAME, UNDERSTOOD, open_tfds
 from edgetpu_lib.datasets.shards import has_shards, open_shards
-from edgetpu_lib.datasets.splits import split_images, with_validation
+from edgetpu_lib.datasets.splits import (
+    nearest,
+    split_images,
+    with_train,
+    with_validation,
+)
 from edgetpu_lib.images import pixels
 from edgetpu_lib.images.loading import load_image
 
@@ -50,17 +52,18 @@ def open_splits(
     """Open a data set by its name, already split.
 
     Args:
-        name: "rendered_flowers", a folder of `train-…-of-…` shards, a folder of class
-            folders, or the name of a TensorFlow Datasets set, such as "tf_flowers".
-        holdout_shards: so many of the last training shards become "validation".
+        name: "rendered_flowers", a folder of `train-…-of-…` shards, of class folders or
+            of splits (`train/`, `val/`, `test/` …) with class folders in each, or the
+            name of a TensorFlow Datasets set, such as "tf_flowers".
+        holdout_shards: so many of the first training shards become "validation".
         on_error: at a damaged TFRecord, "raise" or "skip".
         images_per_class: of the rendered flowers.
         seed: of the split and of the rendered flowers.
         map_shards: as `shards.open_records`.
 
     Returns:
-        "train"; "test" if the set has one or none of its own splits; "validation" if
-        the set was split here or shards were held out.
+        "train"; "test" and "validation" if the set has them or was split here. What
+        was not taken as it lies is told on the error stream, a line for each.
 
     Raises:
         InputError: nothing is known by that name, or what it names cannot be used.
@@ -69,22 +72,23 @@ def open_splits(
         raise InputError(f"on_error={on_error!r} is unknown; use raise or skip")
     reading = {"on_error": on_error, "map_shards": map_shards}
     if has_shards(name):
-        return open_shards(name, holdout_shards=holdout_shards, **reading)
+        splits = open_shards(name, holdout_shards=holdout_shards, **reading)
+        return tell(with_train(splits, name))
     if holdout_shards:
         raise InputError(
             f"{name} has no shards, so holdout_shards={holdout_shards} means nothing;"
             " leave it out"
         )
-    if str(name) == RENDERED or Path(name).is_dir():
+    if str(name) == RENDERED:
         images = open_data_set(name, images_per_class=images_per_class, seed=seed)
-    elif TFDS_NAME.fullmatch(str(name)):
+        return split_images(images, seed=seed)
+    if Path(name).is_dir():
+        splits = with_train(open_split_folders(name), name)
+        return tell(splits or split_images(list_images(name), seed=seed))
+    if TFDS_NAME.fullmatch(str(name)):
         splits = open_tfds(str(name), **reading)
-        if "test" in splits:
-            return splits
-        images = splits["train"]
-    else:
-        raise InputError(f"no data set at {name}; give {UNDERSTOOD}")
-    return split_images(images, seed=seed)
+        return splits if "test" in splits else split_images(splits["train"], seed=seed)
+    raise InputError(f"no data set at {name}; give {UNDERSTOOD}")
 
 
 def open_images(
@@ -102,8 +106,8 @@ def open_images(
     """Open images for evaluation or calibration: a folder, or files with labels.
 
     Args:
-        data_dir: a folder of class folders, of TFRecord shards or, unless `labelled`,
-            of images at any depth.
+        data_dir: a folder of class folders, of splits with class folders, of TFRecord
+            shards or, unless `labelled`, of images at any depth.
         imagenet_eval_glob: instead of a folder, a pattern such as "val/*.JPEG".
         imagenet_eval_label: a file of their labels, as `files.open_ground_truth`.
         class_names: for `imagenet_eval_glob`; `None` takes numbers.
@@ -112,7 +116,8 @@ def open_images(
         split: of a folder: "all", "train", "validation" or "test". `None` takes
             `default_split` if the folder has splits of its own or the model was
             trained on part of it, else all: training and test images must not mix.
-        default_split: "test", or "train" for calibration.
+        default_split: "test", or "train" for calibration; a folder that has splits but
+            not this one gives another that it has, and says so.
         metadata: of the model; `data_dir` and `seed` tell what it was trained on.
         labelled: refuse a folder without class folders.
 
@@ -130,8 +135,11 @@ def open_images(
     if pattern:
         images = open_ground_truth(pattern, labels, class_names=class_names)
         return images.take(np.arange(len(images))[:count])
-    if has_shards(data_dir):
-        splits, split = open_shards(data_dir), split or default_split
+    splits = (
+        open_shards(data_dir) if has_shards(data_dir) else open_split_folders(data_dir)
+    )
+    if splits:
+        split = split or nearest(splits, default_split)
     else:
         splits = {"all": list_images(data_dir, labelled=labelled)}
         trained_on = (metadata or {}).get("data_dir")
@@ -142,7 +150,8 @@ def open_images(
     if split not in splits:
         known = " or ".join(splits)
         raise InputError(f"{data_dir} has no split {split!r}; use {known}")
-    return splits[split].sample(count) if count else splits[split]
+    images = tell({split: splits[split]})[split]
+    return images.sample(count) if count else images
 
 
 def label_offset_of(

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from edgetpu_lib.base.artifacts import InputError, read_metadata
+from edgetpu_lib.base.plain_files import read_plain_file
 from edgetpu_lib.images import pixels
 from edgetpu_lib.tflite import interpreter
 
@@ -105,10 +106,11 @@ def read_labels(path: str | Path) -> list[str]:
         InputError: the file is missing, empty, or its JSON keys are not 0, 1, 2 ….
     """
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        why = getattr(error, "strerror", None) or "not UTF-8 text"
-        raise InputError(f"cannot read labels {path}: {why}; check the path") from error
+        text = read_plain_file(path).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"cannot read labels {path}: not UTF-8 text; save it as UTF-8"
+        ) from error
     if text.lstrip().startswith(("{", "[")):
         return _labels_from_json(text, path)
     labels = [line.strip() for line in text.splitlines() if line.strip()]

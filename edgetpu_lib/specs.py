@@ -12,6 +12,7 @@ import math
 from pathlib import Path
 
 from edgetpu_lib.base.artifacts import InputError, write_file
+from edgetpu_lib.base.plain_files import read_plain_file
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,16 +185,13 @@ def read_spec(path: str | Path) -> ModelSpec:
     Raises:
         InputError: the file is missing, or holds no network.
     """
+    content = read_plain_file(path)
     try:
-        fields = json.loads(Path(path).read_text(encoding="utf-8"))
+        fields = json.loads(content)
         stages = tuple(StageSpec(**row) for row in fields.pop("stages"))
         return ModelSpec(**fields, stages=stages)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-    except OSError as error:
-        raise InputError(
-            f"cannot read {path}: {error.strerror}; name a model or a .json file"
-        ) from error
     except (ValueError, TypeError, LookupError, AttributeError) as error:
         raise InputError(
             f"{path} does not describe a network ({error}); `search` writes such files"

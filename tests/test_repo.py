@@ -71,6 +71,7 @@ BOARD = {
     "base",
     "specs",
     "tflite",
+    "images/opening",
     "images/pixels",
     "images/normalization",
     "hardware",

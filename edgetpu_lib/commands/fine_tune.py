@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgetpu_lib.base import quiet
 from edgetpu_lib.base.artifacts import InputError, require_writable, save_metadata
-from edgetpu_lib.commands import options
+from edgetpu_lib.commands import class_tables, options
 from edgetpu_lib.training.settings import FineTuneConfig
 from edgetpu_lib.weights.network import Network
 
@@ -79,7 +79,7 @@ def fine_tune(
         state_dir=state_dir,
         keep_minutes=flags.keep_minutes,
     )
-    found = _measure(model, splits["test"])
+    found, per_class = _measure(model, splits["test"])
     checkpoint.save_model(model, flags.output)
     save_metadata(
         flags.output,
@@ -91,15 +91,23 @@ def fine_tune(
         pretrained=start,
         history=[dataclasses.asdict(epoch) for epoch in history],
         test=found,
+        per_class=per_class,
         skipped=skipped,
     )
     shutil.rmtree(state_dir, ignore_errors=True)
     words = f"test images {found['images']}, top-1 {found['top1']:.2%}"
     options.print_training(
-        {"model": flags.output, "test": found, "skipped": skipped},
+        {
+            "model": flags.output,
+            "test": found,
+            "per_class": per_class,
+            "skipped": skipped,
+        },
         as_json,
         [f"wrote {flags.output}", words],
     )
+    if not as_json:
+        class_tables.print_worst_classes(per_class)
 
 
 def _build(
@@ -148,15 +156,20 @@ def _open_splits(
         splits[side] = data.verify_images(
             part, on_error=on_error, progress=f"{side} images"
         )
+    class_tables.print_classes(splits)
     # A split of a split has the lines of the whole.
     lines = (line for part in splits.values() for line in part.skipped)
     return splits, list(dict.fromkeys(lines))
 
 
-def _measure(model: keras.Model, images: Images) -> dict[str, Any]:
-    """Return the accuracies of a model on test images."""
+def _measure(
+    model: keras.Model, images: Images
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Return the accuracies of a model on test images, of all and of each class."""
     from edgetpu_lib import evaluate
     from edgetpu_lib.evaluation import classifiers, metrics
 
     predictions = evaluate.predict(classifiers.open_classifier(model), images)
-    return dataclasses.asdict(metrics.measure(predictions, images.labels))
+    rows = metrics.per_class(predictions, images.labels, images.class_names)
+    measured = metrics.measure(predictions, images.labels)
+    return dataclasses.asdict(measured), [dataclasses.asdict(row) for row in rows]

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import click
 
 from edgetpu_lib.base.artifacts import InputError
+from edgetpu_lib.commands.home import HomePath, HomeText
 
 if TYPE_CHECKING:
     from edgetpu_lib.data import Images
@@ -188,8 +189,8 @@ def type_of(hint: Any) -> Any:
     """Return what click reads a value as; of `X | None` it is that of X."""
     if metadata := getattr(hint, "__metadata__", None):
         return metadata[0]
-    if hint is Path:
-        return click.Path(path_type=Path)
+    if hint in (str, Path):
+        return HomeText() if hint is str else HomePath()
     kind, inner = typing.get_origin(hint), typing.get_args(hint)
     if kind is Literal:
         return click.Choice(inner)

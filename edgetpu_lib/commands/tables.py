@@ -7,13 +7,17 @@ from collections.abc import Iterable, Sequence
 import click
 
 
-def print_heading(line: str) -> None:
-    """Print a line in bold, where that is shown."""
-    click.secho(line, bold=True)
+def print_heading(line: str, *, err: bool = False) -> None:
+    """Print a line in bold, where that is shown; `err`: to the error stream."""
+    click.secho(line, bold=True, err=err)
 
 
 def print_table(
-    header: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[int] = ()
+    header: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    right: Sequence[int] = (),
+    err: bool = False,
 ) -> None:
     """Print rows in columns as wide as their longest cell.
 
@@ -21,6 +25,7 @@ def print_table(
         header: titles of the columns.
         rows: as many cells each.
         right: positions of the columns whose cells end at the right, such as numbers.
+        err: print to the error stream.
     """
     rows = list(rows)
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
@@ -32,6 +37,6 @@ def print_table(
         ]
         return "  ".join(placed).rstrip()
 
-    print_heading(line(header))
+    print_heading(line(header), err=err)
     for row in rows:
-        print(line(row))
+        click.echo(line(row), err=err)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from edgetpu_lib.base import quiet
 from edgetpu_lib.base.artifacts import require_writable, save_metadata
-from edgetpu_lib.commands import options
+from edgetpu_lib.commands import class_tables, options
 from edgetpu_lib.training.settings import Recipe
 from edgetpu_lib.weights.network import Network
 
@@ -174,6 +174,11 @@ def _open_images(
         # A damaged image must show before the first epoch, not after it.
         validation = data.verify_images(
             validation, on_error=flags.on_error, progress="validation images"
+        )
+    if not devices.process()[0]:
+        class_tables.print_classes(
+            {"train": splits["train"]}
+            | ({"validation": validation} if validation else {})
         )
     return splits["train"], validation
 

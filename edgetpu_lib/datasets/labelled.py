@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from edgetpu_lib.base.artifacts import InputError
+from edgetpu_lib.base.plain_files import read_plain_file
 from edgetpu_lib.datasets.tfrecord import Record
 
 
@@ -23,6 +25,7 @@ class Images:
         data_dir: the folder they were listed from, as it was given.
         skipped: one line for every damaged image that was left out on request.
         split: "train", "validation", "test", or "all" if they were not split.
+        notes: one line for everything in the folder that was not taken as it lies.
     """
 
     paths: tuple[Path | Record, ...]
@@ -31,6 +34,7 @@ class Images:
     data_dir: str = ""
     skipped: tuple[str, ...] = ()
     split: str = "all"
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -48,8 +52,16 @@ class Images:
 
 
 def file_digest(path: Path | Record) -> str:
-    """Return the SHA-256 of an encoded image, in hex."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    """Return the SHA-256 of an encoded image, in hex.
+
+    Of a file that cannot be read it is that of its name: splitting images must not stop
+    at one that is left out later.
+    """
+    try:
+        content = read_plain_file(path) if isinstance(path, Path) else path.read_bytes()
+    except InputError:
+        content = f"unreadable {path.name}".encode()
+    return hashlib.sha256(content).hexdigest()
 
 
 def digest_of(images: Images) -> str:

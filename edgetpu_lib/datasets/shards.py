@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from edgetpu_lib.base.artifacts import InputError
+from edgetpu_lib.base.plain_files import read_plain_file, require_plain_file
 from edgetpu_lib.datasets import tfrecord
 from edgetpu_lib.datasets.labelled import Images
 
@@ -21,7 +23,8 @@ _SHARD = re.compile(r"(train|validation)-\d{5}-of-\d{5}")
 
 def has_shards(folder: str | Path) -> bool:
     """Return whether a folder holds TFRecord shards, with splits of their own."""
-    return any(Path(folder).glob("train-*-of-*"))
+    found = (Path(folder).glob(f"{side}-*-of-*") for side in ("train", "validation"))
+    return any(itertools.chain.from_iterable(found))
 
 
 def open_shards(
@@ -36,33 +39,37 @@ def open_shards(
     Args:
         data_dir: holds `train-00000-of-01024` …, `validation-00000-of-00128` …; class
             names, one a line, in `labels.txt` if there is one.
-        holdout_shards: so many of the last training shards become "validation".
+        holdout_shards: so many of the first training shards become "validation", as
+            in the reference.
         first_label: stored label of the first class; 1 where 0 is the background.
         **reading: `on_error` and `map_shards` of `open_records`.
 
     Returns:
-        "train", "validation" if shards were held out, "test" from the validation
-        shards if there are any.
+        "train" if there are training shards, "validation" if some were held out, "test"
+        from the validation shards if there are any.
 
     Raises:
         InputError: shards are missing or damaged, or a label has no class.
     """
     data_dir = Path(data_dir)
-    shards = {"train": _find_shards(data_dir, "train")}
-    if not 0 <= holdout_shards < len(shards["train"]):
-        raise InputError(
-            f"holdout_shards={holdout_shards} must leave some of the"
-            f" {len(shards['train'])} training shards"
-        )
-    if holdout_shards:
-        shards["validation"] = shards["train"][-holdout_shards:]
-        shards["train"] = shards["train"][:-holdout_shards]
+    shards = {}
+    if any(data_dir.glob("train-*-of-*")) or holdout_shards:
+        train = _find_shards(data_dir, "train")
+        if not 0 <= holdout_shards < len(train):
+            raise InputError(
+                f"holdout_shards={holdout_shards} must leave some of the"
+                f" {len(train)} training shards"
+            )
+        shards["train"] = train[holdout_shards:]
+        if holdout_shards:
+            shards["validation"] = train[:holdout_shards]
     if any(data_dir.glob("validation-*-of-*")):
         shards["test"] = _find_shards(data_dir, "validation")
     path = data_dir / "labels.txt"
     names = None
     if path.is_file():
-        names = tuple(path.read_text(encoding="utf-8").splitlines()[first_label:])
+        lines = read_plain_file(path).decode("utf-8", "replace").splitlines()
+        names = tuple(lines[first_label:])
     keys = {"image_key": "image/encoded", "label_key": "image/class/label"}
     return open_records(
         shards, names, str(data_dir), first_label=first_label, **keys, **reading
@@ -77,6 +84,8 @@ def _find_shards(data_dir: Path, side: str) -> list[Path]:
             f"{data_dir} holds no {side}-00000-of-… shards; check the path"
         )
     totals = {int(path.name.split("-of-")[1]) for path in paths}
+    for path in paths:
+        require_plain_file(path)
     if totals != {len(paths)}:
         raise InputError(
             f"{data_dir} holds {len(paths)} {side} shards but their names say"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
+from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
@@ -52,14 +54,17 @@ def split_images(images: Images, *, seed: int = 0) -> dict[str, Images]:
 def with_validation(splits: dict[str, Images], *, seed: int = 0) -> dict[str, Images]:
     """Return splits with "validation" and "test", taken from "train" if need be.
 
+    Of a data set with one held-out split, that is "test", whatever its name is, so that
+    nothing chosen during training depends on it.
+
     Raises:
-        InputError: a class has fewer than three different images, or there is a
-            validation but no test split.
+        InputError: a class has fewer than three different images.
     """
     if {"validation", "test"} <= splits.keys():
         return splits
     if "validation" in splits:
-        raise InputError("the data set has no test split; add validation-… shards")
+        test = dataclasses.replace(splits["validation"], split="test")
+        splits = {"train": splits["train"], "test": test}
     train = splits["train"]
     drawn = split_images(train, seed=seed)
     if "test" not in splits:
@@ -68,3 +73,21 @@ def with_validation(splits: dict[str, Images], *, seed: int = 0) -> dict[str, Im
     held_out = set(drawn["validation"].paths)
     kept = [i for i, path in enumerate(train.paths) if path not in held_out]
     return {**drawn, "train": train.take(np.array(kept)), "test": splits["test"]}
+
+
+def with_train(splits: dict[str, Images], name: str | Path) -> dict[str, Images]:
+    """Return the splits; raise InputError if there are some, but none to train on."""
+    if splits and "train" not in splits:
+        raise InputError(f"{name} holds no training images, only {', '.join(splits)}")
+    return splits
+
+
+def nearest(splits: dict[str, Images], split: str) -> str:
+    """Return the split asked for, or the one that stands in for it."""
+    held_out = {"test": "validation", "validation": "test"}
+    for name in (split, held_out.get(split), *splits):
+        if name in splits:
+            break
+    if name != split:
+        tqdm.write(f"note: no split {split!r}; {name} is used", file=sys.stderr)
+    return name

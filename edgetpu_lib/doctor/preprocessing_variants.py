@@ -14,7 +14,7 @@ import numpy as np
 
 from edgetpu_lib import data
 from edgetpu_lib.base import parallel
-from edgetpu_lib.images import pixels
+from edgetpu_lib.images import opening, pixels
 
 RIGHT = "right"
 BGR, SQUARE, WHOLE = "bgr", "square", "whole"
@@ -83,5 +83,5 @@ def _before_normalisation(fed: np.ndarray) -> np.ndarray:
 
 def _squeeze(path: Path, image_size: int) -> np.ndarray:
     """Load a whole image, resized to a square: uint8 [size, size, 3]."""
-    _, image = pixels.open_image(path)
-    return pixels.to_uint8(pixels.resize(pixels.to_rgb(image, path), image_size))
+    _, image = opening.open_image(path)
+    return pixels.to_uint8(pixels.resize(opening.to_rgb(image, path), image_size))

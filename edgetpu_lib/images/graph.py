@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 def load_image(encoded: tf.Tensor, image_size: int) -> tf.Tensor:
     """Decode, crop and resize an image file as `data.load_image` does.
 
+    TensorFlow reads no EXIF data: a photo that is to be turned must be turned before.
+
     Args:
         encoded: string scalar, the bytes of a JPEG, PNG, GIF or BMP file.
         image_size: height and width of the result, pixels.

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from edgetpu_lib.base.artifacts import InputError
-from edgetpu_lib.images import pixels
+from edgetpu_lib.images import opening, pixels
 
 
 def load_image(
     path: str | Path, image_size: int, *, whole_square: bool = False
 ) -> np.ndarray:
-    """Load the centre of an image, bit-exact with the reference.
+    """Load the centre of an image, upright, bit-exact with the reference.
 
     Args:
         path: JPEG, decoded by TensorFlow, or any other format that Pillow reads.
@@ -28,22 +31,56 @@ def load_image(
     """
     import tensorflow as tf
 
-    encoded, image = pixels.open_image(path)
-    width, height = image.size
+    content, height, width = croppable(path)
     top, left, side = pixels.center_crop_box(
         height, width, image_size, whole_square=whole_square
     )
-    if image.format == "JPEG":
-        # Pillow's decoder uses another DCT and differs by up to 15 levels.
-        try:
-            window = [top, left, side, side]
-            crop = tf.io.decode_and_crop_jpeg(encoded, window, channels=3)
-        except tf.errors.InvalidArgumentError as error:
-            raise InputError(
-                f"{path} is a damaged or cut JPEG; replace or remove it"
-            ) from error
+    if isinstance(content, bytes):
+        window = [top, left, side, side]
+        with named_damage(path):
+            crop = tf.io.decode_and_crop_jpeg(content, window, channels=3)
     else:
-        crop = pixels.to_rgb(image, path)[top : top + side, left : left + side]
+        crop = content[top : top + side, left : left + side]
     # Bit-exact with `pixels.resize`, but two or three times as fast.
     size = [image_size, image_size]
     return tf.raw_ops.ResizeBicubic(images=crop[None], size=size)[0].numpy()
+
+
+def croppable(path: Any) -> tuple[bytes | np.ndarray, int, int]:
+    """Open an image for TensorFlow to cut.
+
+    Returns:
+        The bytes of a JPEG, which can be cut while it is decoded, or, of a JPEG that is
+        to be turned or shrunk and of any other format, uint8 [height, width, 3]; and
+        height and width.
+
+    Raises:
+        InputError: the image cannot be used.
+    """
+    import tensorflow as tf
+
+    encoded, image = opening.open_image(path)
+    if image.format != "JPEG":
+        rgb = opening.to_rgb(image, path)
+        return rgb, *rgb.shape[:2]
+    orientation, ratio = opening.orientation_of(image), opening.jpeg_ratio(image)
+    if orientation == ratio == 1:
+        return encoded, image.height, image.width
+    # Pillow's decoder uses another DCT and differs by up to 15 levels.
+    with named_damage(path):
+        rgb = tf.io.decode_jpeg(encoded, channels=3, ratio=ratio).numpy()
+    rgb = opening.upright(rgb, orientation)
+    return rgb, *rgb.shape[:2]
+
+
+@contextlib.contextmanager
+def named_damage(path: Any) -> Iterator[None]:
+    """Turn TensorFlow's error at a damaged JPEG into one that names the file."""
+    import tensorflow as tf
+
+    try:
+        yield
+    except tf.errors.InvalidArgumentError as error:
+        raise InputError(
+            f"{path} is a damaged or cut JPEG; replace or remove it"
+        ) from error

@@ -1,77 +1,17 @@
-"""Load, crop, resize and normalize images with NumPy and Pillow only."""
+"""Crop, resize and normalize images with NumPy only."""
 
 from __future__ import annotations
 
-import io
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
-from edgetpu_lib.base.artifacts import InputError
 from edgetpu_lib.images.normalization import MEAN, STDDEV
+from edgetpu_lib.images.opening import open_image, to_rgb
 
 # Source: tensorflow/tpu efficientnet preprocessing.py: 32 pixels of padding at 224.
 CROP_FRACTION = 0.875
-MAX_PIXELS = 100_000_000
-
-
-def open_image(path: str | Path) -> tuple[bytes, Image.Image]:
-    """Return an image file's bytes and the image, whose pixels are decoded later.
-
-    Args:
-        path: a file of any format Pillow reads, or any object with `read_bytes`.
-
-    Raises:
-        InputError: the file is missing, empty, not an image, or larger than
-            100 million pixels.
-    """
-    try:
-        encoded = (Path(path) if isinstance(path, str) else path).read_bytes()
-    except OSError as error:
-        raise InputError(
-            f"cannot read {path}: {error.strerror}; check the path"
-        ) from error
-    if not encoded:
-        raise InputError(f"{path} is empty; replace or remove it")
-    try:
-        with warnings.catch_warnings():
-            # The limit below raises an error instead.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(encoded))
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
-        raise InputError(
-            f"{path} is not an image; use a JPEG or PNG file, or remove it"
-        ) from error
-    except Image.DecompressionBombError as error:
-        raise InputError(f"{path} has too many pixels; shrink it") from error
-    width, height = image.size
-    if width * height > MAX_PIXELS:
-        raise InputError(
-            f"{path} is {width}×{height}, above {MAX_PIXELS:,} pixels; shrink it"
-        )
-    return encoded, image
-
-
-def to_rgb(image: Image.Image, path: str | Path) -> np.ndarray:
-    """Decode an image of any mode to uint8 [height, width, 3], RGB.
-
-    Grey is repeated, 16-bit grey scaled to 8 bits, and an alpha channel dropped.
-
-    Raises:
-        InputError: the file is damaged or cut short; the message names `path`.
-    """
-    try:
-        if image.mode.startswith("I;16") or image.mode in ("I", "F"):
-            grey = np.asarray(image, np.float32) / (1 if image.mode == "F" else 257)
-            image = Image.fromarray(to_uint8(grey))
-        return np.asarray(image.convert("RGB"))
-    except (OSError, ValueError, SyntaxError, IndexError, EOFError) as error:
-        raise InputError(
-            f"{path} is damaged ({error}); replace or remove it"
-        ) from error
 
 
 def center_crop_box(

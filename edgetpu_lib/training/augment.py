@@ -8,8 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from edgetpu_lib.base.artifacts import InputError
-from edgetpu_lib.images import pixels
+from edgetpu_lib.images import loading, pixels
 
 # Source: tensorflow/tpu efficientnet preprocessing.py, `_decode_and_random_crop`.
 ASPECT_RATIOS = (3 / 4, 4 / 3)
@@ -34,17 +33,11 @@ def random_crop(
     Source: tensorflow/tpu efficientnet preprocessing.py, `preprocess_for_train`, with
         the bilinear resize that its EdgeTPU models set.
     """
-    import tensorflow as tf
-
-    encoded, opened = pixels.open_image(image)
-    jpeg = opened.format == "JPEG"
-    content = encoded if jpeg else pixels.to_rgb(opened, image)
-    try:
-        return _cutter(image_size, min_area, jpeg)(content, seed).numpy()
-    except tf.errors.InvalidArgumentError as error:
-        raise InputError(
-            f"{image} is a damaged or cut JPEG; replace or remove it"
-        ) from error
+    content, *_ = loading.croppable(image)
+    with loading.named_damage(image):
+        return _cutter(image_size, min_area, isinstance(content, bytes))(
+            content, seed
+        ).numpy()
 
 
 @functools.cache

@@ -29,13 +29,13 @@ def test_shards_hold_what_the_folders_held(shards, images):
     assert splits["train"].class_names == ("blue", "green", "red")
 
 
-def test_last_shards_are_held_out(shards):
+def test_first_shards_are_held_out_as_in_the_reference(shards):
     whole = data.open_splits(shards)
     splits = data.open_splits(shards, holdout_shards=1)
     held_out = contents(splits["validation"])
-    assert contents(splits["train"]) + held_out == contents(whole["train"])
+    assert held_out + contents(splits["train"]) == contents(whole["train"])
     assert {path.shard.name for path in splits["validation"].paths} == {
-        "train-00002-of-00003"
+        "train-00000-of-00003"
     }
 
 

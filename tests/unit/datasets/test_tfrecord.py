@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from edgetpu_lib.base.artifacts import InputError
 from edgetpu_lib.datasets import tfrecord
-from edgetpu_lib.images import pixels
+from edgetpu_lib.images import opening
 
 LABEL = "image/class/label"
 
@@ -55,7 +55,7 @@ def test_record_is_a_image_like_a_file(shared):
     place, label = next(
         tfrecord.scan_shard(folder / "validation-00000-of-00001", label_key=LABEL)
     )
-    image = pixels.open_image(place)[1]
+    image = opening.open_image(place)[1]
     assert image.size == (32, 32)
     assert 1 <= label <= 10
 

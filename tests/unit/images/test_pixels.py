@@ -9,7 +9,7 @@ from PIL import Image
 
 from edgetpu_lib import data
 from edgetpu_lib.base.artifacts import InputError
-from edgetpu_lib.images import pixels
+from edgetpu_lib.images import opening, pixels
 
 SIZES = [
     (37, 53, 24),
@@ -145,7 +145,7 @@ def test_rounding_clips_and_does_not_wrap():
 
 
 def read(path):
-    return pixels.to_rgb(pixels.open_image(path)[1], path)
+    return opening.to_rgb(opening.open_image(path)[1], path)
 
 
 def gradient(height=40, width=50):
@@ -330,9 +330,9 @@ def test_damaged_image_is_read_or_refused_never_worse(tmp_path, suffix):
 def test_image_above_the_limit_is_refused(loader, tmp_path, monkeypatch):
     path = tmp_path / "image.png"
     Image.fromarray(coloured()).save(path)
-    monkeypatch.setattr(pixels, "MAX_PIXELS", 40 * 50 - 1)
+    monkeypatch.setattr(opening, "MAX_PIXELS", 40 * 50 - 1)
     assert "50×40" in refused(loader, path)
-    monkeypatch.setattr(pixels, "MAX_PIXELS", 40 * 50)
+    monkeypatch.setattr(opening, "MAX_PIXELS", 40 * 50)
     assert loader(path, 32).shape == (32, 32, 3)
 
 

@@ -25,7 +25,7 @@ from edgetpu_lib.datasets.notes import tell
 from edgetpu_lib.datasets.public import TFDS_NAME, UNDERSTOOD, open_tfds
 from edgetpu_lib.datasets.shards import has_shards, open_shards
 from edgetpu_lib.datasets.splits import (
-    nearest,
+    choose_split,
     split_images,
     with_train,
     with_validation,
@@ -135,22 +135,8 @@ def open_images(
     if pattern:
         images = open_ground_truth(pattern, labels, class_names=class_names)
         return images.take(np.arange(len(images))[:count])
-    splits = (
-        open_shards(data_dir) if has_shards(data_dir) else open_split_folders(data_dir)
-    )
-    if splits:
-        split = split or nearest(splits, default_split)
-    else:
-        splits = {"all": list_images(data_dir, labelled=labelled)}
-        trained_on = (metadata or {}).get("data_dir")
-        same = trained_on and Path(trained_on).resolve() == Path(data_dir).resolve()
-        split = split or (default_split if same else "all")
-        if split != "all":
-            splits |= split_images(splits["all"], seed=(metadata or {}).get("seed", 0))
-    if split not in splits:
-        known = " or ".join(splits)
-        raise InputError(f"{data_dir} has no split {split!r}; use {known}")
-    images = tell({split: splits[split]})[split]
+    images = choose_split(data_dir, split, default_split, metadata or {}, labelled)
+    tell({images.split: images})
     return images.sample(count) if count else images
 
 

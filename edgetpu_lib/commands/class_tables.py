@@ -16,11 +16,12 @@ if TYPE_CHECKING:
 _SHOWN = 20
 
 
-def print_classes(splits: Mapping[str, Images]) -> None:
+def print_classes(splits: Mapping[str, Images | None]) -> None:
     """Print how many images each class has in each split, to the error stream.
 
     Of more than twenty classes, those with the fewest images are shown.
     """
+    splits = {split: images for split, images in splits.items() if images}
     names = next(iter(splits.values())).class_names
     counts = {
         split: np.bincount(images.labels, minlength=len(names))

@@ -70,6 +70,7 @@ def fine_tune(
     classes = len(images.class_names)
     model, start = _build(network, classes, config.seed, flags.pretrained)
     state_dir = f"{flags.output}.state"
+    class_tables.print_classes(splits)
     history = tuning.fine_tune(
         model,
         splits,
@@ -95,19 +96,17 @@ def fine_tune(
         skipped=skipped,
     )
     shutil.rmtree(state_dir, ignore_errors=True)
-    words = f"test images {found['images']}, top-1 {found['top1']:.2%}"
-    options.print_training(
-        {
-            "model": flags.output,
-            "test": found,
-            "per_class": per_class,
-            "skipped": skipped,
-        },
-        as_json,
-        [f"wrote {flags.output}", words],
-    )
+    content = {"model": flags.output, "test": found, "per_class": per_class}
+    _print({**content, "skipped": skipped}, as_json)
+
+
+def _print(content: dict[str, Any], as_json: bool) -> None:
+    """Print where the model is and how well it predicts, also for each class."""
+    test = content["test"]
+    words = f"test images {test['images']}, top-1 {test['top1']:.2%}"
+    options.print_training(content, as_json, [f"wrote {content['model']}", words])
     if not as_json:
-        class_tables.print_worst_classes(per_class)
+        class_tables.print_worst_classes(content["per_class"])
 
 
 def _build(
@@ -121,10 +120,15 @@ def _build(
 
     from edgetpu_lib import build, checkpoint
 
+    if network.num_classes not in (None, num_classes):
+        raise InputError(
+            f"--num_classes={network.num_classes} but the images have {num_classes}"
+            " classes; leave it out"
+        )
     keras.utils.set_random_seed(seed)
     model = build.build_model(
         network.model_name,
-        num_classes=network.num_classes or num_classes,
+        num_classes=num_classes,
         **network.overrides,
     )
     start = network.ckpt_dir
@@ -156,7 +160,6 @@ def _open_splits(
         splits[side] = data.verify_images(
             part, on_error=on_error, progress=f"{side} images"
         )
-    class_tables.print_classes(splits)
     # A split of a split has the lines of the whole.
     lines = (line for part in splits.values() for line in part.skipped)
     return splits, list(dict.fromkeys(lines))

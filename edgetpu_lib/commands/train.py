@@ -90,6 +90,7 @@ def train(
     images, validation = _open_images(data_set, flags)
     label_offset = int(flags.include_background_label)
     model = _build(network, flags, len(images.class_names) + label_offset)
+    class_tables.print_classes({"train": images, "validation": validation})
     trained = stage.train(
         model,
         images,
@@ -174,11 +175,6 @@ def _open_images(
         # A damaged image must show before the first epoch, not after it.
         validation = data.verify_images(
             validation, on_error=flags.on_error, progress="validation images"
-        )
-    if not devices.process()[0]:
-        class_tables.print_classes(
-            {"train": splits["train"]}
-            | ({"validation": validation} if validation else {})
         )
     return splits["train"], validation
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
 from edgetpu_lib.base.artifacts import InputError
+from edgetpu_lib.datasets.folders import list_images, open_split_folders
 from edgetpu_lib.datasets.labelled import Images, file_digest
+from edgetpu_lib.datasets.shards import has_shards, open_shards
 
 SPLIT_SHARES = {"train": 0.7, "validation": 0.1, "test": 0.2}
 
@@ -82,7 +86,36 @@ def with_train(splits: dict[str, Images], name: str | Path) -> dict[str, Images]
     return splits
 
 
-def nearest(splits: dict[str, Images], split: str) -> str:
+def choose_split(
+    data_dir: str | Path,
+    split: str | None,
+    default_split: str,
+    metadata: Mapping[str, Any],
+    labelled: bool,
+) -> Images:
+    """Return the images of a folder, or of the split of it that is to be used.
+
+    The arguments and errors are those of `data.open_images`.
+    """
+    splits = (
+        open_shards(data_dir) if has_shards(data_dir) else open_split_folders(data_dir)
+    )
+    if splits:
+        split = split or _nearest(splits, default_split)
+    else:
+        splits = {"all": list_images(data_dir, labelled=labelled)}
+        trained_on = metadata.get("data_dir")
+        same = trained_on and Path(trained_on).resolve() == Path(data_dir).resolve()
+        split = split or (default_split if same else "all")
+        if split != "all":
+            splits |= split_images(splits["all"], seed=metadata.get("seed", 0))
+    if split not in splits:
+        known = " or ".join(splits)
+        raise InputError(f"{data_dir} has no split {split!r}; use {known}")
+    return splits[split]
+
+
+def _nearest(splits: dict[str, Images], split: str) -> str:
     """Return the split asked for, or the one that stands in for it."""
     held_out = {"test": "validation", "validation": "test"}
     for name in (split, held_out.get(split), *splits):

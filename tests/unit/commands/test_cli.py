@@ -601,6 +601,10 @@ def test_tuned_model_has_a_record(tuned):
     assert 1 <= len(metadata["history"]) <= 3
     assert metadata["test"]["images"] == 9
     assert metadata["pretrained"] is None
+    rows = metadata["per_class"]
+    assert [row["name"] for row in rows] == ["blue", "green", "red"]
+    right = sum(row["top1"] * row["images"] for row in rows)
+    assert right / 9 == pytest.approx(metadata["test"]["top1"])
     assert metadata["sha256"] == artifacts.sha256_of(tuned / "model.keras")
 
 
@@ -1014,6 +1018,24 @@ def test_damaged_record_is_named_or_left_out_and_told(
         "skipped"
     ]
     assert len(prediction["skipped"]) == 1
+
+
+def test_split_folders_train_with_their_classes(
+    run, trained, fine_tune_slim, draw_folders, tmp_path
+):
+    for name, count in (("train", 6), ("valid", 2), ("test", 3)):
+        draw_folders(tmp_path / "splits" / name, per_class=count, seed=count)
+    arguments = [*fine_tune_slim[1], f"--data_dir={tmp_path / 'splits'}"]
+    code, out, err = run(*arguments)
+    assert code == 0
+    metadata = artifacts.read_metadata(tmp_path / "model.keras")
+    assert metadata["class_names"] == ["blue", "green", "red"]
+    assert metadata["test"]["images"] == 9
+    assert "valid/ as validation" in err
+    rows = [line.split() for line in err.splitlines()]
+    assert ["class", "train", "validation", "test"] in rows
+    assert ["red", "6", "2", "3"] in rows
+    assert [line.split()[0] for line in out.splitlines()[-3:]].count("red") == 1
 
 
 def test_nothing_damaged_is_nothing_skipped(run_json, fine_tune_slim, trained):

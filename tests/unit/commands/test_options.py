@@ -92,6 +92,13 @@ def test_booleans_take_every_spelling(spelling, value):
     assert bake("rye", "--recipe=a.txt", *spelling)[1].fan is value
 
 
+def test_home_folder_is_known_in_every_path(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/baker")
+    made = bake("~/rye", "--recipe=~/a.txt")
+    assert (made[0], made[4]) == ("/home/baker/rye", Path("/home/baker/a.txt"))
+    assert bake("a~b", "--recipe=~")[0] == "a~b"
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -81,6 +81,7 @@ def fine_tune(
         keep_minutes=flags.keep_minutes,
     )
     found, per_class = _measure(model, splits["test"])
+    facts = {"test": found, "per_class": per_class, "skipped": skipped}
     checkpoint.save_model(model, flags.output)
     save_metadata(
         flags.output,
@@ -91,13 +92,10 @@ def fine_tune(
         seed=config.seed,
         pretrained=start,
         history=[dataclasses.asdict(epoch) for epoch in history],
-        test=found,
-        per_class=per_class,
-        skipped=skipped,
+        **facts,
     )
     shutil.rmtree(state_dir, ignore_errors=True)
-    content = {"model": flags.output, "test": found, "per_class": per_class}
-    _print({**content, "skipped": skipped}, as_json)
+    _print({"model": flags.output, **facts}, as_json)
 
 
 def _print(content: dict[str, Any], as_json: bool) -> None:

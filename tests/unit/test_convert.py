@@ -12,6 +12,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 from edgetpu_lib import build, calibrate, convert, data
 from edgetpu_lib.base.artifacts import InputError
+from edgetpu_lib.conversion import saved_model
 from edgetpu_lib.evaluation import classifiers, metrics
 from edgetpu_lib.hardware import check
 from edgetpu_lib.images import pixels
@@ -354,7 +355,7 @@ def test_saved_model_needs_no_keras(new_model, tmp_path):
     assert done.stdout == "['encoded_images', 'serving_default'] (2, 3)\n"
 
 
-def stop_in_the_middle(model, path):
+def stop_in_the_middle(model, path, *pixels):
     """Write half of a SavedModel and be interrupted."""
     path.mkdir()
     (path / "saved_model.pb").write_bytes(b"half")
@@ -365,7 +366,7 @@ def test_interrupted_export_keeps_the_earlier_one(classifier, tmp_path, monkeypa
     folder = tmp_path / "saved"
     folder.mkdir()
     (folder / "saved_model.pb").write_bytes(b"earlier")
-    monkeypatch.setattr(convert, "_export", stop_in_the_middle)
+    monkeypatch.setattr(saved_model, "_export", stop_in_the_middle)
     with pytest.raises(KeyboardInterrupt):
         convert.save_saved_model(classifier, folder)
     assert (folder / "saved_model.pb").read_bytes() == b"earlier"
@@ -373,11 +374,11 @@ def test_interrupted_export_keeps_the_earlier_one(classifier, tmp_path, monkeypa
 
 
 def test_folder_of_other_things_is_not_replaced(classifier, tmp_path, monkeypatch):
-    def export(model, path):
+    def export(model, path, *pixels):
         path.mkdir()
         (path / "saved_model.pb").write_bytes(b"new")
 
-    monkeypatch.setattr(convert, "_export", export)
+    monkeypatch.setattr(saved_model, "_export", export)
     thesis = tmp_path / "mine" / "thesis.txt"
     thesis.parent.mkdir()
     thesis.write_text("years of work")

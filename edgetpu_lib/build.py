@@ -7,8 +7,6 @@ Only Keras 3 is used, so the model builds on every Keras backend.
 
 from __future__ import annotations
 
-import re
-
 import keras
 from keras import layers
 from keras.initializers import VarianceScaling
@@ -81,7 +79,7 @@ def feature_model(model: keras.Model, endpoint_name: str) -> keras.Model:
             f" {known if 'stem_relu' in outputs else ''} a layer's name, such as"
             f" {model.layers[-1].name}"
         )
-    return keras.Model(model.inputs, endpoints[endpoint_name], name=model.name)
+    return keras.Model(model.input, endpoints[endpoint_name], name=model.name)
 
 
 def _endpoints(outputs: dict[str, keras.KerasTensor]) -> dict[str, keras.KerasTensor]:
@@ -89,8 +87,9 @@ def _endpoints(outputs: dict[str, keras.KerasTensor]) -> dict[str, keras.KerasTe
     sizes, blocks = {}, {}
     for name, output in outputs.items():
         # Later blocks of the same size replace earlier ones, a sum what it adds.
-        if match := re.fullmatch(r"(block_\d+)_(project_bn|add)", name):
-            sizes[output.shape[1]] = blocks[match[1]] = output
+        if name.startswith("block_") and name.endswith(("_project_bn", "_add")):
+            block = name.removesuffix("_add").removesuffix("_project_bn")
+            sizes[output.shape[1]] = blocks[block] = output
     endpoints = {f"reduction_{i}": out for i, out in enumerate(sizes.values(), start=1)}
     named = {"stem": "stem_relu", "head_1x1": "head_relu", "head": "logits"}
     endpoints |= {n: outputs[layer] for n, layer in named.items() if layer in outputs}

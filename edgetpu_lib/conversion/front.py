@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import keras
 import numpy as np
 
+from edgetpu_lib.base.quiet import quiet_native
 from edgetpu_lib.conversion import floats
 from edgetpu_lib.images import pixels
 from edgetpu_lib.tflite import edit, interpreter
@@ -77,7 +78,9 @@ def _measure_front(model: keras.Model) -> tuple[np.ndarray, np.ndarray] | None:
     from tensorflow.python.framework import convert_to_constants
 
     # The function's graph, before TFLite multiplies what it can into the weights.
-    frozen = convert_to_constants.convert_variables_to_constants_v2(floats.trace(model))
+    with quiet_native():
+        traced = floats.trace(model)
+        frozen = convert_to_constants.convert_variables_to_constants_v2(traced)
     (taken,) = frozen.inputs
     made = _before_weights(taken)
     if made is None or made is taken:

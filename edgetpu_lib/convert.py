@@ -18,6 +18,7 @@ from ai_edge_litert import schema_py_generated as schema
 from edgetpu_lib import calibrate, data
 from edgetpu_lib.base.artifacts import (
     InputError,
+    one_writer,
     save_metadata,
     write_file,
 )
@@ -196,8 +197,10 @@ def write_tflite(
             facts["remarks"] = agreement.calibration_remarks(
                 images, calibration.labels, found.one_class
             )
-    write_file(path, content)
-    save_metadata(path, **facts, **facts_of(content, calibration))
+    facts |= facts_of(content, calibration)
+    with one_writer(path):
+        write_file(path, content)
+        save_metadata(path, **facts)
     return Path(path)
 
 

@@ -131,6 +131,19 @@ def save_metadata(path: str | Path, **facts: object) -> Path:
     return write_file(metadata_path(path), text.encode())
 
 
+@contextlib.contextmanager
+def one_writer(path: str | Path) -> Iterator[None]:
+    """Let no other run write beside `path` until its metadata are written too.
+
+    Two runs with one output would otherwise leave the file of one and the metadata of
+    the other.
+    """
+    folder = Path(path).parent
+    folder.mkdir(parents=True, exist_ok=True)
+    with exclusive(folder, wait_s=_MAX_WAIT_S):
+        yield
+
+
 def read_metadata(path: str | Path) -> dict:
     """Return the metadata of an artefact, or an empty dictionary if it has none.
 

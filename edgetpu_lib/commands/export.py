@@ -12,6 +12,7 @@ import click
 from edgetpu_lib.base import quiet
 from edgetpu_lib.base.artifacts import (
     InputError,
+    one_writer,
     read_metadata,
     require_writable,
     save_metadata,
@@ -101,8 +102,9 @@ def export(
     written = {}
     if flags.output_saved_model_dir:
         folder = flags.output_saved_model_dir
-        convert.save_saved_model(exported.model, folder, **pixels)
-        save_metadata(folder, **facts, **pixels)
+        with one_writer(folder):
+            convert.save_saved_model(exported.model, folder, **pixels)
+            save_metadata(folder, **facts, **pixels)
         written["saved_model"] = folder
     if flags.output_tflite:
         convert.write_tflite(

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from edgetpu_lib import calibrate, data
+from edgetpu_lib import build, calibrate, data, specs
 from edgetpu_lib.base.artifacts import (
     InputError,
     one_writer,
@@ -37,7 +37,7 @@ from edgetpu_lib.tflite.contract import takes_raw_pixels
 # What is called as `convert.…`, parts of `conversion` among it.
 __all__ = ["with_softmax", "with_normalization", "save_saved_model", "size_of"]
 __all__ += ["to_float_tflite", "to_int8_tflite", "quantize", "write_tflite"]
-__all__ += ["facts_of", "INPUT_SCALE", "INPUT_ZERO_POINT"]
+__all__ += ["write_dummy", "facts_of", "INPUT_SCALE", "INPUT_ZERO_POINT"]
 
 # With these, a uint8 pixel is itself the quantized value of (pixel − 127) / 128.
 INPUT_SCALE = 1 / 128
@@ -198,6 +198,41 @@ def write_tflite(
                 images, calibration.labels, found.one_class
             )
     facts |= facts_of(content, calibration)
+    with one_writer(path):
+        write_file(path, content)
+        save_metadata(path, **facts)
+    return Path(path)
+
+
+def write_dummy(
+    spec: specs.ModelSpec, path: str | Path, *, endpoint_name: str | None = None
+) -> Path:
+    """Write an int8 file of a network with seeded random weights, and its metadata.
+
+    It has the operators, shapes and sizes of the trained network, and is of use to
+    `check`, `estimate` and the compiler; its predictions mean nothing.
+
+    Args:
+        spec: of the network.
+        path: of the `.tflite` file.
+        endpoint_name: as for `build.feature_model`; `None` ends in probabilities.
+
+    Raises:
+        InputError: there is no such endpoint, or the file cannot be written.
+    """
+    keras.utils.set_random_seed(0)
+    model = build.build_network(spec)
+    if endpoint_name:
+        model = build.feature_model(model, endpoint_name)
+    else:
+        model = with_softmax(model)
+    noise = np.random.default_rng(0).integers(0, 256, (*size_of(model), 3), np.uint8)
+    content = to_int8_tflite(model, [noise], mean=MEAN, stddev=STDDEV)
+    facts = {
+        "model_name": spec.name,
+        "image_size": spec.image_size,
+        "weights": "random",
+    }
     with one_writer(path):
         write_file(path, content)
         save_metadata(path, **facts)

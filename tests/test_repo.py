@@ -55,6 +55,7 @@ MAY_IMPORT = {
     "conversion": {"base", "images", "tflite", "build", "weights", "hardware"},
     "convert": {
         *("base", "images", "tflite", "data", "calibrate", "hardware", "conversion"),
+        *("specs", "build"),
     },
     "evaluate": {"base", "images", "tflite", "data", "checkpoint", "evaluation"},
     "deploy": {"base", "images", "tflite"},

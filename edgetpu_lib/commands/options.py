@@ -29,7 +29,9 @@ Natural = Annotated[int, click.IntRange(0)]
 Split = Literal["all", "train", "validation", "test"]
 OnError = Literal["raise", "skip"]
 # A switch that takes no value: it may stand before an argument.
-JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+JSON = click.option(
+    "--json/--nojson", "as_json", is_flag=True, help="Print the result as JSON."
+)
 _ENTRY = re.compile(r"(?m)^    (\w+): (.*(?:\n {8,}.*)*)")
 
 

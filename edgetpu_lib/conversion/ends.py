@@ -49,3 +49,12 @@ def with_normalization(
         variance=np.broadcast_to(np.asarray(stddev, np.float32), 3) ** 2,
     )
     return keras.Model(images, model(layer(images)), name=model.name)
+
+
+def use_float32(model: keras.Model) -> None:
+    """Let all layers compute in float32, also of a model trained in half precision."""
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            use_float32(layer)
+        elif layer.compute_dtype in ("float16", "bfloat16"):
+            layer.dtype_policy = "float32"

@@ -35,10 +35,9 @@ def to_float_tflite(model: keras.Model) -> bytes:
     """
     import tensorflow as tf
 
+    traced = trace(model)
     try:
-        converter = tf.lite.TFLiteConverter.from_concrete_functions(
-            [trace(model)], model
-        )
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([traced], model)
         # Converting the graph itself is four times as fast as by way of a SavedModel
         # on disk, and gives the same operators and predictions.
         converter.experimental_lower_to_saved_model = False
@@ -51,7 +50,11 @@ def to_float_tflite(model: keras.Model) -> bytes:
 
 
 def trace(model: keras.Model) -> ConcreteFunction:
-    """Return a model as a TensorFlow function of one image, float32."""
+    """Return a model as a TensorFlow function of one image, float32.
+
+    Raises:
+        InputError: a layer cannot compute one image alone.
+    """
     import tensorflow as tf
 
     # The Edge TPU compiler refuses the open batch size of Keras' own export.
@@ -61,7 +64,10 @@ def trace(model: keras.Model) -> ConcreteFunction:
         input_signature=[tf.TensorSpec(shape, tf.float32, name="images")],
         autograph=False,
     )
-    return traced.get_concrete_function()
+    try:
+        return traced.get_concrete_function()
+    except Exception as error:  # Whatever a layer raises.
+        raise _not_convertible(model.name, error) from error
 
 
 def _not_convertible(name: str, error: Exception) -> InputError:

@@ -29,6 +29,9 @@ SYMMETRIC = 127.5, 127.5
 _WEIGHTED = {
     *("Conv2D", "DepthwiseConv2dNative", "Conv2DBackpropInput", "Conv3D"),
     *("MatMul", "BatchMatMulV2", "Einsum"),
+    # Recurrent layers, and functions that stay functions.
+    *("While", "StatelessWhile", "TensorListFromTensor"),
+    *("PartitionedCall", "StatefulPartitionedCall"),
 }
 _WEIGHTED_IN_TFLITE = {
     *("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "CONV_3D"),
@@ -80,10 +83,12 @@ def _measure_front(model: keras.Model) -> tuple[np.ndarray, np.ndarray] | None:
     # The function's graph, before TFLite multiplies what it can into the weights.
     with quiet_native():
         traced = floats.trace(model)
-        frozen = convert_to_constants.convert_variables_to_constants_v2(traced)
+        frozen = convert_to_constants.convert_variables_to_constants_v2(
+            traced, lower_control_flow=False
+        )
     (taken,) = frozen.inputs
     made = _before_weights(taken)
-    if made is None or made is taken:
+    if made is None or made is taken or not made.dtype.is_floating:
         return None
     run = frozen.prune([taken], [made])
     at_zero, at_one = (

@@ -47,7 +47,7 @@ def prepare(
     own layers or the type of its input tell the pixels that it takes.
 
     Args:
-        model: from `checkpoint.open_model`.
+        model: from `checkpoint.open_model`; half precision in it becomes float32.
         name: of its file, for messages.
         endpoint_name: as for `build.feature_model`; `None` exports the whole model.
         image_size: height and width in pixels of a model that takes any.
@@ -61,6 +61,7 @@ def prepare(
     """
     is_own = names.is_of_this_family(model)
     if not is_own:
+        ends.use_float32(model)
         model = keras_files.with_size(model, image_size, name)
     if endpoint_name:
         exported = build.feature_model(model, endpoint_name)

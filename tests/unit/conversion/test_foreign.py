@@ -147,6 +147,21 @@ def test_own_preprocessing_decides_the_pixels(name):
     assert ("uint8", stddev, mean) == expected
 
 
+def test_recurrent_layers_come_behind_the_front():
+    rows = [layers.Rescaling(1 / 255), layers.Reshape((32, 96)), layers.LSTM(4)]
+    model = keras.Sequential([keras.Input((32, 32, 3)), *rows])
+    assert front.expected_pixels(model) == front.BYTES
+
+
+def test_half_precision_of_training_is_left_behind(export):
+    keras.mixed_precision.set_global_policy("mixed_float16")
+    try:
+        model = functional(layers.Rescaling(1 / 255))
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
+    assert contract(export(model)) == BYTES
+
+
 def test_without_preprocessing_nothing_is_told():
     assert front.expected_pixels(functional()) is None
 

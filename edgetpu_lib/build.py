@@ -79,7 +79,9 @@ def feature_model(model: keras.Model, endpoint_name: str) -> keras.Model:
             f" {known if 'stem_relu' in outputs else ''} a layer's name, such as"
             f" {model.layers[-1].name}"
         )
-    return keras.Model(model.input, endpoints[endpoint_name], name=model.name)
+    # A sequential model has no `input` of its own once it was read from a file.
+    (images,) = model.inputs
+    return keras.Model(images, endpoints[endpoint_name], name=model.name)
 
 
 def _endpoints(outputs: dict[str, keras.KerasTensor]) -> dict[str, keras.KerasTensor]:

@@ -184,7 +184,8 @@ def _find_prefix(folder: Path, given: str | Path) -> Path:
     if not folder.is_dir():
         raise InputError(
             f"no checkpoint at {given}; give the folder that holds `checkpoint` and"
-            " `model.ckpt*`, their common prefix, or the .tar.gz"
+            " `model.ckpt*`, their common prefix, or the .tar.gz; or of a whole model"
+            " the .keras or .h5 file, or the folder of its SavedModel"
         )
     indexes = list(folder.rglob("*.index"))
     folders = {index.parent for index in indexes}

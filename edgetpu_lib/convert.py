@@ -7,6 +7,7 @@ Next: `evaluate` compares them, `deploy` runs them.
 from __future__ import annotations
 
 import dataclasses
+import textwrap
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -117,15 +118,23 @@ def quantize(
     # image at a time, on one core.
     from tensorflow.lite.python.convert import mlir_quantize
 
-    with quiet_native():
-        content = mlir_quantize(
-            _with_ranges(float_tflite, ranges, mean, stddev),
-            input_data_type=tf.uint8,
-            output_data_type=tf.uint8,
-            # One scale for the classifier's weights: with one scale a class, TFLite up
-            # to 2.9 (the Edge TPU's too) silently outputs zero.
-            disable_per_channel_for_dense_layers=True,
-        )
+    ranged = _with_ranges(float_tflite, ranges, mean, stddev)
+    try:
+        with quiet_native():
+            content = mlir_quantize(
+                ranged,
+                input_data_type=tf.uint8,
+                output_data_type=tf.uint8,
+                # One scale for the classifier's weights: with one scale a class, TFLite
+                # up to 2.9 (the Edge TPU's too) silently outputs zero.
+                disable_per_channel_for_dense_layers=True,
+            )
+    except (RuntimeError, ValueError) as error:
+        reason = textwrap.shorten(str(error), 150, placeholder=" …")
+        raise InputError(
+            f"TensorFlow cannot quantize the model ({reason}); export it with"
+            " --noquantize, or end before the layer that is named"
+        ) from error
     report = check.require_ready(content)
     found = report.input.scale, report.input.zero_point
     exact = (mean, stddev) != (MEAN, STDDEV) or found == (INPUT_SCALE, INPUT_ZERO_POINT)

@@ -45,7 +45,7 @@ def to_float_tflite(model: keras.Model) -> bytes:
             content = converter.convert()
     # TensorFlow and Keras raise many kinds.
     except Exception as error:
-        raise _not_convertible(model.name, error) from error
+        raise not_convertible(model.name, error) from error
     return _with_signature(content)
 
 
@@ -67,14 +67,16 @@ def trace(model: keras.Model) -> ConcreteFunction:
     try:
         return traced.get_concrete_function()
     except Exception as error:  # Whatever a layer raises.
-        raise _not_convertible(model.name, error) from error
+        raise not_convertible(model.name, error) from error
 
 
-def _not_convertible(name: str, error: Exception) -> InputError:
+def not_convertible(name: str, error: Exception) -> InputError:
     """Return the error of a conversion as one line, with the operators it names."""
     text = str(error)
     if operators := sorted(set(re.findall(r"'(tf\.\w+)' op", text))):
         reason = f"TFLite has no {', '.join(operators)}"
+    elif "Assign" in text:
+        reason = "it changes its variables, as in training; give its .keras file"
     else:
         reason = textwrap.shorten(text, 150, placeholder=" …") or type(error).__name__
     return InputError(

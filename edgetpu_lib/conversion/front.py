@@ -81,11 +81,14 @@ def _measure_front(model: keras.Model) -> tuple[np.ndarray, np.ndarray] | None:
     from tensorflow.python.framework import convert_to_constants
 
     # The function's graph, before TFLite multiplies what it can into the weights.
-    with quiet_native():
-        traced = floats.trace(model)
-        frozen = convert_to_constants.convert_variables_to_constants_v2(
-            traced, lower_control_flow=False
-        )
+    traced = floats.trace(model)
+    try:
+        with quiet_native():
+            frozen = convert_to_constants.convert_variables_to_constants_v2(
+                traced, lower_control_flow=False
+            )
+    except (ValueError, tf.errors.OpError) as error:
+        raise floats.not_convertible(model.name, error) from error
     (taken,) = frozen.inputs
     made = _before_weights(taken)
     if made is None or made is taken or not made.dtype.is_floating:

@@ -10,6 +10,7 @@ from edgetpu_lib.base.artifacts import InputError, atomic_path
 from edgetpu_lib.base.quiet import quiet_native
 from edgetpu_lib.images import graph
 from edgetpu_lib.images.normalization import MEAN, STDDEV
+from edgetpu_lib.weights.keras_files import is_opened
 
 
 def save_saved_model(
@@ -74,6 +75,8 @@ def _export(model: keras.Model, path: Path, mean: float, stddev: float) -> None:
     # Keras' own export tracks every weight twice, and so stores it twice.
     module = tf.Module()
     module.weights = [weight.value for weight in model.weights]
+    # A model that came as a SavedModel has them where it was opened.
+    module.opened = [each for each in model.layers if is_opened(each)]
     functions = [serving_default]
     if first is None and size == width:
         functions.append(encoded_images)

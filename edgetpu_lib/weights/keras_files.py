@@ -62,6 +62,11 @@ def is_saved_model(path: str | Path) -> bool:
     return (Path(path) / "saved_model.pb").is_file()
 
 
+def is_opened(layer: keras.Layer) -> bool:
+    """Return whether a layer is a whole SavedModel."""
+    return isinstance(layer, keras.layers.TFSMLayer)
+
+
 def open_saved_model(folder: str | Path, image_size: int | None = None) -> keras.Model:
     """Return the signature `serving_default` of a SavedModel as a Keras model.
 

@@ -200,6 +200,16 @@ def test_same_calibration_gives_the_same_bytes(classifier, images, int8_tflite):
     assert again == int8_tflite.read_bytes()
 
 
+def test_networks_of_this_library_are_converted_as_ever(classifier, images):
+    model = convert.with_softmax(classifier)
+    floats = convert.to_float_tflite(model)
+    ranges = calibrate.measure_ranges(floats, calibrate.device_images(images, 32))
+    expected = convert.quantize(floats, ranges, mean=127.0, stddev=128.0)
+    assert convert.to_int8_tflite(model, images) == expected
+    report = check.check_tflite(expected)
+    assert (report.input.scale, report.input.zero_point) == (1 / 128, 127)
+
+
 def test_pictures_calibrate_as_their_photos_do(classifier, images, int8_tflite):
     arrays = calibrate.device_images(images, 32)
     content = convert.to_int8_tflite(convert.with_softmax(classifier), arrays)

@@ -33,14 +33,19 @@ def exclusive(folder: str | Path, *, wait_s: float) -> Iterator[bool]:
         Whether the folder is held; False after the wait.
 
     Raises:
-        OSError: the folder cannot be opened.
+        OSError: there is no such folder.
     """
     held = _held.__dict__.setdefault("folders", set())
     key = os.path.realpath(folder)
     if fcntl is None or key in held:
         yield True
         return
-    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except PermissionError:
+        # A folder that may be written and not read.
+        yield True
+        return
     try:
         is_held = _acquire(descriptor, wait_s)
         if is_held:

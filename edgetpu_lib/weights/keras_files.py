@@ -39,7 +39,7 @@ def load_model(path: str | Path) -> keras.Model:
 def _reason(error: Exception, suffix: str) -> str:
     """Return in one line what an error of Keras says, and the remedy."""
     text = " ".join(str(error).split())
-    if "Lambda" in text:
+    if re.search(r"\bLambda\b", text):
         return (
             "has a Lambda layer, whose Python code is not run; save the model with"
             " layers of Keras instead, such as Rescaling"

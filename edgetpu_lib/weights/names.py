@@ -56,7 +56,8 @@ def is_of_this_family(model: keras.Model) -> bool:
         names = reference_names(model)
     except InputError:
         return False
-    return any(CLASSIFIER in name for name in names)
+    # Both ends: any model may have a layer that is named "logits".
+    return all(any(end in name for name in names) for end in ("/stem/", CLASSIFIER))
 
 
 def _reference_scope(layer_name: str, layer_names: set[str]) -> str:

@@ -197,10 +197,10 @@ class Switch(click.Option):
     def add_to_parser(self, parser: Any, ctx: click.Context) -> None:
         """Let the parser know the option and its negations."""
         super().add_to_parser(parser, ctx)
-        bare = self.opts[0].lstrip("-")
+        bare = [each.lstrip("-") for each in self.opts]
         parser.add_option(
             obj=self,
-            opts=[f"--no{bare}", f"--no_{bare}"],
+            opts=[f"--{no}{each}" for each in bare for no in ("no", "no_")],
             dest=self.name,
             action="store_const",
             const="false",

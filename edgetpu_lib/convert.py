@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from edgetpu_lib.base.artifacts import (
 )
 from edgetpu_lib.base.quiet import quiet_native
 from edgetpu_lib.conversion import agreement, front
-from edgetpu_lib.conversion.ends import with_normalization, with_softmax
+from edgetpu_lib.conversion.ends import with_one_scale, with_softmax
 from edgetpu_lib.conversion.floats import to_float_tflite
 from edgetpu_lib.conversion.saved_model import save_saved_model
 from edgetpu_lib.conversion.settings import MAX_VERIFIED_IMAGES
@@ -36,7 +36,7 @@ from edgetpu_lib.tflite import edit
 from edgetpu_lib.tflite.contract import takes_raw_pixels
 
 # What is called as `convert.…`, parts of `conversion` among it.
-__all__ = ["with_softmax", "with_normalization", "save_saved_model", "size_of"]
+__all__ = ["with_softmax", "with_one_scale", "save_saved_model", "size_of"]
 __all__ += ["to_float_tflite", "to_int8_tflite", "quantize", "write_tflite"]
 __all__ += ["write_dummy", "facts_of", "INPUT_SCALE", "INPUT_ZERO_POINT"]
 
@@ -169,8 +169,8 @@ def write_tflite(
     path: str | Path,
     calibration: data.Images | None = None,
     *,
-    mean: float | None = None,
-    stddev: float | None = None,
+    mean: float | Sequence[float] | None = None,
+    stddev: float | Sequence[float] | None = None,
     min_agreement: float | None = None,
     **facts: Any,
 ) -> Path:
@@ -180,7 +180,7 @@ def write_tflite(
         model: as for `to_float_tflite`.
         path: of the `.tflite` file.
         calibration: images that set the ranges of an int8 model; `None` keeps float32.
-        mean: as for `to_int8_tflite`.
+        mean: as for `to_int8_tflite`, or three, which become a layer.
         stddev: likewise.
         min_agreement: compare the int8 file with the model on calibration images, and
             refuse less than this share, 0..1; `None` compares nothing. The metadata's
@@ -191,11 +191,11 @@ def write_tflite(
         InputError: an image cannot be read, the int8 file does not agree with the
             model, or the file cannot be written.
     """
+    if mean is not None and stddev is not None:
+        model, mean, stddev = with_one_scale(model, mean, stddev)
+        facts |= {"mean": mean, "stddev": stddev}
     if calibration is None:
         content = to_float_tflite(model)
-        # An int8 file's scale and zero point tell the same.
-        if mean is not None and stddev is not None:
-            facts |= {"mean": mean, "stddev": stddev}
     else:
         content = to_int8_tflite(model, calibration, mean=mean, stddev=stddev)
         if min_agreement is not None:

@@ -36,19 +36,25 @@ def _gives_shares(model: keras.Model) -> bool:
     return False
 
 
-def with_normalization(
-    model: keras.Model, mean: Sequence[float], stddev: Sequence[float]
-) -> keras.Model:
-    """Return a model that takes pixels, 0..255, where `model` takes normalised ones.
+def with_one_scale(
+    model: keras.Model,
+    mean: float | Sequence[float],
+    stddev: float | Sequence[float],
+) -> tuple[keras.Model, float, float]:
+    """Return a model that takes pixels by one mean and one deviation, and the two.
 
-    One quantized input has one scale, so that three are computed inside.
+    One quantized input has one scale. Of three means or deviations, a layer is put in
+    front that takes pixels as they are, 0..255: the mean is then 0, the deviation 1.
     """
+    if isinstance(mean, (int, float)) and isinstance(stddev, (int, float)):
+        return model, mean, stddev
     images = keras.Input(model.inputs[0].shape[1:], name="images")
     layer = keras.layers.Normalization(
         mean=np.broadcast_to(np.asarray(mean, np.float32), 3),
         variance=np.broadcast_to(np.asarray(stddev, np.float32), 3) ** 2,
     )
-    return keras.Model(images, model(layer(images)), name=model.name)
+    whole = keras.Model(images, model(layer(images)), name=model.name)
+    return whole, 0.0, 1.0
 
 
 def use_float32(model: keras.Model) -> None:

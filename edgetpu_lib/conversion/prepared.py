@@ -72,9 +72,7 @@ def prepare(
         mean, stddev = default or _pixels_of(exported, name)
     elif mean is None or stddev is None:
         raise InputError("--mean and --std belong together; give both")
-    elif not (isinstance(mean, (int, float)) and isinstance(stddev, (int, float))):
-        exported = ends.with_normalization(exported, mean, stddev)
-        mean, stddev = front.BYTES
+    exported, mean, stddev = ends.with_one_scale(exported, mean, stddev)
     whole = "probabilities" if is_own else "outputs"
     return Prepared(exported, endpoint_name or whole, mean, stddev)
 

@@ -57,10 +57,11 @@ def feature_model(model: keras.Model, endpoint_name: str) -> keras.Model:
     """Return the part of a model up to one of its feature maps; weights are shared.
 
     Args:
-        model: from `build_model`.
-        endpoint_name: "pooled_features" ([batch, 1, 1, channels]), "reduction_1" …
-            "reduction_5" (the last map of each resolution, 1/2 … 1/32 of the input),
-            "logits", or any layer's name.
+        model: from `build_model`, or any other of one image.
+        endpoint_name: "stem"; "block_0" … (the output of each block); "reduction_1" …
+            "reduction_5" (the last map of each resolution, 1/2 … 1/32 of the input);
+            "features" (of the last block); "head_1x1"; "pooled_features" ([batch, 1, 1,
+            channels]); "head" or "logits"; or any layer's name.
 
     Raises:
         InputError: the model has no such endpoint.
@@ -68,19 +69,35 @@ def feature_model(model: keras.Model, endpoint_name: str) -> keras.Model:
     Source: tensorflow/tpu efficientnet_model.py names these endpoints.
     """
     outputs = {layer.name: layer.output for layer in model.layers}
-    sizes = {}
-    for name, output in outputs.items():
-        # Later blocks of the same size replace earlier ones.
-        if name.endswith(("_project_bn", "_add")):
-            sizes[output.shape[1]] = output
-    endpoints = {f"reduction_{i}": out for i, out in enumerate(sizes.values(), start=1)}
-    endpoints |= outputs
+    endpoints = {**_endpoints(outputs), **outputs}
     if endpoint_name not in endpoints:
-        raise InputError(
-            f"endpoint {endpoint_name!r} is unknown; use pooled_features, logits,"
-            f" reduction_1 … reduction_{len(sizes)}, or a layer's name"
+        known = (
+            "pooled_features, logits, stem, features, head, block_N, reduction_N, or"
         )
-    return keras.Model(model.input, endpoints[endpoint_name], name=model.name)
+        raise InputError(
+            f"endpoint {endpoint_name!r} is unknown; use"
+            f" {known if 'stem_relu' in outputs else ''} a layer's name, such as"
+            f" {model.layers[-1].name}"
+        )
+    # A sequential model has no `input` of its own once it was read from a file.
+    (images,) = model.inputs
+    return keras.Model(images, endpoints[endpoint_name], name=model.name)
+
+
+def _endpoints(outputs: dict[str, keras.KerasTensor]) -> dict[str, keras.KerasTensor]:
+    """Return the outputs of layers by the reference's names of endpoints."""
+    sizes, blocks = {}, {}
+    for name, output in outputs.items():
+        # Later blocks of the same size replace earlier ones, a sum what it adds.
+        if name.startswith("block_") and name.endswith(("_project_bn", "_add")):
+            block = name.removesuffix("_add").removesuffix("_project_bn")
+            sizes[output.shape[1]] = blocks[block] = output
+    endpoints = {f"reduction_{i}": out for i, out in enumerate(sizes.values(), start=1)}
+    named = {"stem": "stem_relu", "head_1x1": "head_relu", "head": "logits"}
+    endpoints |= {n: outputs[layer] for n, layer in named.items() if layer in outputs}
+    if blocks:
+        endpoints["features"] = list(blocks.values())[-1]
+    return endpoints | blocks
 
 
 def zero_classifier(model: keras.Model) -> None:

@@ -17,6 +17,7 @@ from edgetpu_lib import data
 from edgetpu_lib.base import parallel
 from edgetpu_lib.base.artifacts import InputError
 from edgetpu_lib.images import pixels
+from edgetpu_lib.images.normalization import MEAN, STDDEV
 from edgetpu_lib.tflite import edit, interpreter
 
 # Fraction of the images whose activations must lie inside the range.
@@ -69,17 +70,29 @@ class Ranges:
         raise InputError(f"no tensor of the file is named after layer {layer_name!r}")
 
 
-def device_images(images: data.Images, image_size: int) -> Iterator[np.ndarray]:
+def device_images(
+    images: data.Images, image_size: int | tuple[int, int]
+) -> Iterator[np.ndarray]:
     """Load images as the device receives them, one at a time.
 
+    Args:
+        images: what to load.
+        image_size: height and width; of an oblong input (height, width), which get the
+            middle of the square around them.
+
     Yields:
-        uint8 [image_size, image_size, 3], RGB: rounded, and clipped to 0..255, which
-        bicubic interpolation overshoots.
+        uint8 [height, width, 3], RGB: rounded, and clipped to 0..255, which bicubic
+        interpolation overshoots.
 
     Raises:
         InputError: an image cannot be used; the message names it.
     """
-    return map(pixels.to_uint8, data.iterate_pixels(images, image_size))
+    size = image_size if isinstance(image_size, tuple) else (image_size, image_size)
+    side = max(size)
+    top, left = ((side - n) // 2 for n in size)
+    for image in data.iterate_pixels(images, side):
+        middle = image[top : top + size[0], left : left + size[1]]
+        yield pixels.to_uint8(middle)
 
 
 def measure_ranges(
@@ -88,6 +101,8 @@ def measure_ranges(
     *,
     total: int | None = None,
     workers: int | None = None,
+    mean: float = MEAN,
+    stddev: float = STDDEV,
 ) -> Ranges:
     """Measure the smallest and largest value of every tensor over the images.
 
@@ -101,6 +116,8 @@ def measure_ranges(
         images: [size, size, 3] each, RGB, 0..255; from `device_images`.
         total: how many there will be, for the progress bar.
         workers: interpreters at a time; `None` takes one a core.
+        mean: subtracted from pixels, 0..255, for the network's input.
+        stddev: that pixels are then divided by.
 
     Raises:
         InputError: there is no image; one has another shape, holds NaN or infinity,
@@ -110,7 +127,7 @@ def measure_ranges(
     probe = edit.with_extremes(float_tflite)
     images = _validated(images, probe.shape)
     extremes = _Extremes(probe)
-    stream = _in_order(probe, images, workers)
+    stream = _in_order(probe, images, workers, mean=mean, stddev=stddev)
     bar = {"unit": "image", "leave": False, "delay": 0.5}
     for found in tqdm(stream, "calibration", total, **bar):
         extremes.add(found)
@@ -185,15 +202,20 @@ def _fault_of(image: np.ndarray, shape: tuple[int, ...]) -> str | None:
 
 
 def _in_order(
-    probe: edit.Probe, images: Iterable[np.ndarray], workers: int | None = None
+    probe: edit.Probe,
+    images: Iterable[np.ndarray],
+    workers: int | None = None,
+    **preprocessing: float,
 ) -> Iterator[np.ndarray]:
     """Yield the extremes of each image, computed by several threads."""
     workers = workers or parallel.cores()
-    measure = interpreter.pool(_open(probe) for _ in range(workers))
+    measure = interpreter.pool(_open(probe, **preprocessing) for _ in range(workers))
     return parallel.map_in_order(measure, images, workers=workers)
 
 
-def _open(probe: edit.Probe) -> Callable[[np.ndarray], np.ndarray]:
+def _open(
+    probe: edit.Probe, mean: float = MEAN, stddev: float = STDDEV
+) -> Callable[[np.ndarray], np.ndarray]:
     """Return a function: an image to all its extremes, one after the other."""
     # One thread each: whole images in parallel leave no core waiting.
     opened = interpreter.start(probe.content, threads=1)
@@ -201,7 +223,7 @@ def _open(probe: edit.Probe) -> Callable[[np.ndarray], np.ndarray]:
     given = [detail["index"] for detail in opened.get_output_details()]
 
     def run(image: np.ndarray) -> np.ndarray:
-        opened.set_tensor(taken, pixels.normalize(image)[None])
+        opened.set_tensor(taken, pixels.normalize(image, mean, stddev)[None])
         opened.invoke()
         return np.concatenate([opened.get_tensor(i).ravel() for i in given])
 

@@ -1,4 +1,4 @@
-"""Open a model with its weights: a Keras file, TensorFlow-1 checkpoint or timm's file.
+"""Open a model with its weights: from Keras, TensorFlow, or timm.
 
 Takes the file or folder and the network it belongs to; gives a `keras.Model` with
 every tensor filled.
@@ -22,6 +22,12 @@ import numpy as np
 from edgetpu_lib import build
 from edgetpu_lib.base.artifacts import InputError, atomic_path, data_file
 from edgetpu_lib.weights.fit import LoadReport, compare_tensors, list_problems
+from edgetpu_lib.weights.keras_files import (
+    SUFFIXES,
+    is_saved_model,
+    load_model,
+    open_saved_model,
+)
 from edgetpu_lib.weights.names import AVERAGE, CLASSIFIER, reference_names
 from edgetpu_lib.weights.network import Network
 
@@ -39,9 +45,9 @@ def open_model(
     """Return a Keras model with its weights.
 
     Args:
-        path: a `.keras` file, or weights as for `load_weights`; `None` takes
-            `network.ckpt_dir`.
-        network: what the weights belong to, by default S; a `.keras` file needs none.
+        path: a `.keras` or `.h5` file, the folder of a SavedModel, or weights as for
+            `load_weights`; `None` takes `network.ckpt_dir`.
+        network: what the weights belong to, by default S; a whole model needs none.
 
     Raises:
         InputError: no weights are given, or they cannot be loaded.
@@ -52,8 +58,10 @@ def open_model(
         raise InputError(
             "no weights given; add --ckpt_dir=FOLDER or --model=FILE.keras"
         )
-    if str(path).endswith(".keras"):
+    if str(path).endswith(SUFFIXES):
         return load_model(path)
+    if is_saved_model(path):
+        return open_saved_model(path, network.image_size)
     model = build.build_model(
         network.model_name, num_classes=network.num_classes or 1001, **network.overrides
     )
@@ -140,23 +148,6 @@ def save_model(model: keras.Model, path: str | Path) -> Path:
     return Path(path)
 
 
-def load_model(path: str | Path) -> keras.Model:
-    """Read a model that `save_model` wrote.
-
-    Raises:
-        InputError: the file is missing or damaged.
-    """
-    if not Path(path).is_file():
-        raise InputError(f"no model at {path}; give a .keras file")
-    try:
-        return keras.models.load_model(path, compile=False)
-    except Exception as error:  # Keras raises many kinds for a damaged file.
-        first_line = str(error).strip().splitlines()[0][:200]
-        raise InputError(
-            f"{path} is not a readable .keras model ({first_line}); make it again"
-        ) from error
-
-
 def weights_digest(model: keras.Model) -> str:
     """Return the SHA-256 of a model's weights, in hex, for any kind of file."""
     digest = hashlib.sha256()
@@ -193,7 +184,8 @@ def _find_prefix(folder: Path, given: str | Path) -> Path:
     if not folder.is_dir():
         raise InputError(
             f"no checkpoint at {given}; give the folder that holds `checkpoint` and"
-            " `model.ckpt*`, their common prefix, or the .tar.gz"
+            " `model.ckpt*`, their common prefix, or the .tar.gz; or of a whole model"
+            " the .keras or .h5 file, or the folder of its SavedModel"
         )
     indexes = list(folder.rglob("*.index"))
     folders = {index.parent for index in indexes}

@@ -6,10 +6,9 @@ Next: `evaluate` compares them, `deploy` runs them.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import io
-from collections.abc import Iterable
+import textwrap
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,95 +16,59 @@ import keras
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from edgetpu_lib import calibrate, data
+from edgetpu_lib import build, calibrate, data, specs
 from edgetpu_lib.base.artifacts import (
     InputError,
-    atomic_path,
+    one_writer,
     save_metadata,
     write_file,
 )
 from edgetpu_lib.base.quiet import quiet_native
+from edgetpu_lib.conversion import agreement, front
+from edgetpu_lib.conversion.ends import with_one_scale, with_softmax
+from edgetpu_lib.conversion.floats import to_float_tflite
+from edgetpu_lib.conversion.saved_model import save_saved_model
+from edgetpu_lib.conversion.settings import MAX_VERIFIED_IMAGES
 from edgetpu_lib.hardware import check
-from edgetpu_lib.images import graph, pixels
+from edgetpu_lib.images import pixels
+from edgetpu_lib.images.normalization import MEAN, STDDEV
 from edgetpu_lib.tflite import edit
+from edgetpu_lib.tflite.contract import takes_raw_pixels
+
+# What is called as `convert.…`, parts of `conversion` among it.
+__all__ = ["with_softmax", "with_one_scale", "save_saved_model", "size_of"]
+__all__ += ["to_float_tflite", "to_int8_tflite", "quantize", "write_tflite"]
+__all__ += ["write_dummy", "facts_of", "INPUT_SCALE", "INPUT_ZERO_POINT"]
 
 # With these, a uint8 pixel is itself the quantized value of (pixel − 127) / 128.
 INPUT_SCALE = 1 / 128
 INPUT_ZERO_POINT = 127
 
 
-def with_softmax(model: keras.Model) -> keras.Model:
-    """Return a model that gives probabilities where `model` gives logits."""
-    probabilities = keras.layers.Softmax(name="probabilities")(model.output)
-    return keras.Model(model.input, probabilities, name=model.name)
-
-
-def to_float_tflite(model: keras.Model) -> bytes:
-    """Convert to a float32 TFLite file of batch 1.
-
-    Args:
-        model: `with_softmax(…)` for a classifier, `build.feature_model(…)` for
-            features.
-
-    Returns:
-        The file's bytes. Input: float32 [1, size, size, 3], (pixel − 127) / 128.
-        Output: the model's, float32.
-    """
-    import tensorflow as tf
-
-    shape = (1, *model.input_shape[1:])
-    # The Edge TPU compiler refuses the open batch size of Keras' own export.
-    traced = tf.function(
-        lambda images: model(images, training=False),
-        input_signature=[tf.TensorSpec(shape, tf.float32, name="images")],
-        autograph=False,
-    )
-    converter = tf.lite.TFLiteConverter.from_concrete_functions(
-        [traced.get_concrete_function()], model
-    )
-    # Converting the graph itself is four times as fast as by way of a SavedModel on
-    # disk, and gives the same operators and predictions.
-    converter.experimental_lower_to_saved_model = False
-    with quiet_native(), contextlib.redirect_stdout(io.StringIO()):
-        content = converter.convert()
-    return _with_signature(content)
-
-
-def _with_signature(content: bytes) -> bytes:
-    """Add the signature `serving_default`, which names the input and the output."""
-    model = edit.unpack(content)
-    subgraph = model.subgraphs[0]
-    signature = schema.SignatureDefT()
-    signature.signatureKey, signature.subgraphIndex = b"serving_default", 0
-    signature.inputs = [_tensor_map(b"images", subgraph.inputs[0])]
-    signature.outputs = [_tensor_map(b"output_0", subgraph.outputs[0])]
-    model.signatureDefs = [signature]
-    return edit.pack(model)
-
-
-def _tensor_map(name: bytes, index: int) -> schema.TensorMapT:
-    entry = schema.TensorMapT()
-    entry.name, entry.tensorIndex = name, int(index)
-    return entry
-
-
 def to_int8_tflite(
-    model: keras.Model, calibration: data.Images | Iterable[np.ndarray]
+    model: keras.Model,
+    calibration: data.Images | Iterable[np.ndarray],
+    *,
+    mean: float | None = None,
+    stddev: float | None = None,
 ) -> bytes:
     """Convert to an int8 TFLite file of batch 1 that the Edge TPU can run.
 
-    Weights and activations are int8, input and output uint8. The input has scale
-    1/128 and zero point 127, whatever the calibration images hold: feed raw RGB
-    bytes.
+    Weights and activations are int8, input and output uint8. Feed raw RGB bytes: the
+    input's scale and zero point are of all bytes, whatever the calibration images hold.
 
     Args:
         model: as for `to_float_tflite`.
-        calibration: training images, or arrays [size, size, 3], RGB, 0..255, on which
-            the ranges of the activations are measured.
+        calibration: training images, or arrays [height, width, 3], RGB, 0..255, on
+            which the ranges of the activations are measured.
+        mean: the model takes (pixel − mean) / stddev. `None` looks for preprocessing
+            inside the model, and takes 127 without.
+        stddev: likewise; without, 128.
 
     Returns:
-        The file's bytes. Input: uint8 [1, size, size, 3]. Output: the model's, uint8.
-        The same model and calibration give the same bytes.
+        The file's bytes. Input: uint8 [1, height, width, 3], scale 1 / stddev, zero
+        point mean. Outputs: the model's, uint8. The same model and calibration give
+        the same bytes.
 
     Raises:
         InputError: there is no calibration image, or one cannot be used (it is
@@ -118,17 +81,33 @@ def to_int8_tflite(
         raise InputError("calibration needs at least one image; got none")
     images = calibration
     if isinstance(calibration, data.Images):
-        images = calibrate.device_images(calibration, model.input_shape[1])
+        images = calibrate.device_images(calibration, size_of(model))
     float_tflite = to_float_tflite(model)
-    ranges = calibrate.measure_ranges(float_tflite, images, total=total)
-    return quantize(float_tflite, ranges)
+    if mean is None or stddev is None:
+        mean, stddev = front.expected_pixels(model) or (MEAN, STDDEV)
+    ranges = calibrate.measure_ranges(
+        float_tflite, images, total=total, mean=mean, stddev=stddev
+    )
+    return quantize(float_tflite, ranges, mean=mean, stddev=stddev)
 
 
-def quantize(float_tflite: bytes, ranges: calibrate.Ranges) -> bytes:
+def size_of(model: keras.Model) -> tuple[int, int]:
+    """Return (height, width) of a model's input, pixels."""
+    return tuple(model.inputs[0].shape[1:3])
+
+
+def quantize(
+    float_tflite: bytes,
+    ranges: calibrate.Ranges,
+    *,
+    mean: float = MEAN,
+    stddev: float = STDDEV,
+) -> bytes:
     """Quantize a float TFLite file to int8, given the range of every tensor.
 
-    Takes the file of `to_float_tflite` and what `calibrate.measure_ranges` found in it.
-    Returns the int8 file's bytes, which have passed the check.
+    Takes the file of `to_float_tflite`, what `calibrate.measure_ranges` found in it,
+    and mean and stddev as `to_int8_tflite`. Returns the int8 file's bytes, which have
+    passed the check.
 
     Raises:
         InputError: the result is not ready for the Edge TPU.
@@ -139,29 +118,44 @@ def quantize(float_tflite: bytes, ranges: calibrate.Ranges) -> bytes:
     # image at a time, on one core.
     from tensorflow.lite.python.convert import mlir_quantize
 
-    with quiet_native():
-        content = mlir_quantize(
-            _with_ranges(float_tflite, ranges),
-            input_data_type=tf.uint8,
-            output_data_type=tf.uint8,
-            # One scale for the classifier's weights: with one scale a class, TFLite up
-            # to 2.9 (the Edge TPU's too) silently outputs zero.
-            disable_per_channel_for_dense_layers=True,
-        )
+    ranged = _with_ranges(float_tflite, ranges, mean, stddev)
+    try:
+        with quiet_native():
+            content = mlir_quantize(
+                ranged,
+                input_data_type=tf.uint8,
+                output_data_type=tf.uint8,
+                # One scale for the classifier's weights: with one scale a class, TFLite
+                # up to 2.9 (the Edge TPU's too) silently outputs zero.
+                disable_per_channel_for_dense_layers=True,
+            )
+    except (RuntimeError, ValueError) as error:
+        reason = textwrap.shorten(str(error), 150, placeholder=" …")
+        raise InputError(
+            f"TensorFlow cannot quantize the model ({reason}); export it with"
+            " --noquantize, or end before the layer that is named"
+        ) from error
     report = check.require_ready(content)
     found = report.input.scale, report.input.zero_point
-    if found != (INPUT_SCALE, INPUT_ZERO_POINT):
+    exact = (mean, stddev) != (MEAN, STDDEV) or found == (INPUT_SCALE, INPUT_ZERO_POINT)
+    if not (exact and takes_raw_pixels(report.input, mean=mean, stddev=stddev)):
         raise RuntimeError(f"raw pixels would not be the input: {report.input}")
     return content
 
 
-def _with_ranges(float_tflite: bytes, ranges: calibrate.Ranges) -> bytes:
+def _with_ranges(
+    float_tflite: bytes,
+    ranges: calibrate.Ranges,
+    mean: float = MEAN,
+    stddev: float = STDDEV,
+) -> bytes:
     """Write ranges into a float file, from which the quantizer reads them."""
     model = edit.unpack(float_tflite)
     subgraph = model.subgraphs[0]
     limits = {index: (found.low, found.high) for index, found in ranges.tensors.items()}
+    limits |= front.ranges_of_bytes(float_tflite, mean, stddev)
     # The range of a byte, so that bytes are the quantized input.
-    lowest, highest = pixels.normalize(np.array([0, 255]))
+    lowest, highest = pixels.normalize(np.array([0, 255]), mean, stddev)
     limits[int(subgraph.inputs[0])] = float(lowest), float(highest)
     for index, (low, high) in limits.items():
         quantization = schema.QuantizationParametersT()
@@ -174,6 +168,10 @@ def write_tflite(
     model: keras.Model,
     path: str | Path,
     calibration: data.Images | None = None,
+    *,
+    mean: float | Sequence[float] | None = None,
+    stddev: float | Sequence[float] | None = None,
+    min_agreement: float | None = None,
     **facts: Any,
 ) -> Path:
     """Write a TFLite file and its metadata.
@@ -182,17 +180,71 @@ def write_tflite(
         model: as for `to_float_tflite`.
         path: of the `.tflite` file.
         calibration: images that set the ranges of an int8 model; `None` keeps float32.
+        mean: as for `to_int8_tflite`, or three, which become a layer.
+        stddev: likewise.
+        min_agreement: compare the int8 file with the model on calibration images, and
+            refuse less than this share, 0..1; `None` compares nothing. The metadata's
+            "agreement" tells the result, "remarks" what the images cannot show.
         **facts: for the metadata, besides those of `facts_of`.
 
     Raises:
-        InputError: an image cannot be read, or the file cannot be written.
+        InputError: an image cannot be read, the int8 file does not agree with the
+            model, or the file cannot be written.
     """
+    if mean is not None and stddev is not None:
+        model, mean, stddev = with_one_scale(model, mean, stddev)
+        facts |= {"mean": mean, "stddev": stddev}
     if calibration is None:
         content = to_float_tflite(model)
     else:
-        content = to_int8_tflite(model, calibration)
-    write_file(path, content)
-    save_metadata(path, **facts, **facts_of(content, calibration))
+        content = to_int8_tflite(model, calibration, mean=mean, stddev=stddev)
+        if min_agreement is not None:
+            some = calibration.take(np.arange(len(calibration))[:MAX_VERIFIED_IMAGES])
+            images = list(calibrate.device_images(some, size_of(model)))
+            found = agreement.verify(model, content, images, least=min_agreement)
+            facts["agreement"] = {"share": found.share, "images": found.images}
+            facts["remarks"] = agreement.calibration_remarks(
+                images, calibration.labels, found.one_class
+            )
+    facts |= facts_of(content, calibration)
+    with one_writer(path):
+        write_file(path, content)
+        save_metadata(path, **facts)
+    return Path(path)
+
+
+def write_dummy(
+    spec: specs.ModelSpec, path: str | Path, *, endpoint_name: str | None = None
+) -> Path:
+    """Write an int8 file of a network with seeded random weights, and its metadata.
+
+    It has the operators, shapes and sizes of the trained network, and is of use to
+    `check`, `estimate` and the compiler; its predictions mean nothing.
+
+    Args:
+        spec: of the network.
+        path: of the `.tflite` file.
+        endpoint_name: as for `build.feature_model`; `None` ends in probabilities.
+
+    Raises:
+        InputError: there is no such endpoint, or the file cannot be written.
+    """
+    keras.utils.set_random_seed(0)
+    model = build.build_network(spec)
+    if endpoint_name:
+        model = build.feature_model(model, endpoint_name)
+    else:
+        model = with_softmax(model)
+    noise = np.random.default_rng(0).integers(0, 256, (*size_of(model), 3), np.uint8)
+    content = to_int8_tflite(model, [noise], mean=MEAN, stddev=STDDEV)
+    facts = {
+        "model_name": spec.name,
+        "image_size": spec.image_size,
+        "weights": "random",
+    }
+    with one_writer(path):
+        write_file(path, content)
+        save_metadata(path, **facts)
     return Path(path)
 
 
@@ -215,59 +267,3 @@ def facts_of(content: bytes, calibration: data.Images | None = None) -> dict[str
             "sha256": data.digest_of(calibration),
         }
     return facts
-
-
-def save_saved_model(model: keras.Model, folder: str | Path) -> Path:
-    """Write a TensorFlow SavedModel.
-
-    Its signature `serving_default` takes float32 [batch, size, size, 3] normalised;
-    `encoded_images` takes the bytes of JPEG, PNG, GIF or BMP files, strings [batch],
-    which it crops and resizes as `data.load_image` does. Both give the model's output.
-
-    The folder is made, or replaced as a whole, and returned.
-
-    Raises:
-        InputError: the folder cannot be written, or holds something else.
-    """
-    if any(Path(folder).glob("*")) and not (Path(folder) / "saved_model.pb").exists():
-        raise InputError(
-            f"{folder} holds other files, which a SavedModel would replace;"
-            " choose a new folder"
-        )
-    import tensorflow as tf
-
-    with atomic_path(folder) as path, quiet_native():
-        try:
-            _export(model, path)
-        except tf.errors.OpError as error:
-            # TensorFlow raises its own kind of error for a full disk.
-            reason = str(error).splitlines()[0].split("; ")[-1]
-            raise OSError(reason) from error
-    return Path(folder)
-
-
-def _export(model: keras.Model, path: Path) -> None:
-    import tensorflow as tf
-
-    size = model.input_shape[1]
-    batch = tf.TensorSpec((None, size, size, 3), tf.float32, "images")
-    files = tf.TensorSpec((None,), tf.string, "encoded_images")
-
-    @tf.function(input_signature=[batch], autograph=False)
-    def serving_default(images):
-        return model(images, training=False)
-
-    @tf.function(input_signature=[files], autograph=False)
-    def encoded_images(encoded_images):
-        images = tf.map_fn(
-            lambda encoded: graph.load_image(encoded, size),
-            encoded_images,
-            fn_output_signature=tf.TensorSpec((size, size, 3), tf.float32),
-        )
-        return serving_default((images - pixels.MEAN) / pixels.STDDEV)
-
-    # Keras' own export tracks every weight twice, and so stores it twice.
-    module = tf.Module()
-    module.weights = [weight.value for weight in model.weights]
-    functions = (serving_default, encoded_images)
-    tf.saved_model.save(module, str(path), {f.__name__: f for f in functions})

@@ -52,7 +52,11 @@ MAY_IMPORT = {
     "train": {"base", "images", "data", "checkpoint", "training"},
     "fine_tune": {"base", "images", "data", "build", "checkpoint", "training"},
     "calibrate": {"base", "images", "tflite", "data"},
-    "convert": {"base", "images", "tflite", "data", "calibrate", "hardware"},
+    "conversion": {"base", "images", "tflite", "build", "weights", "hardware"},
+    "convert": {
+        *("base", "images", "tflite", "data", "calibrate", "hardware", "conversion"),
+        *("specs", "build"),
+    },
     "evaluate": {"base", "images", "tflite", "data", "checkpoint", "evaluation"},
     "deploy": {"base", "images", "tflite"},
 }

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
+import os
 import platform
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from edgetpu_lib.base.lock import exclusive
 from edgetpu_lib.base.quiet import start_tensorflow
+
+# Another run holds a folder only while it renames: no longer than this is waited.
+_MAX_WAIT_S = 10.0
 
 
 class InputError(ValueError):
@@ -25,6 +31,8 @@ def atomic_path(target: str | Path) -> Iterator[Path]:
     The target is a file or folder; missing parent folders are made. The temporary path
     lies beside it, so that the final rename never crosses a file system.
 
+    Two runs may write the same target: it is that of the later one, whole.
+
     Raises:
         InputError: the parent folder cannot be written, or the disk is full.
     """
@@ -32,14 +40,26 @@ def atomic_path(target: str | Path) -> Iterator[Path]:
     scratch = _scratch_folder(target)
     try:
         yield scratch / target.name
-        _replace(scratch / target.name, target)
+        with exclusive(target.parent, wait_s=_MAX_WAIT_S):
+            _replace(scratch / target.name, target)
     except OSError as error:
         raise InputError(
-            f"cannot write {target}: {error.strerror or error};"
-            " free some space or choose another output path"
+            f"cannot write {target}: {error.strerror or error}; {remedy_of(error)}"
         ) from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def remedy_of(error: OSError) -> str:
+    """Return what to do about an error of writing: only a full disk needs space."""
+    # TensorFlow tells the words of the system, without its number.
+    words = str(error.strerror or error)
+    full = [os.strerror(number).lower() for number in (errno.ENOSPC, errno.EDQUOT)]
+    if error.errno in (errno.ENOSPC, errno.EDQUOT) or any(
+        each in words.lower() for each in full
+    ):
+        return "free some space or choose another output path"
+    return "choose another output path"
 
 
 def require_writable(target: str | Path) -> None:
@@ -109,6 +129,19 @@ def save_metadata(path: str | Path, **facts: object) -> Path:
     metadata = {**facts, "sha256": sha256_of(path), "versions": library_versions()}
     text = json.dumps(metadata, indent=2, ensure_ascii=False) + "\n"
     return write_file(metadata_path(path), text.encode())
+
+
+@contextlib.contextmanager
+def one_writer(path: str | Path) -> Iterator[None]:
+    """Let no other run write beside `path` until its metadata are written too.
+
+    Two runs with one output would otherwise leave the file of one and the metadata of
+    the other.
+    """
+    folder = Path(path).parent
+    folder.mkdir(parents=True, exist_ok=True)
+    with exclusive(folder, wait_s=_MAX_WAIT_S):
+        yield
 
 
 def read_metadata(path: str | Path) -> dict:

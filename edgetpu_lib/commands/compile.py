@@ -15,7 +15,7 @@ from edgetpu_lib.hardware import check, compiler, edge_tpu
 
 @options.command
 @click.option(
-    "--search_delegate",
+    "--search_delegate/--nosearch_delegate",
     is_flag=True,
     help="Retry with fewer operators on the Edge TPU until it compiles.",
 )

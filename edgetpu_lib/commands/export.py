@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any
+
+import click
 
 from edgetpu_lib.base import quiet
 from edgetpu_lib.base.artifacts import (
     InputError,
+    one_writer,
     read_metadata,
     require_writable,
     save_metadata,
 )
 from edgetpu_lib.commands import options
+from edgetpu_lib.conversion.settings import MIN_AGREEMENT
 from edgetpu_lib.weights.network import Network
 
 if TYPE_CHECKING:
     import keras
+
+    from edgetpu_lib.conversion.prepared import Prepared
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,13 +32,19 @@ class Flags:
     """What to export.
 
     Attributes:
-        model: .keras file, instead of --ckpt_dir.
+        model: .keras or .h5 file, or the folder of a SavedModel, of this library or
+            of any other; instead of --ckpt_dir.
         data_dir: folder of images or of TFRecord shards, for calibration.
         num_steps: largest number of calibration images.
         seed: seed of the draw of calibration images.
-        endpoint_name: layer to end at: pooled_features or reduction_1 … reduction_5.
-            [default: the class probabilities]
+        endpoint_name: layer to end at: pooled_features, reduction_1 … reduction_5,
+            stem, block_0 …, features or head. [default: the class probabilities]
         quantize: write an int8 model, not a float32 one.
+        mean: subtracted from pixels, 0..255, one number or three, for a model without
+            preprocessing inside. [default: what its layers tell, or this library's]
+        std: that pixels are then divided by. [default: as --mean]
+        min_agreement: smallest share of calibration images on which the int8 model
+            must predict what the Keras model does.
         output_tflite: .tflite file to write.
         output_saved_model_dir: SavedModel folder to write.
     """
@@ -41,6 +55,9 @@ class Flags:
     seed: int = 0
     endpoint_name: str | None = None
     quantize: bool = True
+    mean: str | None = None
+    std: str | None = None
+    min_agreement: Annotated[float, click.FloatRange(0, 1)] = MIN_AGREEMENT
     output_tflite: str | None = None
     output_saved_model_dir: str | None = None
 
@@ -64,19 +81,17 @@ def export(
     for output in filter(None, (flags.output_tflite, flags.output_saved_model_dir)):
         require_writable(output)
     quiet.start_tensorflow()
-    from edgetpu_lib import build, checkpoint, convert, data
+    from edgetpu_lib import checkpoint, convert, data
 
-    keras_model = checkpoint.open_model(flags.model, network)
+    opened = checkpoint.open_model(flags.model, network)
     metadata = read_metadata(flags.model) if flags.model else {}
-    facts = _facts_of(
-        keras_model, str(flags.model or network.ckpt_dir), network, metadata
-    )
+    exported = _prepare(flags, network, opened)
+    pixels = {"mean": exported.mean, "stddev": exported.stddev}
+    weights = str(flags.model or network.ckpt_dir)
+    facts = _facts_of(exported.model, opened, weights, network, metadata)
+    facts["output"] = exported.output
     if flags.endpoint_name:
-        exported = build.feature_model(keras_model, flags.endpoint_name)
         facts.pop("class_names", None)
-    else:
-        exported = convert.with_softmax(keras_model)
-    facts["output"] = flags.endpoint_name or "probabilities"
     calibration = None
     if is_quantized:
         # Test images must not set ranges.
@@ -86,19 +101,63 @@ def export(
         calibration = data.calibration_images(images, flags.num_steps, seed=flags.seed)
     written = {}
     if flags.output_saved_model_dir:
-        convert.save_saved_model(exported, flags.output_saved_model_dir)
-        save_metadata(flags.output_saved_model_dir, **facts)
-        written["saved_model"] = flags.output_saved_model_dir
+        folder = flags.output_saved_model_dir
+        with one_writer(folder):
+            convert.save_saved_model(exported.model, folder, **pixels)
+            save_metadata(folder, **facts, **pixels)
+        written["saved_model"] = folder
     if flags.output_tflite:
-        convert.write_tflite(exported, flags.output_tflite, calibration, **facts)
+        convert.write_tflite(
+            exported.model,
+            flags.output_tflite,
+            calibration,
+            **pixels,
+            min_agreement=flags.min_agreement,
+            **facts,
+        )
         written["tflite"] = flags.output_tflite
-    options.print_result(
-        written, as_json, [f"wrote {path}" for path in written.values()]
+        for remark in read_metadata(flags.output_tflite).get("remarks", ()):
+            print(f"warning: {remark}", file=sys.stderr)
+    options.print_result(written, as_json, list(_lines(written)))
+
+
+def _prepare(flags: Flags, network: Network, model: keras.Model) -> Prepared:
+    """Return what to export of an opened model."""
+    from edgetpu_lib.conversion.prepared import prepare
+
+    given = {"mean": flags.mean, "std": flags.std}
+    mean, stddev = (
+        None if text is None else options.channels(text, name)
+        for name, text in given.items()
+    )
+    return prepare(
+        model,
+        str(flags.model or network.ckpt_dir),
+        endpoint_name=flags.endpoint_name,
+        image_size=network.image_size,
+        mean=mean,
+        stddev=stddev,
     )
 
 
+def _lines(written: dict[str, str]) -> Iterator[str]:
+    """Yield what was written and, of an int8 model, how far it agrees."""
+    for path in written.values():
+        yield f"wrote {path}"
+    metadata = read_metadata(written["tflite"]) if "tflite" in written else {}
+    if found := metadata.get("agreement"):
+        yield (
+            f"int8 and Keras model agree: {found['share']:.1%}"
+            f" ({found['images']} calibration images)"
+        )
+
+
 def _facts_of(
-    model: keras.Model, weights: str, network: Network, metadata: dict
+    exported: keras.Model,
+    model: keras.Model,
+    weights: str,
+    network: Network,
+    metadata: dict,
 ) -> dict[str, Any]:
     """Return what the metadata of all outputs say of the network and its weights."""
     from edgetpu_lib import checkpoint
@@ -110,8 +169,8 @@ def _facts_of(
     }
     return {
         "model_name": model.name,
-        "image_size": model.input_shape[1],
-        "num_classes": model.output_shape[-1],
+        "image_size": exported.inputs[0].shape[1],
+        "num_classes": model.outputs[0].shape[-1],
         **{name: factor for name, factor in changed.items() if factor},
         **{name: metadata[name] for name in kept if name in metadata},
         "weights": weights,

@@ -22,7 +22,7 @@ EXIT_INTERRUPTED = 130
 MODULES = (
     *("fetch", "train", "fine_tune", "search"),
     *("export", "evaluate", "report", "diagnose"),
-    *("check", "estimate", "compile", "classify", "grade"),
+    *("dummy", "check", "estimate", "compile", "classify", "to_tf1", "grade"),
 )
 
 

@@ -30,7 +30,9 @@ Natural = Annotated[int, click.IntRange(0)]
 Split = Literal["all", "train", "validation", "test"]
 OnError = Literal["raise", "skip"]
 # A switch that takes no value: it may stand before an argument.
-JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+JSON = click.option(
+    "--json/--nojson", "as_json", is_flag=True, help="Print the result as JSON."
+)
 _ENTRY = re.compile(r"(?m)^    (\w+): (.*(?:\n {8,}.*)*)")
 
 
@@ -174,15 +176,36 @@ def described(target: Callable) -> dict[str, str]:
 
 
 def _option(name: str, hint: Any, default: Any, text: str) -> click.Option:
-    """Return an option; a boolean takes `--x`, `--x=True` and `--x=False`."""
+    """Return an option; a boolean takes `--x`, `--nox`, `--x=True` and `--x=False`."""
     settings: dict[str, Any] = {"type": type_of(hint), "help": text}
     if default is inspect.Parameter.empty:
         settings["required"] = True
     else:
         settings |= {"default": default, "show_default": True}
+    kind = click.Option
     if settings["type"] is bool:
         settings |= {"is_flag": False, "flag_value": "true", "metavar": "[=BOOL]"}
-    return click.Option([f"--{name.rstrip('_')}", name], **settings)
+        kind = Switch
+    return kind([f"--{name.rstrip('_')}", name], **settings)
+
+
+class Switch(click.Option):
+    """An option of a boolean that `--nox` and `--no_x` turn off, as in the reference.
+
+    Click's own pairs of switches take no value, which `--x=False` needs.
+    """
+
+    def add_to_parser(self, parser: Any, ctx: click.Context) -> None:
+        """Let the parser know the option and its negations."""
+        super().add_to_parser(parser, ctx)
+        bare = [each.lstrip("-") for each in self.opts]
+        parser.add_option(
+            obj=self,
+            opts=[f"--{no}{each}" for each in bare for no in ("no", "no_")],
+            dest=self.name,
+            action="store_const",
+            const="false",
+        )
 
 
 def type_of(hint: Any) -> Any:

@@ -72,15 +72,15 @@ def with_extremes(float_tflite: bytes) -> Probe:
     """Add REDUCE_MAX and REDUCE_MIN behind every operator, as outputs of the file.
 
     They reduce all axes but the last, the channels, while the tensor is still in the
-    processor's cache. Where the activation cannot be
-    negative, the minimum is left out. The file must have one image as its input.
+    processor's cache. Where the activation cannot be negative, the minimum is left out.
+    The file must have one image as its input; tensors of integers are passed over.
     """
     model = unpack(float_tflite)
     graph = model.subgraphs[0]
     names = tuple((tensor.name or b"").decode() for tensor in graph.tensors)
     highest = _add_code(model, schema.BuiltinOperator.REDUCE_MAX)
     lowest = _add_code(model, schema.BuiltinOperator.REDUCE_MIN)
-    axes = {rank: _add_axes(model, rank) for rank in (1, 2, 3, 4)}
+    axes = {rank: _add_axes(model, rank) for rank in (1, 2, 3, 4, 5)}
     operators, outputs, probed = [], [], []
     for operator in graph.operators:
         operators.append(operator)
@@ -88,6 +88,9 @@ def with_extremes(float_tflite: bytes) -> Probe:
         codes = [highest] if fused in _NOT_NEGATIVE else [highest, lowest]
         for index in operator.outputs:
             shape = list(graph.tensors[index].shape)
+            floats = graph.tensors[index].type == schema.TensorType.FLOAT32
+            if not floats or len(shape) not in axes:
+                continue
             kept = shape[1:][-1:]
             for code in codes:
                 made = _add_tensor(graph, kept)

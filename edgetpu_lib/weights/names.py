@@ -50,19 +50,27 @@ def reference_names(model: keras.Model) -> dict[str, keras.Variable]:
     return names
 
 
+def is_of_this_family(model: keras.Model) -> bool:
+    """Return whether a model's layers are named as `build` names them."""
+    try:
+        names = reference_names(model)
+    except InputError:
+        return False
+    # Both ends: any model may have a layer that is named "logits".
+    return all(any(end in name for name in names) for end in ("/stem/", CLASSIFIER))
+
+
 def _reference_scope(layer_name: str, layer_names: set[str]) -> str:
     """Return the scope of a layer, for example "blocks_3/conv2d_1"."""
     if layer_name == "logits":
         return "head/dense"
     match = re.fullmatch(r"(stem|head|block_(\d+))_(\w+)", layer_name)
-    if not match:
+    part, number, layer = match.groups() if match else (None, None, None)
+    inverted = f"block_{number}_depthwise_conv" in layer_names
+    scopes = {**_LAYERS, **(_INVERTED if inverted else _FUSED)}
+    if layer not in scopes:
         raise InputError(
             f"layer {layer_name!r} is not of this family; build the model with"
             " build.build_model"
         )
-    part, number, layer = match.groups()
-    if number is None:
-        return f"{part}/{_LAYERS[layer]}"
-    inverted = f"block_{number}_depthwise_conv" in layer_names
-    scopes = {**_LAYERS, **(_INVERTED if inverted else _FUSED)}
-    return f"blocks_{number}/{scopes[layer]}"
+    return f"{part if number is None else f'blocks_{number}'}/{scopes[layer]}"

@@ -235,12 +235,26 @@ def test_one_picture_does_not_change_the_answer_to_another(new_model):
         ("logits", (1001,)),
         ("stem_relu", (112, 112, 32)),
         ("block_2_add", (56, 56, 32)),
+        ("stem", (112, 112, 32)),
+        ("block_0", (112, 112, 24)),
+        ("block_2", (56, 56, 32)),
+        ("features", (7, 7, 192)),
+        ("head_1x1", (7, 7, 1280)),
+        ("head", (1001,)),
     ],
 )
 def test_endpoints_have_the_published_shapes(full_size, endpoint, shape):
     features = build.feature_model(full_size, endpoint)
     assert features.output_shape == (None, *shape)
     assert features.input_shape == full_size.input_shape
+
+
+def test_a_block_ends_behind_its_sum(full_size):
+    ends = {
+        n: build.feature_model(full_size, n).output for n in ("block_2", "features")
+    }
+    assert ends["block_2"] is full_size.get_layer("block_2_add").output
+    assert ends["features"] is full_size.get_layer("head_conv").input
 
 
 def test_endpoints_share_the_weights(new_model):
@@ -263,7 +277,7 @@ def test_pooled_features_are_the_mean_of_the_last_map(new_model):
     )
 
 
-@pytest.mark.parametrize("endpoint", ["reduction_6", "reduction_0", "", "stem"])
+@pytest.mark.parametrize("endpoint", ["reduction_6", "reduction_0", "", "nose"])
 def test_unknown_endpoint_is_named(new_model, endpoint):
     with pytest.raises(InputError) as caught:
         build.feature_model(new_model(), endpoint)

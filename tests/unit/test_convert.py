@@ -12,6 +12,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 from edgetpu_lib import build, calibrate, convert, data
 from edgetpu_lib.base.artifacts import InputError
+from edgetpu_lib.conversion import saved_model
 from edgetpu_lib.evaluation import classifiers, metrics
 from edgetpu_lib.hardware import check
 from edgetpu_lib.images import pixels
@@ -199,6 +200,16 @@ def test_same_calibration_gives_the_same_bytes(classifier, images, int8_tflite):
     assert again == int8_tflite.read_bytes()
 
 
+def test_networks_of_this_library_are_converted_as_ever(classifier, images):
+    model = convert.with_softmax(classifier)
+    floats = convert.to_float_tflite(model)
+    ranges = calibrate.measure_ranges(floats, calibrate.device_images(images, 32))
+    expected = convert.quantize(floats, ranges, mean=127.0, stddev=128.0)
+    assert convert.to_int8_tflite(model, images) == expected
+    report = check.check_tflite(expected)
+    assert (report.input.scale, report.input.zero_point) == (1 / 128, 127)
+
+
 def test_pictures_calibrate_as_their_photos_do(classifier, images, int8_tflite):
     arrays = calibrate.device_images(images, 32)
     content = convert.to_int8_tflite(convert.with_softmax(classifier), arrays)
@@ -354,7 +365,7 @@ def test_saved_model_needs_no_keras(new_model, tmp_path):
     assert done.stdout == "['encoded_images', 'serving_default'] (2, 3)\n"
 
 
-def stop_in_the_middle(model, path):
+def stop_in_the_middle(model, path, *pixels):
     """Write half of a SavedModel and be interrupted."""
     path.mkdir()
     (path / "saved_model.pb").write_bytes(b"half")
@@ -365,7 +376,7 @@ def test_interrupted_export_keeps_the_earlier_one(classifier, tmp_path, monkeypa
     folder = tmp_path / "saved"
     folder.mkdir()
     (folder / "saved_model.pb").write_bytes(b"earlier")
-    monkeypatch.setattr(convert, "_export", stop_in_the_middle)
+    monkeypatch.setattr(saved_model, "_export", stop_in_the_middle)
     with pytest.raises(KeyboardInterrupt):
         convert.save_saved_model(classifier, folder)
     assert (folder / "saved_model.pb").read_bytes() == b"earlier"
@@ -373,11 +384,11 @@ def test_interrupted_export_keeps_the_earlier_one(classifier, tmp_path, monkeypa
 
 
 def test_folder_of_other_things_is_not_replaced(classifier, tmp_path, monkeypatch):
-    def export(model, path):
+    def export(model, path, *pixels):
         path.mkdir()
         (path / "saved_model.pb").write_bytes(b"new")
 
-    monkeypatch.setattr(convert, "_export", export)
+    monkeypatch.setattr(saved_model, "_export", export)
     thesis = tmp_path / "mine" / "thesis.txt"
     thesis.parent.mkdir()
     thesis.write_text("years of work")

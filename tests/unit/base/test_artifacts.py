@@ -133,6 +133,27 @@ def test_full_disk_keeps_the_old_file(tmp_path, monkeypatch):
     assert names(tmp_path) == ["a.bin"]
 
 
+@pytest.mark.parametrize(
+    ("error", "is_full"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), True),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), True),
+        # TensorFlow tells no number.
+        (OSError("/x: No space left on device"), True),
+        (OSError(errno.EACCES, "Permission denied"), False),
+        (OSError(errno.EFBIG, "File too large"), False),
+        (OSError(errno.EIO, "Input/output error"), False),
+    ],
+    ids=str,
+)
+def test_only_a_full_disk_needs_space(tmp_path, error, is_full):
+    with pytest.raises(artifacts.InputError) as caught:
+        with artifacts.atomic_path(tmp_path / "out"):
+            raise error
+    assert ("free some space" in str(caught.value)) == is_full
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_hash_of_a_file_is_its_sha256(tmp_path):
     path = tmp_path / "a.bin"
     content = bytes(range(256)) * 9000  # more than one chunk

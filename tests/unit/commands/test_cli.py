@@ -16,6 +16,7 @@ from PIL import Image
 from edgetpu_lib import checkpoint, convert, data, fine_tune
 from edgetpu_lib.base import artifacts
 from edgetpu_lib.commands.main import main
+from edgetpu_lib.conversion import agreement
 from edgetpu_lib.tflite import file as tflite_file
 from edgetpu_lib.tflite import interpreter
 from edgetpu_lib.training import phases
@@ -74,12 +75,16 @@ def fed(monkeypatch):
         noted.update(kind="float", model=model, content=content)
         return content
 
-    def integers(model, calibration):
+    def integers(model, calibration, **pixels):
         noted.update(kind="int8", model=model, calibration=calibration, content=content)
         return content
 
     monkeypatch.setattr(convert, "to_float_tflite", floats)
     monkeypatch.setattr(convert, "to_int8_tflite", integers)
+    # The stand-in agrees with nothing.
+    monkeypatch.setattr(
+        agreement, "verify", lambda *given, **least: agreement.Agreement(1.0, 6)
+    )
     return noted
 
 
@@ -193,6 +198,7 @@ def test_reference_export_of_floats(run, fed, slim, slim_checkpoint, tmp_path):
         (["--quantize=false"], "float"),
         (["--quantize", "False"], "float"),
         (["--quantize=0"], "float"),
+        (["--noquantize"], "float"),
         (["--quantize=True"], "int8"),
         (["--quantize", "true"], "int8"),
         (["--quantize"], "int8"),

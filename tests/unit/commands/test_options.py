@@ -85,6 +85,9 @@ def test_values_are_read_as_their_types():
         (["--fan=True"], True),
         (["--fan", "true"], True),
         (["--fan=False"], False),
+        (["--fan", "--nofan"], False),
+        (["--nofan", "--fan"], True),
+        (["--no_fan"], False),
         ([], False),
     ],
 )
@@ -140,6 +143,23 @@ def test_option_without_a_description_is_an_error():
 
 
 # The library's own commands.
+
+
+def test_every_switch_can_be_turned_off():
+    switches = {
+        (name, each.name): each
+        for name in cli.commands.list_commands(None)
+        for each in command(name).params
+        if each.type is click.BOOL
+    }
+    assert ("train", "enable_ema") in switches
+    for each in switches.values():
+        assert isinstance(each, options.Switch) or each.secondary_opts
+
+
+def test_what_is_no_switch_cannot_be_turned_off():
+    with pytest.raises(click.NoSuchOption):
+        bake("rye", "--recipe=a.txt", "--nodegrees")
 
 
 def command(name):

@@ -1,10 +1,14 @@
 """Fetched checkpoints: whole, verified, safe to unpack, and fetched only once."""
 
+import concurrent.futures
 import contextlib
+import errno
 import gzip
 import http.server
 import io
 import json
+import subprocess
+import sys
 import tarfile
 import threading
 
@@ -12,7 +16,7 @@ import numpy as np
 import pytest
 
 from edgetpu_lib.base.artifacts import InputError, sha256_of
-from edgetpu_lib.weights import fetch
+from edgetpu_lib.weights import download, fetch
 
 S = "efficientnet-edgetpu-S"
 TARBALL = f"{S}.tar.gz"
@@ -70,12 +74,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
         status = 206 if start or way == "unasked" else 200
         if isinstance(way, int) or start >= size > 0:
             status, body = (way if isinstance(way, int) else 416), b""
-        length = len(body) + {"more": 10, "less": -1000}.get(way, 0)
+        length = len(body) + {"more": 10, "less": -1000, "drip": 9_999}.get(way, 0)
         self.send_response(status)
         for name, value in server.tag.items():
             self.send_header(name, value)
         if way == 302:
-            self.send_header("Location", self.path)
+            self.send_header("Location", server.location or self.path)
         if way != "nameless":
             self.send_header("Content-Length", str(length))
         if status == 206:
@@ -84,8 +88,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         # The client may be gone: that is what some tests are about.
         with contextlib.suppress(OSError):
-            cut = way in ("cut", "stall")
+            cut = way in ("cut", "stall", "drip")
             self.wfile.write(body[: len(body) // 2] if cut else body)
+            while way == "drip" and not server.release.wait(0.05):
+                self.wfile.write(b"x")
             if way == "stall":
                 server.waited_in_vain = not server.release.wait(10)
 
@@ -95,6 +101,7 @@ def server(monkeypatch):
     """Return a server on this machine, set as the mirror."""
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.content, server.tag, server.script, server.requests = GOOD, TAG, [], []
+    server.location = None
     server.release, server.waited_in_vain = threading.Event(), False
     # Neither stopping nor closing waits long.
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
@@ -304,6 +311,68 @@ def test_gives_up_with_one_line(server, cache, way, requests):
     assert not {*names(cache)} - {PART, f"{PART}.json"}
 
 
+@pytest.mark.parametrize("way", ["well", "nameless"])
+def test_too_many_bytes_are_refused_on_the_way(server, cache, monkeypatch, way):
+    monkeypatch.setattr(download, "MAX_DOWNLOAD_BYTES", HALF)
+    server.script = [way]
+    refused(cache, server.url, HALF, fetch.MIRROR_VARIABLE)
+    assert len(server.requests) == 1
+    assert names(cache) == []
+
+
+def test_too_slow_a_server_is_left_and_gone_on_with(server, cache):
+    server.script = ["drip"]
+    refused(cache, server.url, "too slow", total_s=0.4)
+    assert names(cache) == [PART, f"{PART}.json"]
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "http://localhost:{port}/x",
+        "https://127.0.0.1:{port}/x",
+        "http://127.0.0.1:1/x",
+        "ftp://127.0.0.1:{port}/x",
+        "//localhost:{port}/x",
+    ],
+)
+def test_another_server_is_named_and_not_followed(server, cache, place):
+    server.location = place.format(port=server.server_port)
+    server.script = [302]
+    refused(cache, server.url, server.location.split("//")[1], fetch.MIRROR_VARIABLE)
+    assert len(server.requests) == 1
+    assert names(cache) == []
+
+
+def test_two_downloads_at_once_end_well(server, cache):
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        folders = list(pool.map(lambda _: call(cache), range(4)))
+    assert folders == [cache / S] * 4
+    assert_whole(cache)
+    assert len(server.requests) == 1
+
+
+def test_a_download_that_another_run_has_begun_is_not_waited_for_long(server, cache):
+    cache.mkdir(parents=True)
+    command = [sys.executable, "-c", HOLD, str(cache)]
+    with subprocess.Popen(command, stdin=-1, stdout=-1, text=True) as other:
+        assert other.stdout.readline() == "held\n"
+        refused(cache, cache, "another run", total_s=0.2)
+        assert not server.requests
+        other.communicate("")
+    call(cache)
+    assert_whole(cache)
+
+
+HOLD = """
+import sys
+from edgetpu_lib.base.lock import exclusive
+with exclusive(sys.argv[1], wait_s=0):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
 def test_offline(cache, monkeypatch):
     monkeypatch.setenv("NO_PROXY", "*")
     monkeypatch.setenv(fetch.MIRROR_VARIABLE, "http://127.0.0.1:1")
@@ -313,7 +382,7 @@ def test_offline(cache, monkeypatch):
 
 def test_pauses_between_attempts(server, cache, monkeypatch):
     waited = []
-    monkeypatch.setattr(fetch.time, "sleep", waited.append)
+    monkeypatch.setattr(download.time, "sleep", waited.append)
     server.script = [503] * 3
     call(cache, pauses_s=(1.0, 3.0, 9.0))
     assert waited == [1.0, 3.0, 9.0]
@@ -322,12 +391,12 @@ def test_pauses_between_attempts(server, cache, monkeypatch):
 def test_progress_counts_bytes_from_where_it_goes_on(server, cache, monkeypatch):
     bars = []
 
-    class Bar(fetch.tqdm):
+    class Bar(download.tqdm):
         def __exit__(self, *error):
             bars.append((self.initial, self.n, self.total))
             super().__exit__(*error)
 
-    monkeypatch.setattr(fetch, "tqdm", Bar)
+    monkeypatch.setattr(download, "tqdm", Bar)
     server.script = ["cut"]
     call(cache, show_progress=True)
     assert bars == [(0, HALF, len(GOOD)), (HALF, len(GOOD), len(GOOD))]
@@ -454,14 +523,21 @@ def test_absolute_path_stays_inside(server, cache, tmp_path):
 @pytest.mark.parametrize(
     ("owner", "function", "left"),
     [
-        (fetch.tqdm, "update", [PART, f"{PART}.json"]),
+        (download.tqdm, "update", [PART, f"{PART}.json"]),
         # When the first file is there.
         (tarfile.TarFile, "utime", [TARBALL]),
         (fetch, "save_metadata", [S, TARBALL]),
     ],
     ids=["download", "unpack", "metadata"],
 )
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(28, "No space left")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        KeyboardInterrupt(),
+        OSError(errno.ENOSPC, "No space left"),
+        OSError(errno.EIO, "Input/output error"),
+    ],
+)
 def test_interruption_leaves_no_half(
     server, cache, monkeypatch, owner, function, left, error
 ):
@@ -473,7 +549,9 @@ def test_interruption_leaves_no_half(
         with pytest.raises((KeyboardInterrupt, InputError, OSError)) as caught:
             call(cache)
     # A full disk is no damage.
-    assert str(error).removeprefix("[Errno 28] ") in str(caught.value)
+    assert str(error).split("] ")[-1] in str(caught.value)
+    is_full = getattr(error, "errno", None) == errno.ENOSPC
+    assert ("free some space" in str(caught.value)) == is_full
     assert names(cache) == left
     call(cache)
     assert_whole(cache)

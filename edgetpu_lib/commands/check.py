@@ -24,7 +24,11 @@ Runtime = Annotated[
 @options.command
 @options.JSON
 def check(
-    model: str, *, runtime: Runtime = edge_tpu.NEWEST_RUNTIME, as_json: bool
+    model: str,
+    *,
+    runtime: Runtime = edge_tpu.NEWEST_RUNTIME,
+    pixels: options.Pixels,
+    as_json: bool,
 ) -> int:
     """Check which operators of a TFLite file run on the Edge TPU.
 
@@ -36,7 +40,7 @@ def check(
         model: .tflite file.
         runtime: version of the Edge TPU runtime on the device.
     """
-    report = stage.check_tflite(model, runtime=runtime)
+    report = stage.check_tflite(model, runtime=runtime, pixel_scale=pixels.read())
     if as_json:
         options.print_result(as_dict(report), True, [])
     else:

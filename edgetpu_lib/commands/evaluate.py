@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from edgetpu_lib.base import quiet
 from edgetpu_lib.base.artifacts import (
-    read_metadata,
     require_writable,
     write_file,
 )
@@ -29,16 +28,12 @@ class Flags:
     Attributes:
         model: .tflite or .keras file or SavedModel folder, instead of --ckpt_dir.
         against: another such model, compared on the same images.
-        mean: subtracted from the pixels, 0..255; one number, or three with commas.
-        std: the difference is divided by it; one number, or three with commas.
         output: folder for evaluation.json, evaluation.md and figures.
         journal_dir: folder for the predictions of an interrupted evaluation.
     """
 
     model: str | None = None
     against: str | None = None
-    mean: str = "127"
-    std: str = "128"
     output: str | None = None
     journal_dir: str = "artifacts/evaluations"
 
@@ -49,6 +44,7 @@ def evaluate(
     *,
     flags: Flags,
     source: options.ImageSource,
+    pixels: options.Pixels,
     network: Network,
     as_json: bool,
 ) -> None:
@@ -58,15 +54,14 @@ def evaluate(
     --imagenet_eval_glob with --imagenet_eval_label. After an interruption the same
     command continues where it stopped.
     """
-    metadata = read_metadata(flags.model) if flags.model else {}
-    wanted = {
-        "mean": options.channels(flags.mean, "mean"),
-        "stddev": options.channels(flags.std, "std"),
-        "image_size": network.image_size,
-    }
+    # A folder's classes and split are compared with those of the training.
+    metadata = options.metadata_of(flags.model, needed=bool(source.data_dir))
+    mean, stddev = pixels.read() or (None, None)
+    wanted = {"mean": mean, "stddev": stddev, "image_size": network.image_size}
     if flags.output:
         require_writable(Path(flags.output) / "evaluation.json")
     quiet.start_tensorflow()
+    from edgetpu_lib import deploy
     from edgetpu_lib import evaluate as stage
     from edgetpu_lib.evaluation import classifiers
 
@@ -74,6 +69,9 @@ def evaluate(
     if flags.against:
         models.append(classifiers.open_classifier(flags.against, **wanted))
     images = source.open(metadata)
+    class_names = deploy.class_names(flags.model, metadata)
+    if source.data_dir and class_names:
+        images = images.in_order_of(class_names)
     label_offset = source.label_offset(images, models[0].classes)
     # Labels in a file are numbers, of which any model may have more.
     for each in models if source.data_dir else ():
@@ -81,7 +79,7 @@ def evaluate(
             images,
             each.classes,
             label_offset=label_offset,
-            class_names=metadata.get("class_names"),
+            class_names=class_names,
         )
     evaluations = [
         stage.evaluate(

@@ -43,6 +43,7 @@ def report(
     flags: Flags,
     source: options.ImageSource,
     network: Network,
+    pixels: options.Pixels,
     as_json: bool,
 ) -> None:
     """Measure float and int8 models beside the published values.

@@ -34,6 +34,7 @@ from edgetpu_lib.doctor.preprocessing_variants import RIGHT
 from edgetpu_lib.doctor.ranges import FloatNetwork, Observations
 from edgetpu_lib.evaluation.metrics import Predictions
 from edgetpu_lib.hardware import check
+from edgetpu_lib.tflite.contract import PixelScale
 
 # Images are observed in parts, until some are found among the calibration images.
 _PART = 100
@@ -88,6 +89,7 @@ def diagnose(
     *,
     calibration: data.Images | None = None,
     label_offset: int = 0,
+    pixel_scale: PixelScale | None = None,
     progress: bool = True,
 ) -> Diagnosis:
     """Diagnose why an int8 model predicts worse than its float model.
@@ -100,6 +102,9 @@ def diagnose(
         calibration: images like those that the file was calibrated on, or among which
             they were; up to 400 are used. `None` takes `images`.
         label_offset: added to every label: 1 where output 0 is the background.
+        pixel_scale: what is subtracted from pixels, 0..255, and what they are divided
+            by; `None` takes what the models tell, or in memory what this library trains
+            with.
         progress: show progress bars.
 
     Raises:
@@ -107,7 +112,8 @@ def diagnose(
 
     See: notebooks/05_evaluate.ipynb.
     """
-    pair = open_pair(float_model, int8, images, progress=progress)
+    told = {"pixel_scale": pixel_scale, "progress": progress}
+    pair = open_pair(float_model, int8, images, **told)
     calibration = calibration or images
     files = pair.float_tflite, pair.int8_tflite
     weights, paddings = weight_errors.compare_stored(*files)
@@ -154,13 +160,15 @@ def _calibration_faults(
 
     size, names = network.image_size, [str(path) for path in calibration.paths]
     file = doctor_ranges.file_ranges(network, pair.int8_tflite)
-    synthetic = observe(variants.synthetic_images(size), "observing noise")
+    scale = {"pixel_scale": pair.pixel_scale}
+    noise = variants.synthetic_images(size, **scale)
+    synthetic = observe(noise, "observing noise")
     count = min(len(calibration), _MOST_IMAGES)
     seen: dict[str, Observations] = {}
     for start in range(0, count, _PART):
         part = calibration.take(np.arange(start, min(start + _PART, count)))
         title = f"observing images {start + 1}…{start + len(part)} of {count}"
-        more = observe(variants.prepare_variants(part, size), title)
+        more = observe(variants.prepare_variants(part, size, **scale), title)
         seen = {name: seen[name].joined(m) if seen else m for name, m in more.items()}
         evidence = Evidence(file, seen, synthetic, names, pair.calibrated_on)
         faults, proven = calibration_faults.find_faults(evidence)

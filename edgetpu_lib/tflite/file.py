@@ -164,6 +164,7 @@ class _Reader:
             if min((*needed, *outputs)) < 0:
                 raise IndexError(f"{kind} without a tensor that it needs")
         options = {} if is_custom else _options(kind, table)
+        _require_counts(kind, options, len(inputs), len(outputs))
         return Operator(index, kind, is_custom, version, inputs, outputs, options)
 
 
@@ -191,6 +192,17 @@ def _options(kind: str, table: Table) -> dict[str, int]:
     if options is None or given != expected:
         return dict.fromkeys(fields, 0)
     return {name: options.number(*place) for name, place in fields.items()}
+
+
+def _require_counts(
+    kind: str, options: dict[str, int], inputs: int, outputs: int
+) -> None:
+    """Raise `ValueError` if an operator has more or fewer tensors than it says."""
+    counts = ((schema.INPUT_COUNTS, inputs), (schema.OUTPUT_COUNTS, outputs))
+    for table, have in counts:
+        said = options.get(table.get(kind, ""), have)
+        if said != have:
+            raise ValueError(f"{kind} says {said} tensors and has {have}")
 
 
 def _named(names: list[str], number: int, unknown: str) -> str:

@@ -17,6 +17,7 @@ from edgetpu_lib.commands import options
 from edgetpu_lib.weights.network import Network
 
 if TYPE_CHECKING:
+    from edgetpu_lib.data import Images
     from edgetpu_lib.evaluate import Evaluation
     from edgetpu_lib.evaluation.classifiers import Classifier
 
@@ -61,26 +62,13 @@ def evaluate(
     if flags.output:
         require_writable(Path(flags.output) / "evaluation.json")
     quiet.start_tensorflow()
-    from edgetpu_lib import deploy
     from edgetpu_lib import evaluate as stage
     from edgetpu_lib.evaluation import classifiers
 
     models = [classifiers.open_classifier(flags.model, network=network, **wanted)]
     if flags.against:
         models.append(classifiers.open_classifier(flags.against, **wanted))
-    images = source.open(metadata)
-    class_names = deploy.class_names(flags.model, metadata)
-    if source.data_dir and class_names:
-        images = images.in_order_of(class_names)
-    label_offset = source.label_offset(images, models[0].classes)
-    # Labels in a file are numbers, of which any model may have more.
-    for each in models if source.data_dir else ():
-        stage.verify_classes(
-            images,
-            each.classes,
-            label_offset=label_offset,
-            class_names=class_names,
-        )
+    images, label_offset = _images(flags.model, models, source, metadata)
     evaluations = [
         stage.evaluate(
             each,
@@ -99,6 +87,30 @@ def evaluate(
         options.print_result(content, True, [])
     else:
         _show(content)
+
+
+def _images(
+    model: str | None,
+    models: Sequence[Classifier],
+    source: options.ImageSource,
+    metadata: dict,
+) -> tuple[Images, int]:
+    """Open images in the order of the model's classes; return the label offset too."""
+    from edgetpu_lib import deploy
+    from edgetpu_lib import evaluate as stage
+
+    images = source.open(metadata)
+    if not source.data_dir:
+        # Labels in a file are numbers, of which any model may have more.
+        return images, source.label_offset(images, models[0].classes)
+    class_names = deploy.class_names(model, metadata)
+    images = images.in_order_of(class_names or ())
+    label_offset = source.label_offset(images, models[0].classes)
+    for each in models:
+        stage.verify_classes(
+            images, each.classes, label_offset=label_offset, class_names=class_names
+        )
+    return images, label_offset
 
 
 def _as_dict(

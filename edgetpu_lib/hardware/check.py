@@ -166,6 +166,14 @@ def _problems(
                 code="float-output",
                 status=edge_tpu.WRONG_TYPE,
                 reason="the output is float; its DEQUANTIZE stays on the CPU",
+                remedy="convert with inference_output_type=tf.uint8",
+            )
+        elif operator.kind == "CAST" and set(operator.inputs) <= inputs:
+            yield dataclasses.replace(
+                problem,
+                reason="the input is cast to another type; the Edge TPU has no CAST",
+                remedy="give the Keras model a float32 input, and convert with"
+                " inference_input_type=tf.uint8",
             )
         else:
             yield problem

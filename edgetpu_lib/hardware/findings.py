@@ -67,7 +67,7 @@ def refusals(file: TfliteFile) -> Iterator[Finding]:
         yield _error(
             "already-compiled",
             "the file holds what the Edge TPU compiler made",
-            "run it as it is; to check or compile, take the file without _edgetpu",
+            "run it as it is; to check or compile, take the file before compilation",
         )
         return
     if file.subgraphs > 1:

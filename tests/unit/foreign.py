@@ -87,9 +87,10 @@ def to_tflite(model, low=None, high=None, kind="uint8"):
     )
     converter.experimental_lower_to_saved_model = False
     if low is not None:
-        rows = [np.full(shape, value, np.float32) for value in (low, high)]
+        dtype = model.inputs[0].dtype
+        rows = [np.full(shape, value, dtype) for value in (low, high)]
         steps = np.linspace(low, high, np.prod(shape), dtype=np.float32)
-        rows.append(steps.reshape(shape))
+        rows.append(steps.reshape(shape).astype(dtype))
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.representative_dataset = lambda: ([row] for row in rows)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]

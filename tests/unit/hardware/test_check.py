@@ -262,6 +262,14 @@ def test_limits_that_fell_with_runtime_13(build, code):
     assert [finding.code for finding in old.findings] == [code]
 
 
+def test_an_input_that_is_cast_is_told_of_the_input():
+    report = check.check_tflite(zoo.cast_input())
+    (remedy,) = {
+        each.remedy for each in report.findings if each.operator.kind == "CAST"
+    }
+    assert "input" in remedy and "output" not in remedy
+
+
 # What is fed.
 
 

@@ -116,7 +116,10 @@ class StaleMetadata(InputError):
 
 
 # What readers rely on: key → its type.
-_TYPES = {"seed": int, "sha256": str, "data_dir": str, "calibration": dict}
+_TYPES = {
+    **{"seed": int, "sha256": str, "data_dir": str, "calibration": dict},
+    **dict.fromkeys(("mean", "stddev"), (int, float, list)),
+}
 
 
 def read_metadata(path: str | Path) -> dict:
@@ -149,8 +152,9 @@ def _require_types(metadata: object) -> None:
     if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
         raise ValueError("class_names is no list of names")
     for key, kind in _TYPES.items():
-        if not isinstance(metadata.get(key, kind()), (kind, type(None))):
-            raise ValueError(f"{key} is {metadata[key]!r}")
+        value = metadata.get(key)
+        if value is not None and not isinstance(value, kind):
+            raise ValueError(f"{key} is {value!r}")
 
 
 def verified_metadata(path: str | Path) -> dict:

@@ -34,7 +34,7 @@ from edgetpu_lib.doctor.preprocessing_variants import RIGHT
 from edgetpu_lib.doctor.ranges import FloatNetwork, Observations
 from edgetpu_lib.evaluation.metrics import Predictions
 from edgetpu_lib.hardware import check
-from edgetpu_lib.tflite.contract import PixelScale
+from edgetpu_lib.tflite.contract import OWN, PixelScale
 
 # Images are observed in parts, until some are found among the calibration images.
 _PART = 100
@@ -185,6 +185,9 @@ def _sweep(
     Returns:
         Agreement by number of images, the predictions with all, and notes.
     """
+    if pair.pixel_scale != OWN:
+        note = "nothing was quantized again: the model takes other pixels than export"
+        return (), None, [note]
     counts = [*(n for n in _SWEEP if n < len(right)), len(right)]
     points, predictions = [], None
     for count in tqdm(counts, "quantizing again", leave=False, disable=not progress):

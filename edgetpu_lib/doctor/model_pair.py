@@ -136,7 +136,7 @@ def _float_content(
             raise InputError(f"{name} is quantized; give the float model with --float")
         if not isinstance(model, bytes):
             require_running(model, content)
-        return content, preprocessing.of_file(read_tflite(content))
+        return content, preprocessing.of_file(read_tflite(content)) or _beside(model)
     if not isinstance(model, keras.Model):
         model = checkpoint.load_model(model)
     pixel_scale = keras_inputs.pixel_scale_of(model)
@@ -144,6 +144,13 @@ def _float_content(
     if _has_softmax(int8_tflite) and not _has_softmax(content):
         content = convert.to_float_tflite(convert.with_softmax(model))
     return content, pixel_scale
+
+
+def _beside(model: str | Path | bytes) -> PixelScale | None:
+    """Return the pixels that the metadata beside a file tell."""
+    if isinstance(model, bytes):
+        return None
+    return preprocessing.of_metadata(verified_metadata(model))
 
 
 def _has_softmax(content: bytes) -> bool:

@@ -13,10 +13,10 @@ import numpy as np
 
 from edgetpu_lib import checkpoint, data
 from edgetpu_lib.base import parallel
-from edgetpu_lib.base.artifacts import InputError, sha256_of
+from edgetpu_lib.base.artifacts import InputError, sha256_of, verified_metadata
 from edgetpu_lib.evaluation import keras_inputs
 from edgetpu_lib.images import pixels
-from edgetpu_lib.tflite import contract, interpreter, scores
+from edgetpu_lib.tflite import contract, interpreter, preprocessing, scores
 from edgetpu_lib.tflite.contract import PixelScale
 from edgetpu_lib.tflite.feed import middle_of
 from edgetpu_lib.weights.network import Network
@@ -140,10 +140,11 @@ def _of_saved_model(
         raise InputError(f"{folder} is not a classifier with one input and output")
     shape = _shape(str(folder), taken.shape, image_size)
     takes_bytes = taken.dtype.is_integer
-    # Of whole numbers, or exported by this library with a signature of its own.
-    told = contract.RAW if takes_bytes else None
-    told = contract.OWN if "encoded_images" in signatures else told
-    pixel_scale = contract.require_known(given or told, str(folder))
+    # Exported by this library, with metadata or a signature of its own; or of bytes.
+    told = preprocessing.of_metadata(verified_metadata(folder))
+    usual = contract.OWN if "encoded_images" in signatures else None
+    usual = contract.RAW if takes_bytes else usual
+    pixel_scale = contract.require_known(given or told or usual, str(folder))
 
     def predict(images: np.ndarray) -> np.ndarray:
         fed = _prepare(images, shape, pixel_scale, takes_bytes)

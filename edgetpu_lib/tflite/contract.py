@@ -110,10 +110,13 @@ def convention_of(contract: TensorContract) -> PixelScale | None:
     """
     if contract.dtype == "uint8" and not contract.scale:
         return RAW
-    for mean, stddev in CONVENTIONS:
-        if takes_raw_pixels(contract, mean=mean, stddev=stddev):
-            return mean, stddev
-    return None
+    possible = [
+        (mean, stddev)
+        for mean, stddev in CONVENTIONS
+        if takes_raw_pixels(contract, mean=mean, stddev=stddev)
+    ]
+    nearest = sorted(possible, key=lambda pair: abs(1 - pair[1] * contract.scale))
+    return nearest[0] if nearest else None
 
 
 def convention_before(factor: float, offset: float) -> PixelScale | None:

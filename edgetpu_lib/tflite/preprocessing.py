@@ -7,7 +7,9 @@ import operator as arithmetic
 import re
 import struct
 from collections.abc import Iterator
+from pathlib import Path
 
+from edgetpu_lib.base.artifacts import verified_metadata
 from edgetpu_lib.tflite import contract
 from edgetpu_lib.tflite.contract import PixelScale
 from edgetpu_lib.tflite.parts import Operator, Tensor, TfliteFile
@@ -38,6 +40,27 @@ def of_file(file: TfliteFile) -> PixelScale | None:
     if taken.dtype != "float32":
         return contract.convention_of(taken)
     return _by_first_operators(file) or _by_name(file)
+
+
+def of_model(model: str | Path | bytes, file: TfliteFile) -> PixelScale | None:
+    """Return what `of_file` finds in a model's file, or else what its metadata say.
+
+    Bytes of which nothing tells are taken for a network of this library.
+
+    Raises:
+        InputError: the metadata are needed, and are damaged or of another file.
+    """
+    if found := of_file(file):
+        return found
+    if isinstance(model, bytes):
+        return contract.OWN
+    return of_metadata(verified_metadata(model))
+
+
+def of_metadata(metadata: dict) -> PixelScale | None:
+    """Return mean and standard deviation that an export saved, or `None`."""
+    pair = metadata.get("mean"), metadata.get("stddev")
+    return None if None in pair else pair
 
 
 def _by_first_operators(file: TfliteFile) -> PixelScale | None:

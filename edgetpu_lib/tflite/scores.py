@@ -76,7 +76,7 @@ def open_scorer(
     Args:
         model: path or bytes of a `.tflite` file.
         pixel_scale: mean and standard deviation of its training; `None` takes what the
-            file tells, and of bytes that tell nothing what this library trains with.
+            file or its metadata tell, and of bytes what this library trains with.
         threads: CPU threads; `None` leaves the choice to the runtime.
 
     Raises:
@@ -85,9 +85,7 @@ def open_scorer(
     opened = interpreter.open_interpreter(model, threads=threads)
     name, content = read_bytes(model)
     file = read_tflite(content)
-    pixel_scale = pixel_scale or preprocessing.of_file(file)
-    if pixel_scale is None and isinstance(model, bytes):
-        pixel_scale = contract.OWN
+    pixel_scale = pixel_scale or preprocessing.of_model(model, file)
     known = contract.require_known(pixel_scale, name)
     return Scorer(name, content, opened, known, _ends_in_logistic(file))
 

@@ -26,6 +26,10 @@ def draw(folder, per_class=4):
         (folder / name).mkdir(parents=True)
         for index in range(per_class):
             pixels = rng.normal(shade, 5, (SIZE, SIZE, 3)).clip(0, 255)
+            # Black and white are in each, so that all bytes are calibrated.
+            row, column = rng.integers(2, 10, 2)
+            pixels[row : row + 2, column : column + 2] = 0
+            pixels[row + 2 : row + 4, column : column + 2] = 255
             image = Image.fromarray(pixels.astype(np.uint8))
             image.save(folder / name / f"{index}.png")
     return folder
@@ -72,8 +76,11 @@ def binary(ends="sigmoid", name=None):
     return model
 
 
-def to_tflite(model, low=None, high=None, kind="uint8"):
-    """Convert with TensorFlow's own converter; int8 if a range of inputs is given."""
+def to_tflite(model, low=None, high=None, kind="uint8", images_u8=None):
+    """Convert with TensorFlow's own converter; int8 if a range of inputs is given.
+
+    It is calibrated on `images_u8`, which are scaled to the range, or on ramps.
+    """
     import tensorflow as tf
 
     shape = (1, *model.input_shape[1:])
@@ -91,6 +98,8 @@ def to_tflite(model, low=None, high=None, kind="uint8"):
         rows = [np.full(shape, value, dtype) for value in (low, high)]
         steps = np.linspace(low, high, np.prod(shape), dtype=np.float32)
         rows.append(steps.reshape(shape).astype(dtype))
+        if images_u8 is not None:
+            rows = list(np.float32(low + images_u8 / 255 * (high - low))[:, None])
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.representative_dataset = lambda: ([row] for row in rows)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import zoo
 
+from edgetpu_lib import data
 from edgetpu_lib.base import artifacts
 from edgetpu_lib.commands import main as cli
 
@@ -169,6 +170,34 @@ def test_one_score_is_of_two_classes(ends, suffix, folder, tmp_path, capsys):
     else:
         path.write_bytes(foreign.to_tflite(model))
     assert top1(capsys, path, two, tmp_path, "--mean=0", "--std=255") == 1
+
+
+PAIRS = {
+    "rescaling inside, .keras": ("unit", 1 / 255, 0.0, "raw", "keras"),
+    "rescaling to -1..1, .tflite": ("signed", 1 / 127.5, -1.0, "raw", "tflite"),
+    "0..1": ("unit", None, None, "unit", "tflite"),
+    "-1..1": ("signed", None, None, "signed", "keras"),
+}
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+def test_healthy_pair_is_healthy(pair, folder, tmp_path, capsys):
+    scale, factor, offset, taken, suffix = PAIRS[pair]
+    front = [keras.layers.Rescaling(factor, offset)] if factor else []
+    model = foreign.classifier(scale, front=front)
+    path = tmp_path / f"float.{suffix}"
+    if suffix == "keras":
+        model.save(path)
+    else:
+        path.write_bytes(foreign.to_tflite(model))
+    images_u8 = data.load_pixels(data.list_images(folder), foreign.SIZE)
+    ends = foreign.ends_of(taken)
+    content = foreign.to_tflite(model, *ends, images_u8=images_u8)
+    int8 = write(tmp_path / "int8.tflite", content)
+    command = ["diagnose", f"--float={path}", f"--int8={int8}", f"--data_dir={folder}"]
+    found = json.loads(call(capsys, *command, "--json"))
+    assert found["healthy"], found["causes"]
+    assert found["float_top1"] == found["int8_top1"] == found["agreement"] == 1
 
 
 def test_logits_are_not_shown_as_per_cents(folder, tmp_path, capsys):

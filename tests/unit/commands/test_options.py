@@ -12,7 +12,6 @@ from click.testing import CliRunner
 
 from edgetpu_lib.commands import main as cli
 from edgetpu_lib.commands import options
-from edgetpu_lib.images import pixels
 from edgetpu_lib.search.settings import SearchConfig
 from edgetpu_lib.training.settings import FineTuneConfig, Recipe
 from edgetpu_lib.weights.network import Network
@@ -162,10 +161,12 @@ def test_stairs_of_the_learning_rate_have_flags(tmp_path, capsys):
     assert "decay_epochs=0.0 must be above 0" in capsys.readouterr().err
 
 
-def test_pixels_are_normalized_as_the_library_does():
-    defaults = {each.name: each.default for each in command("evaluate").params}
-    assert float(defaults["mean"]) == pixels.MEAN
-    assert float(defaults["std"]) == pixels.STDDEV
+@pytest.mark.parametrize(
+    "name", ["check", "classify", "evaluate", "diagnose", "report"]
+)
+def test_a_model_tells_its_pixels_unless_flags_do(name):
+    defaults = {each.name: each.default for each in command(name).params}
+    assert (defaults["mean"], defaults["std"]) == (None, None)
 
 
 def test_every_line_of_the_overview_begins_the_help_of_its_command():

@@ -111,17 +111,6 @@ def save_metadata(path: str | Path, **facts: object) -> Path:
     return write_file(metadata_path(path), text.encode())
 
 
-class StaleMetadata(InputError):
-    """Metadata that were written for another file than the one beside them."""
-
-
-# What readers rely on: key → its type.
-_TYPES = {
-    **{"seed": int, "sha256": str, "data_dir": str, "calibration": dict},
-    **dict.fromkeys(("mean", "stddev"), (int, float, list)),
-}
-
-
 def read_metadata(path: str | Path) -> dict:
     """Return the metadata of an artefact, or an empty dictionary if it has none.
 
@@ -142,6 +131,17 @@ def read_metadata(path: str | Path) -> dict:
             f"{metadata_path(path)} holds no readable metadata ({error});"
             " delete it and make the artefact again"
         ) from error
+
+
+class StaleMetadata(InputError):
+    """Metadata that were written for another file than the one beside them."""
+
+
+# What readers rely on: key → its type.
+_TYPES = {
+    **{"seed": int, "sha256": str, "data_dir": str, "calibration": dict},
+    **dict.fromkeys(("mean", "stddev"), (int, float, list)),
+}
 
 
 def _require_types(metadata: object) -> None:

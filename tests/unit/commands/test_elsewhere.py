@@ -200,6 +200,19 @@ def test_healthy_pair_is_healthy(pair, folder, tmp_path, capsys):
     assert found["float_top1"] == found["int8_top1"] == found["agreement"] == 1
 
 
+@pytest.mark.parametrize("given", [True, False])
+def test_report_gives_the_true_accuracy(given, folder, tmp_path, capsys):
+    front = [] if given else [keras.layers.Rescaling(1 / 255)]
+    path = tmp_path / "model.keras"
+    foreign.classifier("unit", front=front).save(path)
+    flags = ["--mean=0", "--std=255"] if given else []
+    command = ["report", path, f"--data_dir={folder}", f"--output={tmp_path / 'made'}"]
+    call(capsys, *command, "--json", *flags)
+    (row,) = json.loads((tmp_path / "made" / "report.json").read_text())
+    assert row["float"]["top1"] == 1
+    assert row["int8"]["top1"] == 1
+
+
 def test_logits_are_not_shown_as_per_cents(folder, tmp_path, capsys):
     content = foreign.to_tflite(foreign.classifier("raw", ends=None), 0, 255)
     path = write(tmp_path / "logits.tflite", content)

@@ -28,6 +28,8 @@ MAX_BYTES = 2**31 - 1
 
 # TensorFlow's own limit of dimensions. Source: tensorflow tensor_shape.h.
 _MAX_RANK = 254
+# Kernels look up tables by what they compute of a zero point.
+_ZERO_POINTS = {"int8": (-128, 127), "uint8": (0, 255), "int16": (-32768, 32767)}
 # TFLite counts the bytes of a tensor in 64 bits.
 _MAX_ELEMENTS = 2**63 - 1
 
@@ -145,6 +147,9 @@ class _Reader:
             zero_points=zero_points,
             stored=self._constant(table.number(fields["Buffer"], "I")),
         )
+        low, high = _ZERO_POINTS.get(tensor.dtype, (-math.inf, math.inf))
+        if zero_points and not low <= min(zero_points) <= max(zero_points) <= high:
+            raise ValueError(f"zero points {zero_points[:3]} of {tensor.dtype}")
         kind, stored_bytes = INTEGERS.get(tensor.dtype), len(tensor.stored.data)
         if kind and stored_bytes and table.table(fields["Sparsity"]) is None:
             expected_bytes = struct.calcsize(f"<{kind}") * tensor.elements

@@ -384,6 +384,21 @@ def test_split_that_says_another_number_of_parts_is_refused(
     assert "SPLIT" in call(capsys, "classify", f"--model={path}", image, code=2)
 
 
+@pytest.mark.parametrize("zero_point", [1000, -129, 256, 2**40])
+def test_zero_point_beyond_its_type_is_refused(
+    zero_point, raw_file, folder, tmp_path, capsys
+):
+    def change(model):
+        for tensor in model.subgraphs[0].tensors:
+            if tensor.type == zoo.schema.TensorType.INT8 and tensor.quantization:
+                tensor.quantization.zeroPoint = [zero_point]
+
+    path = write(tmp_path / "model.tflite", zoo.edited(raw_file, change))
+    assert str(zero_point) in call(capsys, "check", path, code=2)
+    image = f"--example_img={folder / 'dark' / '0.png'}"
+    assert "zero point" in call(capsys, "classify", f"--model={path}", image, code=2)
+
+
 def test_a_crash_of_the_runtime_is_one_line(
     raw_file, folder, tmp_path, capsys, monkeypatch
 ):

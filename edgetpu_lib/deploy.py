@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from edgetpu_lib.base.artifacts import InputError, verified_metadata
+from edgetpu_lib.base.artifacts import InputError
+from edgetpu_lib.base.metadata import verified_metadata
 from edgetpu_lib.images import pixels
 from edgetpu_lib.tflite import scores
 from edgetpu_lib.tflite.contract import PixelScale

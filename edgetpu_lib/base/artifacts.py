@@ -114,75 +114,21 @@ def save_metadata(path: str | Path, **facts: object) -> Path:
 def read_metadata(path: str | Path) -> dict:
     """Return the metadata of an artefact, or an empty dictionary if it has none.
 
-    They may be of another file than the one there is now: see `verified_metadata`.
-
     Raises:
-        InputError: the metadata is not a JSON object, or a value is of another type
-            than `save_metadata` was given.
+        InputError: the metadata is not a JSON object.
     """
     try:
-        if not metadata_path(path).is_file():
-            return {}
         metadata = json.loads(metadata_path(path).read_text(encoding="utf-8"))
-        _require_types(metadata)
+        if not isinstance(metadata, dict):
+            raise ValueError("not a JSON object")
         return metadata
-    except (ValueError, OSError, RecursionError) as error:
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (ValueError, OSError) as error:
         raise InputError(
             f"{metadata_path(path)} holds no readable metadata ({error});"
             " delete it and make the artefact again"
         ) from error
-
-
-class StaleMetadata(InputError):
-    """Metadata that were written for another file than the one beside them."""
-
-
-# What readers rely on: key → its type.
-_TYPES = {
-    **{"seed": int, "sha256": str, "data_dir": str, "calibration": dict},
-    **dict.fromkeys(("mean", "stddev"), (int, float, list)),
-}
-
-
-def _require_types(metadata: object) -> None:
-    """Raise `ValueError` if the metadata are not what `save_metadata` writes."""
-    if not isinstance(metadata, dict):
-        raise ValueError("not a JSON object")
-    names = metadata.get("class_names", [])
-    if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
-        raise ValueError("class_names is no list of names")
-    for key, kind in _TYPES.items():
-        value = metadata.get(key)
-        if value is not None and not isinstance(value, kind):
-            raise ValueError(f"{key} is {value!r}")
-
-
-def verified_metadata(path: str | Path) -> dict:
-    """Return the metadata of an artefact after comparing its SHA-256 with theirs.
-
-    Metadata without a digest, which no program of this library writes, are taken as
-    they are. An empty dictionary if there are none.
-
-    Raises:
-        StaleMetadata: they were written for another file.
-        InputError: as `read_metadata`.
-    """
-    metadata = read_metadata(path)
-    known = metadata.get("sha256")
-    if known and Path(path).exists() and known != sha256_of(path):
-        raise StaleMetadata(
-            f"{metadata_path(path)} belongs to another file than {path} now is; copy"
-            " model and metadata together, or delete the metadata"
-        )
-    return metadata
-
-
-def is_own(path: str | Path) -> bool:
-    """Return whether a file has metadata with its digest: this library wrote it."""
-    try:
-        return "sha256" in verified_metadata(path)
-    except InputError:
-        return False
 
 
 def require_artifact(folder: str | Path, name: str, *, made_by: str) -> Path:

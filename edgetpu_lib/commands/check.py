@@ -8,7 +8,7 @@ from typing import Annotated
 
 import click
 
-from edgetpu_lib.commands import options, tables
+from edgetpu_lib.commands import model_flags, options, tables
 from edgetpu_lib.hardware import check as stage
 from edgetpu_lib.hardware import edge_tpu
 from edgetpu_lib.hardware.findings import Finding
@@ -27,7 +27,7 @@ def check(
     model: str,
     *,
     runtime: Runtime = edge_tpu.NEWEST_RUNTIME,
-    pixels: options.Pixels,
+    pixels: model_flags.Pixels,
     as_json: bool,
 ) -> int:
     """Check which operators of a TFLite file run on the Edge TPU.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from edgetpu_lib.base import quiet
-from edgetpu_lib.commands import options
+from edgetpu_lib.commands import model_flags, options
 from edgetpu_lib.weights.network import Network
 
 
@@ -18,7 +18,7 @@ def classify(
     labels_map_file: str | None = None,
     include_background_label: bool = False,
     top: options.Count = 5,
-    pixels: options.Pixels,
+    pixels: model_flags.Pixels,
     network: Network,
     as_json: bool,
 ) -> None:
@@ -36,7 +36,7 @@ def classify(
     from edgetpu_lib import deploy
 
     labels = deploy.read_labels(labels_map_file) if labels_map_file else None
-    metadata = options.metadata_of(model, needed=labels is None)
+    metadata = model_flags.metadata_of(model, needed=labels is None)
     pixel_scale = pixels.read()
     if model and model.endswith(".tflite"):
         scores = deploy.score_image(model, example_img, pixel_scale=pixel_scale)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgetpu_lib.base import quiet
 from edgetpu_lib.base.artifacts import require_writable
-from edgetpu_lib.commands import options, tables
+from edgetpu_lib.commands import model_flags, options, tables
 
 if TYPE_CHECKING:
     from edgetpu_lib.doctor.diagnose import Diagnosis
@@ -25,7 +25,7 @@ def diagnose(
     float_: str,
     int8: str,
     data_dir: str,
-    pixels: options.Pixels,
+    pixels: model_flags.Pixels,
     split: options.Split | None = None,
     num_images: options.Count = 100,
     include_background_label: bool = False,
@@ -51,7 +51,7 @@ def diagnose(
     """
     if figures:
         require_writable(Path(figures) / "layers.png")
-    metadata = options.metadata_of(int8) or options.metadata_of(float_)
+    metadata = model_flags.metadata_of(int8) or model_flags.metadata_of(float_)
     quiet.start_tensorflow()
     from edgetpu_lib.doctor import diagnose as stage
 

@@ -13,7 +13,7 @@ from edgetpu_lib.base.artifacts import (
     require_writable,
     write_file,
 )
-from edgetpu_lib.commands import options
+from edgetpu_lib.commands import model_flags, options
 from edgetpu_lib.weights.network import Network
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def evaluate(
     *,
     flags: Flags,
     source: options.ImageSource,
-    pixels: options.Pixels,
+    pixels: model_flags.Pixels,
     network: Network,
     as_json: bool,
 ) -> None:
@@ -56,7 +56,7 @@ def evaluate(
     command continues where it stopped.
     """
     # A folder's classes and split are compared with those of the training.
-    metadata = options.metadata_of(flags.model, needed=bool(source.data_dir))
+    metadata = model_flags.metadata_of(flags.model, needed=bool(source.data_dir))
     mean, stddev = pixels.read() or (None, None)
     wanted = {"mean": mean, "stddev": stddev, "image_size": network.image_size}
     if flags.output:

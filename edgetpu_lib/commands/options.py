@@ -12,7 +12,6 @@ import inspect
 import json
 import math
 import re
-import sys
 import types
 import typing
 from collections.abc import Callable, Container, Iterable, Iterator
@@ -21,11 +20,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import click
 
-from edgetpu_lib.base.artifacts import InputError, StaleMetadata, verified_metadata
+from edgetpu_lib.base.artifacts import InputError
+from edgetpu_lib.commands import spelling
 
 if TYPE_CHECKING:
     from edgetpu_lib.data import Images
-    from edgetpu_lib.tflite.contract import PixelScale
 
 Count = Annotated[int, click.IntRange(1)]
 Natural = Annotated[int, click.IntRange(0)]
@@ -91,35 +90,6 @@ class ImageSource:
 
 
 @dataclasses.dataclass(frozen=True)
-class Pixels:
-    """What a model takes for the pixels of an image.
-
-    Attributes:
-        mean: subtracted from the pixels, 0..255; one number, or three with commas.
-            [default: what the model tells]
-        std: the difference is divided by it; one number, or three with commas.
-            [default: what the model tells]
-    """
-
-    mean: str | None = None
-    std: str | None = None
-
-    def read(self) -> PixelScale | None:
-        """Return mean and standard deviation, or `None` where they are not given.
-
-        Raises:
-            InputError: one of them is missing or is no number.
-        """
-        if self.mean is None and self.std is None:
-            return None
-        if self.mean is None or self.std is None:
-            raise InputError(
-                f"--mean={self.mean} and --std={self.std} belong together; give both"
-            )
-        return channels(self.mean, "mean"), channels(self.std, "std")
-
-
-@dataclasses.dataclass(frozen=True)
 class DataSet:
     """Images to train on.
 
@@ -157,7 +127,7 @@ def command(function: Callable) -> click.Command:
     for each in made:
         if isinstance(each, click.Argument):
             text += f"\n\n{each.name.upper()}: {texts[each.name]}"
-    return click.Command(
+    return spelling.Command(
         function.__name__.replace("_", "-"),
         callback=call,
         params=[*made, *added],
@@ -242,23 +212,6 @@ def channels(text: str, name: str) -> float | list[float]:
     if len(numbers) not in (1, 3) or not usable:
         raise InputError(f"--{name}={text} must be one number or three, such as 127.5")
     return numbers[0] if len(numbers) == 1 else numbers
-
-
-def metadata_of(model: str | Path | None, *, needed: bool = True) -> dict:
-    """Return the metadata of a model, after comparing their digest with its file.
-
-    Unless they are `needed`, metadata of another file are ignored with a line.
-
-    Raises:
-        InputError: they cannot be read, or are needed and belong to another file.
-    """
-    try:
-        return verified_metadata(model) if model else {}
-    except StaleMetadata as error:
-        if needed:
-            raise
-        print(f"ignored: {error}", file=sys.stderr)
-        return {}
 
 
 def typed(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 from edgetpu_lib.base import quiet
 from edgetpu_lib.base.artifacts import (
     InputError,
-    is_own,
     read_metadata,
     require_writable,
     write_file,
 )
-from edgetpu_lib.commands import options
+from edgetpu_lib.base.metadata import is_own
+from edgetpu_lib.commands import model_flags, options
 from edgetpu_lib.specs import SPECS
 from edgetpu_lib.weights.network import Network
 
@@ -47,7 +47,7 @@ def report(
     flags: Flags,
     source: options.ImageSource,
     network: Network,
-    pixels: options.Pixels,
+    pixels: model_flags.Pixels,
     as_json: bool,
 ) -> None:
     """Measure float and int8 models beside the published values.
@@ -71,7 +71,7 @@ def report(
 
     rows, content = [], []
     for path in _checkpoints(checkpoint):
-        metadata = options.metadata_of(path, needed=bool(source.data_dir))
+        metadata = model_flags.metadata_of(path, needed=bool(source.data_dir))
         model = _load(path, network)
         pixel_scale = _pixel_scale(path, model, pixels)
         images = source.open(metadata)
@@ -166,7 +166,7 @@ def _quantized(
     )
 
 
-def _pixel_scale(path: Path, model: Any, pixels: options.Pixels) -> PixelScale:
+def _pixel_scale(path: Path, model: Any, pixels: model_flags.Pixels) -> PixelScale:
     """Return mean and standard deviation of a model's pixels: given, or its own."""
     from edgetpu_lib.evaluation import keras_inputs
     from edgetpu_lib.tflite import contract

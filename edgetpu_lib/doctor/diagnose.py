@@ -102,9 +102,8 @@ def diagnose(
         calibration: images like those that the file was calibrated on, or among which
             they were; up to 400 are used. `None` takes `images`.
         label_offset: added to every label: 1 where output 0 is the background.
-        pixel_scale: what is subtracted from pixels, 0..255, and what they are divided
-            by; `None` takes what the models tell, or in memory what this library trains
-            with.
+        pixel_scale: what is subtracted from pixels and what they are divided by;
+            `None` takes what the models tell, or in memory this library's.
         progress: show progress bars.
 
     Raises:
@@ -127,11 +126,8 @@ def diagnose(
     labels, note = _labels(images, label_offset, pair.float_predictions.classes)
     found = [*stored, *_of_calibration(pair, faults, predictions)]
     if labels is not None:
-        shifted, shift = causes.of_labels(pair.float_predictions, labels)
-        found += shifted
-        if not stored:
-            known = calibration.labels[: len(seen[RIGHT])] + label_offset + shift
-            found += causes.of_preprocessing(seen, known)
+        known = calibration.labels[: len(seen[RIGHT])] + label_offset
+        found += _of_labels(pair, labels, None if stored else seen, known)
     found += causes.on_device(check.check_tflite(pair.int8_tflite))
     found = found or causes.unnamed(pair, predictions, agreement_of_weights)
     return Diagnosis(
@@ -147,6 +143,22 @@ def diagnose(
         sweep=sweep,
         notes=tuple(filter(None, (note, *notes))),
     )
+
+
+def _of_labels(
+    pair: FilePair,
+    labels: np.ndarray,
+    seen: dict[str, Observations] | None,
+    known: np.ndarray,
+) -> Iterator[Cause]:
+    """Yield causes that labels show: shifted ones, and the wrong preprocessing.
+
+    `known` are the labels of the images that were observed, `seen`.
+    """
+    shifted, shift = causes.of_labels(pair.float_predictions, labels)
+    yield from shifted
+    if seen:
+        yield from causes.of_preprocessing(seen, known + shift)
 
 
 def _calibration_faults(

@@ -10,7 +10,8 @@ import numpy as np
 
 from edgetpu_lib import checkpoint, convert, data
 from edgetpu_lib.base import parallel
-from edgetpu_lib.base.artifacts import InputError, verified_metadata
+from edgetpu_lib.base.artifacts import InputError
+from edgetpu_lib.base.metadata import verified_metadata
 from edgetpu_lib.doctor import layer_errors
 from edgetpu_lib.evaluation import classifiers, keras_inputs, metrics
 from edgetpu_lib.evaluation.metrics import Predictions

@@ -13,7 +13,8 @@ import numpy as np
 
 from edgetpu_lib import checkpoint, data
 from edgetpu_lib.base import parallel
-from edgetpu_lib.base.artifacts import InputError, sha256_of, verified_metadata
+from edgetpu_lib.base.artifacts import InputError, sha256_of
+from edgetpu_lib.base.metadata import verified_metadata
 from edgetpu_lib.evaluation import keras_inputs
 from edgetpu_lib.images import pixels
 from edgetpu_lib.tflite import contract, interpreter, preprocessing, scores

@@ -9,7 +9,7 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
-from edgetpu_lib.base.artifacts import verified_metadata
+from edgetpu_lib.base.metadata import verified_metadata
 from edgetpu_lib.tflite import contract
 from edgetpu_lib.tflite.contract import PixelScale
 from edgetpu_lib.tflite.parts import Operator, Tensor, TfliteFile

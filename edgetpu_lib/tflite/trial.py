@@ -9,7 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from edgetpu_lib.base.artifacts import InputError, is_own
+from edgetpu_lib.base.artifacts import InputError
+from edgetpu_lib.base.metadata import is_own
 from edgetpu_lib.tflite.file import read_tflite
 
 # A Raspberry Pi needs a second for L; a file with an endless loop would never end.

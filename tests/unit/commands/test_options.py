@@ -214,3 +214,20 @@ def test_help_of_commands_loads_no_numpy(tmp_path):
         [sys.executable, "-c", HELP], cwd=tmp_path, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("use_tpu", None),
+        ("mode", None),
+        ("modl_name", "model_name"),
+        ("outptu", "output"),
+    ]
+    + [("image_sise", "image_size"), ("data_format", None)],
+)
+def test_only_what_was_nearly_typed_is_guessed(typed, meant, capsys):
+    assert cli.main(["train", f"--{typed}=1"]) == cli.EXIT_BAD_INPUT
+    line = capsys.readouterr().err
+    guessed = {part.strip("-'") for part in line.split() if part.startswith("'--")}
+    assert {each.strip("'?.,-") for each in guessed} - {typed} == ({meant} - {None})

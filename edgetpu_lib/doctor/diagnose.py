@@ -95,8 +95,7 @@ def diagnose(
     """Diagnose why an int8 model predicts worse than its float model.
 
     Args:
-        float_model: a Keras model, the path of a `.keras` file, or the path or bytes of
-            a float `.tflite` file.
+        float_model: a Keras model or its file, or path or bytes of a float `.tflite`.
         int8: path or bytes of the int8 `.tflite` file made of it.
         images: to compare predictions on, and labels if the number of classes fits.
         calibration: images like those that the file was calibrated on, or among which

@@ -49,6 +49,8 @@ def in_words(file: TfliteFile, *, pixel_scale: PixelScale | None = None) -> str:
     if is_raw or tensors.takes_raw_pixels(contract, mean=mean, stddev=stddev):
         offset = "" if contract.dtype == "uint8" else " minus 128"
         return f"raw RGB bytes{offset}, {form}"
+    if not contract.scale:
+        return f"round({_normalised(mean, stddev)}), clipped, {form}"
     steps = f"round({_normalised(mean, stddev)} / {contract.scale:.7g})"
     return f"{steps} + {contract.zero_point}, clipped, {form}"
 

@@ -60,12 +60,17 @@ def open_interpreter(model: str | Path | bytes, *, threads: int | None = None) -
     interpreter = start(content, name=name, threads=threads)
     inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
     shapes = [[int(n) for n in tensor["shape"]] for tensor in (*inputs, *outputs)]
+    kinds = [np.dtype(tensor["dtype"]) for tensor in (*inputs, *outputs)]
     one_image_in = len(inputs) == 1 and len(shapes[0]) == 4 and shapes[0][3] == 3
-    # All but the last axis of the scores hold one entry.
+    one_image_in = one_image_in and kinds[0].kind in "iuf"
+    # All but the last axis of the scores hold one entry; larger integers are classes.
     scores_out = len(outputs) == 1 and max(shapes[-1][:-1], default=1) == 1
+    is_quantized = kinds[-1].kind in "iu" and kinds[-1].itemsize <= 2
+    scores_out = scores_out and (is_quantized or kinds[-1].kind == "f")
     if not (one_image_in and scores_out):
         raise InputError(
-            f"{name} is not an image classifier: its tensors are {shapes}; give a"
+            f"{name} is not an image classifier: its tensors are {shapes} of"
+            f" {', '.join(map(str, kinds))}; give a"
             " model with one RGB image in and scores out"
         )
     return interpreter

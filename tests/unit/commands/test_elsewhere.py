@@ -269,6 +269,17 @@ def raw_file():
     return foreign.to_tflite(foreign.classifier("raw"), 0, 255)
 
 
+def test_a_model_that_gives_the_class_itself_gives_no_scores(folder, tmp_path, capsys):
+    model = foreign.classifier("raw", ends=None)
+    classes = keras.ops.cast(model.output, "int32")
+    content = foreign.to_tflite(keras.Model(model.input, classes))
+    path = write(tmp_path / "classes.tflite", content)
+    image = f"--example_img={folder / 'dark' / '0.png'}"
+    given = ["--mean=0", "--std=1"]
+    line = call(capsys, "classify", f"--model={path}", image, *given, code=2)
+    assert "int" in line and "scores" in line
+
+
 def test_labels_inside_a_file_are_read(raw_file, folder, tmp_path, capsys):
     files = {"notes.txt": "a\nb", "labels.txt": "light\ndim\nhalf\n"}
     path = write(tmp_path / "model.tflite", with_labels(raw_file, files))

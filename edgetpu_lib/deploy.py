@@ -12,10 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
-from edgetpu_lib.base.artifacts import InputError, read_metadata
+from edgetpu_lib.base.artifacts import InputError
+from edgetpu_lib.base.metadata import verified_metadata
 from edgetpu_lib.base.plain_files import read_plain_file
 from edgetpu_lib.images import pixels
-from edgetpu_lib.tflite import interpreter
+from edgetpu_lib.tflite import scores
+from edgetpu_lib.tflite.contract import PixelScale
+from edgetpu_lib.tflite.labels import labels_inside
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +42,8 @@ def classify(
     Args:
         model: float or int8; its input's dtype, scale and size are read from the file.
         image: an image file.
-        labels: one name a class; `None` takes the class names of the file's metadata.
+        labels: one name a class; `None` takes the class names of the file's metadata,
+            or those inside the file.
         top: number of predictions, highest probability first.
 
     Raises:
@@ -48,23 +52,38 @@ def classify(
     See: notebooks/06_deploy.ipynb.
     """
     if labels is None:
-        labels = read_metadata(model).get("class_names")
+        labels = class_names(model, verified_metadata(model))
     return best_predictions(score_image(model, image), labels, top=top)
 
 
-def score_image(model: str | Path, image: str | Path) -> np.ndarray:
-    """Return a TFLite file's scores for one image: float32 [classes].
+def score_image(
+    model: str | Path, image: str | Path, *, pixel_scale: PixelScale | None = None
+) -> np.ndarray:
+    """Return the probabilities that a TFLite file gives one image: float32 [classes].
+
+    Args:
+        model: float or int8.
+        image: an image file.
+        pixel_scale: what is subtracted from pixels, 0..255, and what they are divided
+            by; `None` takes what the file tells.
 
     Raises:
-        InputError: the model or the image cannot be used.
+        InputError: the model or the image cannot be used, or nothing tells which pixels
+            the model takes.
     """
-    opened = interpreter.open_interpreter(model)
-    size = interpreter.input_contract(opened).shape[1]
-    return interpreter.run(opened, pixels.load_on_device(image, size))
+    scorer = scores.open_scorer(model, pixel_scale=pixel_scale)
+    image_f32 = pixels.load_on_device(image, max(scorer.shape))
+    return scores.probabilities(scorer(image_f32)[None])[0]
+
+
+def class_names(model: str | Path | None, metadata: dict) -> list[str] | None:
+    """Return the class names of a model: of its metadata, or inside its file."""
+    inside = str(model).endswith(".tflite")
+    return metadata.get("class_names") or (labels_inside(model) if inside else None)
 
 
 def best_predictions(
-    scores: np.ndarray,
+    found: np.ndarray,
     labels: list[str] | None,
     *,
     top: int = 5,
@@ -73,7 +92,7 @@ def best_predictions(
     """Name the highest scores.
 
     Args:
-        scores: float [classes], 0..1.
+        found: scores, float [classes], 0..1.
         labels: names; `None` shows indices as names.
         top: number of predictions, highest score first.
         label_offset: 1 where class 0 is the background, which `labels` leaves out.
@@ -81,13 +100,13 @@ def best_predictions(
     Raises:
         InputError: the number of labels does not fit the model.
     """
-    names = list(map(str, range(len(scores))))
+    names = list(map(str, range(len(found))))
     if labels is not None:
         names = ["background"] * label_offset + labels
-    if len(names) != len(scores):
-        raise InputError(_misfit(len(labels), len(scores), label_offset))
-    best = np.argsort(-scores, kind="stable")[: max(1, top)]
-    return [Prediction(int(i), names[i], float(scores[i])) for i in best]
+    if len(names) != len(found):
+        raise InputError(_misfit(len(labels), len(found), label_offset))
+    best = np.argsort(-found, kind="stable")[: max(1, top)]
+    return [Prediction(int(i), names[i], float(found[i])) for i in best]
 
 
 def _misfit(labels: int, classes: int, label_offset: int) -> str:

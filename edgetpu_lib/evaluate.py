@@ -86,6 +86,8 @@ def _predict_batch(
     """Predict images; an error of the model becomes one that names the image."""
     try:
         return metrics.best_predictions(classifier.predict(images))
+    except InputError as error:
+        raise InputError(f"{error} (image {paths[0]})") from error
     except Exception as error:  # Each runtime raises its own kinds.
         more = f" or the {len(paths) - 1} after it" if len(paths) > 1 else ""
         reason = " ".join(str(error).split())[:200] or type(error).__name__

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import click
 
-from edgetpu_lib.commands import options, tables
+from edgetpu_lib.commands import model_flags, options, tables
 from edgetpu_lib.hardware import check as stage
 from edgetpu_lib.hardware import edge_tpu
 from edgetpu_lib.hardware.findings import Finding
@@ -24,7 +24,11 @@ Runtime = Annotated[
 @options.command
 @options.JSON
 def check(
-    model: str, *, runtime: Runtime = edge_tpu.NEWEST_RUNTIME, as_json: bool
+    model: str,
+    *,
+    runtime: Runtime = edge_tpu.NEWEST_RUNTIME,
+    pixels: model_flags.Pixels,
+    as_json: bool,
 ) -> int:
     """Check which operators of a TFLite file run on the Edge TPU.
 
@@ -36,7 +40,7 @@ def check(
         model: .tflite file.
         runtime: version of the Edge TPU runtime on the device.
     """
-    report = stage.check_tflite(model, runtime=runtime)
+    report = stage.check_tflite(model, runtime=runtime, pixel_scale=pixels.read())
     if as_json:
         options.print_result(as_dict(report), True, [])
     else:

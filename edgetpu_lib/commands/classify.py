@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from edgetpu_lib.base import quiet
-from edgetpu_lib.base.artifacts import read_metadata
-from edgetpu_lib.commands import options
+from edgetpu_lib.commands import model_flags, options
 from edgetpu_lib.weights.network import Network
 
 
@@ -19,6 +18,7 @@ def classify(
     labels_map_file: str | None = None,
     include_background_label: bool = False,
     top: options.Count = 5,
+    pixels: model_flags.Pixels,
     network: Network,
     as_json: bool,
 ) -> None:
@@ -28,7 +28,7 @@ def classify(
         model: .tflite or .keras file or SavedModel folder, instead of --ckpt_dir.
         example_img: image file.
         labels_map_file: class names as JSON {index: name}, or one per line. [default:
-            those in the model's metadata]
+            those in the model's metadata, or inside its file]
         include_background_label: output 0 of the model is the background class, which
             the class names leave out.
         top: number of predictions.
@@ -36,15 +36,19 @@ def classify(
     from edgetpu_lib import deploy
 
     labels = deploy.read_labels(labels_map_file) if labels_map_file else None
+    metadata = model_flags.metadata_of(model, needed=labels is None)
+    pixel_scale = pixels.read()
     if model and model.endswith(".tflite"):
-        scores = deploy.score_image(model, example_img)
+        scores = deploy.score_image(model, example_img, pixel_scale=pixel_scale)
     else:
         quiet.start_tensorflow()
         from edgetpu_lib.evaluation import classifiers
 
-        scores = classifiers.score_image(model, example_img, network=network)
-    if labels is None and model:
-        labels = read_metadata(model).get("class_names")
+        mean, stddev = pixel_scale or (None, None)
+        scores = classifiers.score_image(
+            model, example_img, network=network, mean=mean, stddev=stddev
+        )
+    labels = labels or deploy.class_names(model, metadata)
     predictions = deploy.best_predictions(
         scores, labels, top=top, label_offset=int(include_background_label)
     )

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
-from edgetpu_lib.base.artifacts import InputError, read_metadata, save_metadata
+from edgetpu_lib.base.artifacts import InputError, save_metadata
 from edgetpu_lib.commands import check as checking
-from edgetpu_lib.commands import options
+from edgetpu_lib.commands import model_flags, options
 from edgetpu_lib.hardware import check, compiler, edge_tpu
 
 
@@ -78,7 +78,7 @@ def compile(
 
 def _save_metadata(model: str, path: Path, log: dict) -> None:
     """Write the model's metadata and the compiler's log beside the compiled file."""
-    metadata = read_metadata(model)
+    metadata = model_flags.metadata_of(model, needed=False)
     facts = {k: v for k, v in metadata.items() if k not in ("sha256", "versions")}
     facts["compiled"] = {"from": model, **log}
     save_metadata(path, **facts)

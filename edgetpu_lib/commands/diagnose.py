@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgetpu_lib.base import quiet
-from edgetpu_lib.base.artifacts import read_metadata, require_writable
-from edgetpu_lib.commands import options, tables
+from edgetpu_lib.base.artifacts import require_writable
+from edgetpu_lib.commands import model_flags, options, tables
 
 if TYPE_CHECKING:
     from edgetpu_lib.doctor.diagnose import Diagnosis
@@ -25,6 +25,7 @@ def diagnose(
     float_: str,
     int8: str,
     data_dir: str,
+    pixels: model_flags.Pixels,
     split: options.Split | None = None,
     num_images: options.Count = 100,
     include_background_label: bool = False,
@@ -50,7 +51,7 @@ def diagnose(
     """
     if figures:
         require_writable(Path(figures) / "layers.png")
-    metadata = read_metadata(int8) or read_metadata(float_)
+    metadata = model_flags.metadata_of(int8) or model_flags.metadata_of(float_)
     quiet.start_tensorflow()
     from edgetpu_lib.doctor import diagnose as stage
 
@@ -61,6 +62,7 @@ def diagnose(
         images,
         calibration=calibration,
         label_offset=int(include_background_label),
+        pixel_scale=pixels.read(),
     )
     if as_json:
         options.print_result({**as_dict(diagnosis), "split": images.split}, True, [])

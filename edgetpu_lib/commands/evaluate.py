@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from edgetpu_lib.base import quiet
 from edgetpu_lib.base.artifacts import (
-    read_metadata,
     require_writable,
     write_file,
 )
-from edgetpu_lib.commands import options
+from edgetpu_lib.commands import model_flags, options
 from edgetpu_lib.weights.network import Network
 
 if TYPE_CHECKING:
+    from edgetpu_lib.data import Images
     from edgetpu_lib.evaluate import Evaluation
     from edgetpu_lib.evaluation.classifiers import Classifier
 
@@ -29,16 +29,12 @@ class Flags:
     Attributes:
         model: .tflite or .keras file or SavedModel folder, instead of --ckpt_dir.
         against: another such model, compared on the same images.
-        mean: subtracted from the pixels, 0..255; one number, or three with commas.
-        std: the difference is divided by it; one number, or three with commas.
         output: folder for evaluation.json, evaluation.md and figures.
         journal_dir: folder for the predictions of an interrupted evaluation.
     """
 
     model: str | None = None
     against: str | None = None
-    mean: str = "127"
-    std: str = "128"
     output: str | None = None
     journal_dir: str = "artifacts/evaluations"
 
@@ -49,6 +45,7 @@ def evaluate(
     *,
     flags: Flags,
     source: options.ImageSource,
+    pixels: model_flags.Pixels,
     network: Network,
     as_json: bool,
 ) -> None:
@@ -58,12 +55,10 @@ def evaluate(
     --imagenet_eval_glob with --imagenet_eval_label. After an interruption the same
     command continues where it stopped.
     """
-    metadata = read_metadata(flags.model) if flags.model else {}
-    wanted = {
-        "mean": options.channels(flags.mean, "mean"),
-        "stddev": options.channels(flags.std, "std"),
-        "image_size": network.image_size,
-    }
+    # A folder's classes and split are compared with those of the training.
+    metadata = model_flags.metadata_of(flags.model, needed=bool(source.data_dir))
+    mean, stddev = pixels.read() or (None, None)
+    wanted = {"mean": mean, "stddev": stddev, "image_size": network.image_size}
     if flags.output:
         require_writable(Path(flags.output) / "evaluation.json")
     quiet.start_tensorflow()
@@ -73,16 +68,7 @@ def evaluate(
     models = [classifiers.open_classifier(flags.model, network=network, **wanted)]
     if flags.against:
         models.append(classifiers.open_classifier(flags.against, **wanted))
-    images = source.open(metadata)
-    label_offset = source.label_offset(images, models[0].classes)
-    # Labels in a file are numbers, of which any model may have more.
-    for each in models if source.data_dir else ():
-        stage.verify_classes(
-            images,
-            each.classes,
-            label_offset=label_offset,
-            class_names=metadata.get("class_names"),
-        )
+    images, label_offset = _images(flags.model, models, source, metadata)
     evaluations = [
         stage.evaluate(
             each,
@@ -101,6 +87,30 @@ def evaluate(
         options.print_result(content, True, [])
     else:
         _show(content)
+
+
+def _images(
+    model: str | None,
+    models: Sequence[Classifier],
+    source: options.ImageSource,
+    metadata: dict,
+) -> tuple[Images, int]:
+    """Open images in the order of the model's classes; return the label offset too."""
+    from edgetpu_lib import deploy
+    from edgetpu_lib import evaluate as stage
+
+    images = source.open(metadata)
+    if not source.data_dir:
+        # Labels in a file are numbers, of which any model may have more.
+        return images, source.label_offset(images, models[0].classes)
+    class_names = deploy.class_names(model, metadata)
+    images = images.in_order_of(class_names or ())
+    label_offset = source.label_offset(images, models[0].classes)
+    for each in models:
+        stage.verify_classes(
+            images, each.classes, label_offset=label_offset, class_names=class_names
+        )
+    return images, label_offset
 
 
 def _as_dict(

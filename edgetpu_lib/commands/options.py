@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
+import math
 import re
 import types
 import typing
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import click
 
 from edgetpu_lib.base.artifacts import InputError
+from edgetpu_lib.commands import spelling
 from edgetpu_lib.commands.home import HomePath, HomeText
 
 if TYPE_CHECKING:
@@ -128,7 +130,7 @@ def command(function: Callable) -> click.Command:
     for each in made:
         if isinstance(each, click.Argument):
             text += f"\n\n{each.name.upper()}: {texts[each.name]}"
-    return click.Command(
+    return spelling.Command(
         function.__name__.replace("_", "-"),
         callback=call,
         params=[*made, *added],
@@ -230,7 +232,8 @@ def channels(text: str, name: str) -> float | list[float]:
         numbers = [float(part) for part in text.split(",")]
     except ValueError:
         numbers = []
-    if len(numbers) not in (1, 3) or (name == "std" and 0 in numbers):
+    usable = all(map(math.isfinite, numbers)) and not (name == "std" and 0 in numbers)
+    if len(numbers) not in (1, 3) or not usable:
         raise InputError(f"--{name}={text} must be one number or three, such as 127.5")
     return numbers[0] if len(numbers) == 1 else numbers
 

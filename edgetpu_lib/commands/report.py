@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgetpu_lib.base import quiet
 from edgetpu_lib.base.artifacts import (
@@ -14,9 +14,13 @@ from edgetpu_lib.base.artifacts import (
     require_writable,
     write_file,
 )
-from edgetpu_lib.commands import options
+from edgetpu_lib.base.metadata import is_own
+from edgetpu_lib.commands import model_flags, options
 from edgetpu_lib.specs import SPECS
 from edgetpu_lib.weights.network import Network
+
+if TYPE_CHECKING:
+    from edgetpu_lib.tflite.contract import PixelScale
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +47,7 @@ def report(
     flags: Flags,
     source: options.ImageSource,
     network: Network,
+    pixels: model_flags.Pixels,
     as_json: bool,
 ) -> None:
     """Measure float and int8 models beside the published values.
@@ -66,8 +71,9 @@ def report(
 
     rows, content = [], []
     for path in _checkpoints(checkpoint):
-        metadata = read_metadata(path)
+        metadata = model_flags.metadata_of(path, needed=bool(source.data_dir))
         model = _load(path, network)
+        pixel_scale = _pixel_scale(path, model, pixels)
         images = source.open(metadata)
         label_offset = source.label_offset(images, model.output_shape[-1])
         int8 = _quantized(
@@ -77,8 +83,10 @@ def report(
             flags.num_steps,
             metadata,
             Path(flags.output),
+            pixel_scale,
         )
-        rows.append(_row(path, model, int8, images, label_offset, Path(flags.output)))
+        opened = _open(model, int8, pixel_scale)
+        rows.append(_row(path, opened, images, label_offset, Path(flags.output)))
         facts = {"checkpoint": str(path), "split": images.split, "int8_file": str(int8)}
         content.append({**layout.row_as_dict(rows[-1]), **facts})
     table = layout.family_table(rows)
@@ -128,6 +136,7 @@ def _quantized(
     count: int,
     metadata: dict,
     output: Path,
+    pixel_scale: PixelScale,
 ) -> Path:
     """Return the int8 model, made unless the same one is there already."""
     from edgetpu_lib import checkpoint, convert, data
@@ -141,8 +150,11 @@ def _quantized(
         "weights_sha256": checkpoint.weights_digest(model),
         "calibration_sha256": data.digest_of(calibration),
     }
-    if target.is_file() and facts.items() <= read_metadata(target).items():
-        return target
+    mean, stddev = pixel_scale
+    facts |= {"mean": mean, "stddev": stddev}
+    if target.is_file() and is_own(target):
+        if facts.items() <= read_metadata(target).items():
+            return target
     return convert.write_tflite(
         convert.with_softmax(model),
         target,
@@ -154,27 +166,51 @@ def _quantized(
     )
 
 
+def _pixel_scale(path: Path, model: Any, pixels: model_flags.Pixels) -> PixelScale:
+    """Return mean and standard deviation of a model's pixels: given, or its own."""
+    from edgetpu_lib.evaluation import keras_inputs
+    from edgetpu_lib.tflite import contract
+
+    told = pixels.read() or keras_inputs.pixel_scale_of(model)
+    return contract.require_known(told, str(path))
+
+
+def _open(model: Any, int8: Path, pixel_scale: PixelScale) -> dict[str, Any]:
+    """Return the classifiers of a float model and of its int8 model."""
+    from edgetpu_lib.evaluation import classifiers
+
+    mean, stddev = pixel_scale
+    return {
+        "float": classifiers.open_classifier(model, mean=mean, stddev=stddev),
+        "int8": classifiers.open_classifier(int8),
+    }
+
+
 def _row(
-    path: Path, model: Any, int8: Path, images: Any, label_offset: int, output: Path
+    path: Path,
+    opened: dict[str, Any],
+    images: Any,
+    label_offset: int,
+    output: Path,
 ) -> Any:
-    """Measure a float model and its int8 model."""
+    """Measure the classifiers of a float model and of its int8 model."""
     from edgetpu_lib import evaluate as stage
-    from edgetpu_lib.evaluation import classifiers, metrics
+    from edgetpu_lib.evaluation import metrics
     from edgetpu_lib.evaluation import report as layout
 
     labels = images.labels + label_offset
     predictions = [
         stage.predict(
-            classifiers.open_classifier(each),
+            each,
             images,
             journal_dir=output / "unfinished",
             progress=f"{_name(path)}, {kind}",
         )
-        for kind, each in (("float", model), ("int8", int8))
+        for kind, each in opened.items()
     ]
     return layout.ModelRow(
         name=_name(path),
-        model_name=model.name,
+        model_name=opened["float"].name,
         floats=metrics.measure(predictions[0], labels),
         integers=metrics.measure(predictions[1], labels),
         comparison=metrics.compare(*predictions, labels),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +51,23 @@ class Images:
         """Return at most `count` images, drawn at random, in their old order."""
         order = np.random.default_rng(seed).permutation(len(self))
         return self.take(np.sort(order[:count]))
+
+    def in_order_of(self, class_names: Sequence[str]) -> Images:
+        """Return the images with labels that count classes in another order.
+
+        Names are compared without regard to case, and to "_" and "-" for a space.
+        Images whose classes are not these, or not all of these, stay as they are.
+        """
+        old, new = (
+            [re.sub("[_-]", " ", name).casefold() for name in names]
+            for names in (self.class_names, class_names)
+        )
+        if sorted(old) != sorted(new) or len(set(new)) < len(new):
+            return self
+        order = np.array([new.index(name) for name in old], np.int64)
+        return dataclasses.replace(
+            self, labels=order[self.labels], class_names=tuple(class_names)
+        )
 
 
 def file_digest(path: Path | Record) -> str:

@@ -34,6 +34,7 @@ from edgetpu_lib.doctor.preprocessing_variants import RIGHT
 from edgetpu_lib.doctor.ranges import FloatNetwork, Observations
 from edgetpu_lib.evaluation.metrics import Predictions
 from edgetpu_lib.hardware import check
+from edgetpu_lib.tflite.contract import OWN, PixelScale
 
 # Images are observed in parts, until some are found among the calibration images.
 _PART = 100
@@ -88,18 +89,20 @@ def diagnose(
     *,
     calibration: data.Images | None = None,
     label_offset: int = 0,
+    pixel_scale: PixelScale | None = None,
     progress: bool = True,
 ) -> Diagnosis:
     """Diagnose why an int8 model predicts worse than its float model.
 
     Args:
-        float_model: a Keras model, the path of a `.keras` file, or the path or bytes of
-            a float `.tflite` file.
+        float_model: a Keras model or its file, or path or bytes of a float `.tflite`.
         int8: path or bytes of the int8 `.tflite` file made of it.
         images: to compare predictions on, and labels if the number of classes fits.
         calibration: images like those that the file was calibrated on, or among which
             they were; up to 400 are used. `None` takes `images`.
         label_offset: added to every label: 1 where output 0 is the background.
+        pixel_scale: what is subtracted from pixels and what they are divided by;
+            `None` takes what the models tell, or in memory this library's.
         progress: show progress bars.
 
     Raises:
@@ -107,7 +110,8 @@ def diagnose(
 
     See: notebooks/05_evaluate.ipynb.
     """
-    pair = open_pair(float_model, int8, images, progress=progress)
+    told = {"pixel_scale": pixel_scale, "progress": progress}
+    pair = open_pair(float_model, int8, images, **told)
     calibration = calibration or images
     files = pair.float_tflite, pair.int8_tflite
     weights, paddings = weight_errors.compare_stored(*files)
@@ -121,11 +125,8 @@ def diagnose(
     labels, note = _labels(images, label_offset, pair.float_predictions.classes)
     found = [*stored, *_of_calibration(pair, faults, predictions)]
     if labels is not None:
-        shifted, shift = causes.of_labels(pair.float_predictions, labels)
-        found += shifted
-        if not stored:
-            known = calibration.labels[: len(seen[RIGHT])] + label_offset + shift
-            found += causes.of_preprocessing(seen, known)
+        known = calibration.labels[: len(seen[RIGHT])] + label_offset
+        found += _of_labels(pair, labels, None if stored else seen, known)
     found += causes.on_device(check.check_tflite(pair.int8_tflite))
     found = found or causes.unnamed(pair, predictions, agreement_of_weights)
     return Diagnosis(
@@ -143,6 +144,22 @@ def diagnose(
     )
 
 
+def _of_labels(
+    pair: FilePair,
+    labels: np.ndarray,
+    seen: dict[str, Observations] | None,
+    known: np.ndarray,
+) -> Iterator[Cause]:
+    """Yield causes that labels show: shifted ones, and the wrong preprocessing.
+
+    `known` are the labels of the images that were observed, `seen`.
+    """
+    shifted, shift = causes.of_labels(pair.float_predictions, labels)
+    yield from shifted
+    if seen:
+        yield from causes.of_preprocessing(seen, known + shift)
+
+
 def _calibration_faults(
     pair: FilePair, network: FloatNetwork, calibration: data.Images, progress: bool
 ) -> tuple[list[CalibrationFault], dict[str, Observations]]:
@@ -154,13 +171,15 @@ def _calibration_faults(
 
     size, names = network.image_size, [str(path) for path in calibration.paths]
     file = doctor_ranges.file_ranges(network, pair.int8_tflite)
-    synthetic = observe(variants.synthetic_images(size), "observing noise")
+    scale = {"pixel_scale": pair.pixel_scale}
+    noise = variants.synthetic_images(size, **scale)
+    synthetic = observe(noise, "observing noise")
     count = min(len(calibration), _MOST_IMAGES)
     seen: dict[str, Observations] = {}
     for start in range(0, count, _PART):
         part = calibration.take(np.arange(start, min(start + _PART, count)))
         title = f"observing images {start + 1}…{start + len(part)} of {count}"
-        more = observe(variants.prepare_variants(part, size), title)
+        more = observe(variants.prepare_variants(part, size, **scale), title)
         seen = {name: seen[name].joined(m) if seen else m for name, m in more.items()}
         evidence = Evidence(file, seen, synthetic, names, pair.calibrated_on)
         faults, proven = calibration_faults.find_faults(evidence)
@@ -177,6 +196,9 @@ def _sweep(
     Returns:
         Agreement by number of images, the predictions with all, and notes.
     """
+    if pair.pixel_scale != OWN:
+        note = "nothing was quantized again: the model takes other pixels than export"
+        return (), None, [note]
     counts = [*(n for n in _SWEEP if n < len(right)), len(right)]
     points, predictions = [], None
     for count in tqdm(counts, "quantizing again", leave=False, disable=not progress):

@@ -71,6 +71,7 @@ def compare_layers(
     *,
     workers: int | None = None,
     progress: str | None = "comparing layers",
+    **preprocessing: Any,
 ) -> LayerComparison:
     """Run images through both models and compare every tensor.
 
@@ -82,11 +83,12 @@ def compare_layers(
         images: uint8 [size, size, 3] each, RGB; each model gets them as it needs.
         workers: pairs of interpreters; `None` takes one a core.
         progress: title of the progress bar; `None` shows none.
+        **preprocessing: `mean` and `stddev`, as `interpreter.quantize_input`.
 
     Raises:
         InputError: there is no image, or the files hold different networks.
     """
-    pair = _Pair(float_tflite, int8_tflite)
+    pair = _Pair(float_tflite, int8_tflite, preprocessing)
     workers = workers or parallel.cores()
     compare = interpreter.pool(pair.open() for _ in range(workers))
     sums, scores = None, []
@@ -116,7 +118,10 @@ def representable(tensor: Tensor) -> tuple[float, float]:
 class _Pair:
     """A float model, its int8 model, and their tensors that match."""
 
-    def __init__(self, float_tflite: bytes, int8_tflite: bytes) -> None:
+    def __init__(
+        self, float_tflite: bytes, int8_tflite: bytes, preprocessing: dict[str, Any]
+    ) -> None:
+        self.preprocessing = preprocessing
         files = read_tflite(float_tflite), read_tflite(int8_tflite)
         pairs = pair_operators(*files)
         self.indices = [(a.outputs[0], b.outputs[0]) for a, b in pairs]
@@ -136,7 +141,7 @@ class _Pair:
         opened = [interpreter.start(content) for content in self.contents]
 
         def run(image: np.ndarray) -> tuple[np.ndarray, ...]:
-            fed = [_feed(each, image) for each in opened]
+            fed = [_feed(each, image, self.preprocessing) for each in opened]
             floats, integers = (each.get_tensor for each in opened)
             values = [fed, *((floats(a), integers(b)) for a, b in self.indices)]
             rows = [
@@ -153,11 +158,11 @@ class _Pair:
         return tuple(_error(*row) for row in zip(*columns, strict=True))
 
 
-def _feed(opened: Any, image: np.ndarray) -> np.ndarray:
+def _feed(opened: Any, image: np.ndarray, preprocessing: dict[str, Any]) -> np.ndarray:
     """Run a file on an image and return what it was fed."""
-    fed = interpreter.quantize_input(image, interpreter.input_contract(opened))
-    opened.set_tensor(opened.get_input_details()[0]["index"], fed)
-    opened.invoke()
+    contract = interpreter.input_contract(opened)
+    fed = interpreter.quantize_input(image, contract, **preprocessing)
+    interpreter.invoke(opened, fed)
     return fed
 
 

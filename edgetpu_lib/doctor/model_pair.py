@@ -10,12 +10,15 @@ import numpy as np
 
 from edgetpu_lib import checkpoint, convert, data
 from edgetpu_lib.base import parallel
-from edgetpu_lib.base.artifacts import InputError, read_metadata
+from edgetpu_lib.base.artifacts import InputError
+from edgetpu_lib.base.metadata import verified_metadata
 from edgetpu_lib.doctor import layer_errors
-from edgetpu_lib.evaluation import classifiers, metrics
+from edgetpu_lib.evaluation import classifiers, keras_inputs, metrics
 from edgetpu_lib.evaluation.metrics import Predictions
+from edgetpu_lib.tflite import contract, interpreter, preprocessing
+from edgetpu_lib.tflite.contract import PixelScale
 from edgetpu_lib.tflite.file import read_bytes, read_tflite
-from edgetpu_lib.tflite.interpreter import is_compiled
+from edgetpu_lib.tflite.trial import require_running
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -26,6 +29,8 @@ class FilePair:
         float_tflite: bytes of the float model.
         int8_tflite: bytes of the int8 model.
         calibrated_on: number of calibration images, if the int8 model's metadata tells.
+        pixel_scale: what is subtracted from pixels, 0..255, and what they are divided
+            by, for the float model's input.
         images: uint8 [images, size, size, 3].
         layers: errors of every tensor.
         float_predictions: for `images`.
@@ -35,6 +40,7 @@ class FilePair:
     float_tflite: bytes
     int8_tflite: bytes
     calibrated_on: int | None
+    pixel_scale: PixelScale
     images: np.ndarray
     layers: tuple[layer_errors.LayerError, ...]
     float_predictions: Predictions
@@ -51,7 +57,9 @@ class FilePair:
 
     def predict(self, content: bytes) -> Predictions:
         """Run another TFLite file on the same images; `InputError` if unusable."""
-        predict = classifiers.open_classifier(content).predict
+        mean, stddev = self.pixel_scale
+        opened = classifiers.open_classifier(content, mean=mean, stddev=stddev)
+        predict = opened.predict
         rows = parallel.map_in_order(predict, (image[None] for image in self.images))
         return metrics.best_predictions(np.concatenate(list(rows)))
 
@@ -61,27 +69,39 @@ def open_pair(
     int8: str | Path | bytes,
     images: data.Images,
     *,
+    pixel_scale: PixelScale | None = None,
     progress: bool = True,
 ) -> FilePair:
     """Read both models, given as for `diagnose.diagnose`, and compare them on images.
 
     Raises:
-        InputError: a model or image cannot be used, or the models do not belong
-            together.
+        InputError: a model or image cannot be used, the models do not belong together,
+            or nothing tells which pixels they take.
     """
-    metadata = {} if isinstance(int8, bytes) else read_metadata(int8)
+    metadata = {} if isinstance(int8, bytes) else verified_metadata(int8)
     int8_tflite = _int8_content(int8)
-    float_tflite = _float_content(float_model, int8_tflite)
+    float_tflite, told = _float_content(float_model, int8_tflite)
+    told = pixel_scale or told or preprocessing.of_file(read_tflite(int8_tflite))
+    if told is None and isinstance(int8, bytes):
+        told = contract.OWN
+    pixel_scale = contract.require_known(told, str(float_model))
+    mean, stddev = pixel_scale
     size = _common_size(float_tflite, int8_tflite)
     titles = ("loading images", "comparing layers") if progress else (None, None)
     arrays = data.load_pixels(images, size, progress=titles[0])
     compared = layer_errors.compare_layers(
-        float_tflite, int8_tflite, arrays, progress=titles[1]
+        float_tflite,
+        int8_tflite,
+        arrays,
+        progress=titles[1],
+        mean=mean,
+        stddev=stddev,
     )
     return FilePair(
         float_tflite,
         int8_tflite,
         metadata.get("calibration", {}).get("photos"),
+        pixel_scale,
         arrays,
         compared.layers,
         metrics.best_predictions(compared.float_scores),
@@ -92,30 +112,50 @@ def open_pair(
 def _int8_content(model: str | Path | bytes) -> bytes:
     """Return the bytes of an int8 model; refuse compiled and float models."""
     name, content = read_bytes(model)
-    if is_compiled(content):
+    if interpreter.is_compiled(content):
         raise InputError(
-            f"{name} is compiled for the Edge TPU; give the file before compilation"
-            " (without `_edgetpu` in its name)"
+            f"{name} is compiled for the Edge TPU; give"
+            f" {interpreter.before_compilation(name)}"
         )
     if not _has_integers(content):
         raise InputError(f"{name} is not quantized; give the int8 model with --int8")
+    if not isinstance(model, bytes):
+        require_running(model, content)
     return content
 
 
 def _float_content(
     model: keras.Model | str | Path | bytes, int8_tflite: bytes
-) -> bytes:
-    """Return the float model as TFLite, converted from Keras if need be."""
+) -> tuple[bytes, PixelScale | None]:
+    """Return the float model as TFLite, and the pixels that it tells to take.
+
+    A Keras model is converted, with the softmax that only the int8 model has.
+    """
     if isinstance(model, bytes) or str(model).endswith(".tflite"):
         name, content = read_bytes(model)
         if _has_integers(content):
             raise InputError(f"{name} is quantized; give the float model with --float")
-        return content
+        if not isinstance(model, bytes):
+            require_running(model, content)
+        return content, preprocessing.of_file(read_tflite(content)) or _beside(model)
     if not isinstance(model, keras.Model):
         model = checkpoint.load_model(model)
-    if any(o.kind == "SOFTMAX" for o in read_tflite(int8_tflite).operators):
-        model = convert.with_softmax(model)
-    return convert.to_float_tflite(model)
+    pixel_scale = keras_inputs.pixel_scale_of(model)
+    content = convert.to_float_tflite(model)
+    if _has_softmax(int8_tflite) and not _has_softmax(content):
+        content = convert.to_float_tflite(convert.with_softmax(model))
+    return content, pixel_scale
+
+
+def _beside(model: str | Path | bytes) -> PixelScale | None:
+    """Return the pixels that the metadata beside a file tell."""
+    if isinstance(model, bytes):
+        return None
+    return preprocessing.of_metadata(verified_metadata(model))
+
+
+def _has_softmax(content: bytes) -> bool:
+    return any(o.kind == "SOFTMAX" for o in read_tflite(content).operators)
 
 
 def _has_integers(content: bytes) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,10 +14,12 @@ import numpy as np
 from edgetpu_lib import checkpoint, data
 from edgetpu_lib.base import parallel
 from edgetpu_lib.base.artifacts import InputError, sha256_of
-from edgetpu_lib.evaluation import metrics
+from edgetpu_lib.base.metadata import verified_metadata
+from edgetpu_lib.evaluation import keras_inputs
 from edgetpu_lib.images import pixels
-from edgetpu_lib.tflite import interpreter
-from edgetpu_lib.tflite.file import read_bytes
+from edgetpu_lib.tflite import contract, interpreter, preprocessing, scores
+from edgetpu_lib.tflite.contract import PixelScale
+from edgetpu_lib.tflite.feed import middle_of
 from edgetpu_lib.weights.network import Network
 
 BATCH_SIZE = 32
@@ -30,8 +31,9 @@ class Classifier:
 
     Attributes:
         name: of the model or its file.
-        image_size: height and width of its input, pixels.
-        classes: number of its outputs.
+        image_size: the longer side of its input, pixels. An oblong input takes the
+            middle of a square image.
+        classes: number of its outputs; two where one score is of both classes.
         digest: of the model and the preprocessing, on which predictions depend.
         predict: float32 [images, size, size, 3], RGB, 0..255, to float32 [images,
             classes]; takes up to `batch_size` images; with 1 it is thread-safe.
@@ -51,8 +53,8 @@ def open_classifier(
     model: str | Path | bytes | keras.Model | None,
     *,
     network: Network | None = None,
-    mean: float | Sequence[float] = pixels.MEAN,
-    stddev: float | Sequence[float] = pixels.STDDEV,
+    mean: float | Sequence[float] | None = None,
+    stddev: float | Sequence[float] | None = None,
     image_size: int | None = None,
     workers: int | None = None,
 ) -> Classifier:
@@ -64,106 +66,154 @@ def open_classifier(
             the device and its runtime); the bytes of a `.tflite` file; or a checkpoint,
             which `None` takes from `network`.
         network: what a checkpoint belongs to.
-        mean: subtracted from pixels, 0..255; one number or three.
-        stddev: that pixels are divided by; one number or three.
+        mean: subtracted from pixels, 0..255; one number or three. `None` takes what
+            the model tells by its quantization, first layers or names; of a model in
+            memory that tells nothing, what this library trains with.
+        stddev: that pixels are divided by, likewise.
         image_size: of a SavedModel or Keras model that takes any, pixels.
         workers: interpreters of a TFLite file; `None` opens one a core.
 
     Raises:
-        InputError: the model cannot be read or is no image classifier.
+        InputError: the model cannot be read or is no image classifier, or nothing tells
+            which pixels it takes.
     """
-    wanted = {"mean": mean, "stddev": stddev}
+    given = None
+    if mean is not None or stddev is not None:
+        given = tuple(
+            default if each is None else each
+            for each, default in zip((mean, stddev), contract.OWN, strict=True)
+        )
     if isinstance(model, keras.Model):
-        return _of_keras(model, wanted, image_size)
+        return _of_keras(model, given or contract.OWN, given, image_size)
     if isinstance(model, bytes) or str(model).endswith(".tflite"):
-        return _of_tflite(model, wanted, workers or parallel.cores())
+        return _of_tflite(model, given, workers or parallel.cores())
     if model and (Path(model) / "saved_model.pb").is_file():
-        return _of_saved_model(Path(model), wanted, image_size)
-    return _of_keras(checkpoint.open_model(model, network), wanted, image_size)
+        return _of_saved_model(Path(model), given, image_size)
+    opened = checkpoint.open_model(model, network)
+    return _of_keras(opened, None, given, image_size)
 
 
 def _of_keras(
-    model: keras.Model, wanted: dict[str, Any], image_size: int | None
+    model: keras.Model,
+    default: PixelScale | None,
+    given: PixelScale | None,
+    image_size: int | None,
 ) -> Classifier:
     if len(model.inputs) != 1 or len(model.outputs) != 1 or len(model.output_shape) < 2:
         raise InputError(f"{model.name} is not a classifier with one input and output")
-    size = _size(model.name, model.input_shape, image_size)
+    shape = _shape(model.name, model.input_shape, image_size)
+    told = given or keras_inputs.pixel_scale_of(model) or default
+    pixel_scale = contract.require_known(told, model.name)
+    takes_bytes = "int" in str(model.inputs[0].dtype)
+    is_logistic = keras_inputs.ends_in_logistic(model)
 
     def predict(images: np.ndarray) -> np.ndarray:
         filled = pixels.fill_batch(images, 1 if len(images) == 1 else BATCH_SIZE)
-        scores = model.predict_on_batch(pixels.normalize(filled, **wanted))
-        return np.asarray(scores, np.float32).reshape(len(filled), -1)[: len(images)]
+        fed = _prepare(filled, shape, pixel_scale, takes_bytes)
+        found = np.asarray(model.predict_on_batch(fed), np.float32)
+        found = found.reshape(len(filled), -1)[: len(images)]
+        if not scores.are_numbers(found):
+            layer = keras_inputs.layer_without_numbers(model)
+            raise scores.not_numbers(model.name, layer)
+        return scores.both_classes(found, is_logistic)
 
-    classes = int(np.prod(model.output_shape[1:]))
-    digest = _digest_of(checkpoint.weights_digest(model), wanted, size)
-    return Classifier(model.name, size, classes, digest, predict, BATCH_SIZE)
+    classes = max(2, int(np.prod(model.output_shape[1:])))
+    digest = _digest_of(checkpoint.weights_digest(model), pixel_scale, shape)
+    return Classifier(model.name, max(shape), classes, digest, predict, BATCH_SIZE)
 
 
 def _of_saved_model(
-    folder: Path, wanted: dict[str, Any], image_size: int | None
+    folder: Path, given: PixelScale | None, image_size: int | None
 ) -> Classifier:
     import tensorflow as tf
 
     try:
-        serve = tf.saved_model.load(str(folder)).signatures["serving_default"]
+        signatures = tf.saved_model.load(str(folder)).signatures
+        serve = signatures["serving_default"]
     except (OSError, KeyError, ValueError, tf.errors.OpError) as error:
         raise InputError(
             f"{folder} is not a SavedModel with a serving_default signature; export it"
             " again"
         ) from error
     inputs, outputs = serve.structured_input_signature[1], serve.structured_outputs
-    (name, taken), (_, given) = next(iter(inputs.items())), next(iter(outputs.items()))
+    (name, taken), (_, made) = next(iter(inputs.items())), next(iter(outputs.items()))
     if len(inputs) != 1 or len(outputs) != 1 or taken.shape.rank != 4:
         raise InputError(f"{folder} is not a classifier with one input and output")
-    size = _size(str(folder), taken.shape, image_size)
+    shape = _shape(str(folder), taken.shape, image_size)
+    takes_bytes = taken.dtype.is_integer
+    # Exported by this library, with metadata or a signature of its own; or of bytes.
+    told = preprocessing.of_metadata(verified_metadata(folder))
+    usual = contract.OWN if "encoded_images" in signatures else None
+    usual = contract.RAW if takes_bytes else usual
+    pixel_scale = contract.require_known(given or told or usual, str(folder))
 
     def predict(images: np.ndarray) -> np.ndarray:
-        whole = taken.dtype.is_integer
-        fed = pixels.to_uint8(images) if whole else pixels.normalize(images, **wanted)
+        fed = _prepare(images, shape, pixel_scale, takes_bytes)
         # A signature may fix the batch at one.
         parts = [fed] if taken.shape[0] is None else fed[:, None]
-        scores = [
-            next(iter(serve(**{name: tf.cast(part, taken.dtype)}).values())).numpy()
-            for part in parts
-        ]
-        return np.concatenate(scores).reshape(len(images), -1).astype(np.float32)
+        found = np.concatenate(
+            [
+                next(iter(serve(**{name: tf.cast(part, taken.dtype)}).values())).numpy()
+                for part in parts
+            ]
+        )
+        found = found.reshape(len(images), -1).astype(np.float32)
+        if not scores.are_numbers(found):
+            raise scores.not_numbers(str(folder), None)
+        return scores.both_classes(found, bool(((found >= 0) & (found <= 1)).all()))
 
-    classes = int(np.prod(given.shape[1:]))
-    digest = _digest_of(sha256_of(folder), wanted, size)
-    return Classifier(folder.name, size, classes, digest, predict, BATCH_SIZE)
+    classes = max(2, int(np.prod(made.shape[1:])))
+    digest = _digest_of(sha256_of(folder), pixel_scale, shape)
+    return Classifier(folder.name, max(shape), classes, digest, predict, BATCH_SIZE)
 
 
 def _of_tflite(
-    model: str | Path | bytes, wanted: dict[str, Any], workers: int
+    model: str | Path | bytes, given: PixelScale | None, workers: int
 ) -> Classifier:
-    name, content = read_bytes(model)
-    if interpreter.is_compiled(content):
-        workers = 1  # There is one device.
     # One thread each: whole images in parallel leave no core waiting.
-    opened = [interpreter.open_interpreter(model, threads=1) for _ in range(workers)]
-    score = interpreter.pool(
-        functools.partial(interpreter.run, each, **wanted) for each in opened
+    first = scores.open_scorer(model, pixel_scale=given, threads=1)
+    if interpreter.is_compiled(first.content):
+        workers = 1  # There is one device.
+    others = (
+        dataclasses.replace(
+            first, opened=interpreter.open_interpreter(first.content, threads=1)
+        )
+        for _ in range(workers - 1)
     )
-    contract = interpreter.input_contract(opened[0])
+    score = interpreter.pool([first, *others])
+    is_quantized = interpreter.input_contract(first.opened).dtype != "float32"
 
     def predict(images: np.ndarray) -> np.ndarray:
         (image,) = images
         # Quantized inputs get whole numbers, as on a device.
-        return score(pixels.to_uint8(image) if contract.scale else image)[None]
+        return score(pixels.to_uint8(image) if is_quantized else image)[None]
 
-    classes = int(np.prod(interpreter.output_contract(opened[0]).shape))
-    digest = _digest_of(hashlib.sha256(content).hexdigest(), wanted)
-    return Classifier(Path(name).name, contract.shape[1], classes, digest, predict, 1)
+    digest = _digest_of(hashlib.sha256(first.content).hexdigest(), first.pixel_scale)
+    name, size = Path(first.name).name, max(first.shape)
+    return Classifier(name, size, first.classes, digest, predict, 1)
 
 
-def _size(name: str, shape: Sequence[int | None], image_size: int | None) -> int:
+def _prepare(
+    images: np.ndarray,
+    shape: tuple[int, int],
+    pixel_scale: PixelScale,
+    takes_bytes: bool,
+) -> np.ndarray:
+    """Return images as a model takes them; `shape` is that of its input, pixels."""
+    fed = pixels.normalize(middle_of(images, shape), *pixel_scale)
+    return pixels.to_uint8(fed) if takes_bytes else fed
+
+
+def _shape(
+    name: str, shape: Sequence[int | None], image_size: int | None
+) -> tuple[int, int]:
     """Return height and width of a model's input, pixels."""
-    size = shape[1] or image_size
-    if not size:
+    if len(shape) != 4 or shape[3] not in (None, 3):
+        raise InputError(f"{name} takes {list(shape)}; give a model of RGB images")
+    height, width = (size or image_size for size in shape[1:3])
+    if not height or not width:
         raise InputError(f"{name} takes images of any size; give --image_size")
-    if len(shape) != 4 or shape[3] not in (None, 3) or size != (shape[2] or size):
-        raise InputError(f"{name} takes {list(shape)}; give a model of square RGB")
-    return int(size)
+    return int(height), int(width)
 
 
 def _digest_of(*facts: object) -> str:
@@ -171,21 +221,18 @@ def _digest_of(*facts: object) -> str:
 
 
 def score_image(
-    model: str | Path | keras.Model | None,
-    image: str | Path,
-    *,
-    network: Network | None = None,
+    model: str | Path | keras.Model | None, image: str | Path, **options: Any
 ) -> np.ndarray:
     """Return the probabilities that a model of any kind gives one image file.
 
-    Model and network are as for `open_classifier`; returns float32 [classes], 0..1.
+    Model and options are as for `open_classifier`; returns float32 [classes], 0..1.
 
     Raises:
         InputError: the model or the image cannot be used.
     """
-    classifier = open_classifier(model, network=network, workers=1)
+    classifier = open_classifier(model, workers=1, **options)
     array = data.load_image(image, classifier.image_size)
-    return metrics.probabilities(classifier.predict(array[None]))[0]
+    return scores.probabilities(classifier.predict(array[None]))[0]
 
 
 def measure_latency(classifier: Classifier, *, runs: int = 30) -> interpreter.Latency:

@@ -9,6 +9,7 @@ import numpy as np
 from scipy import stats
 
 from edgetpu_lib.base.artifacts import InputError
+from edgetpu_lib.tflite.scores import probabilities
 
 CONFIDENCE = 0.95
 # Probability of reporting a shift of correct labels.
@@ -103,18 +104,6 @@ def best_predictions(scores: np.ndarray) -> Predictions:
     return Predictions(
         order.astype(np.int32), kept.astype(np.float32), classes=scores.shape[1]
     )
-
-
-def probabilities(scores: np.ndarray) -> np.ndarray:
-    """Return scores, float [images, classes], as probabilities, 0..1.
-
-    Rows within 0..1 are kept; a softmax is applied to all others.
-    """
-    # Quantized probabilities need not sum to one: most are rounded to zero.
-    given = (scores.min(axis=1) >= 0) & (scores.max(axis=1) <= 1.01)
-    powers = np.exp(scores - scores.max(axis=1, keepdims=True))
-    softmax = powers / powers.sum(axis=1, keepdims=True)
-    return np.where(given[:, None], scores, softmax)
 
 
 def hits(predictions: Predictions, labels: np.ndarray, *, top: int = 1) -> np.ndarray:

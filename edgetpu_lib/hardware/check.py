@@ -14,7 +14,7 @@ from pathlib import Path
 from edgetpu_lib.base.artifacts import InputError
 from edgetpu_lib.hardware import edge_tpu, findings, input_contract, operator_rules
 from edgetpu_lib.hardware.findings import Finding
-from edgetpu_lib.tflite.contract import TensorContract
+from edgetpu_lib.tflite.contract import PixelScale, TensorContract
 from edgetpu_lib.tflite.file import TfliteFile, read_tflite
 from edgetpu_lib.tflite.schema import COMPILED_OPERATOR
 
@@ -56,7 +56,10 @@ class Report:
 
 
 def check_tflite(
-    model: str | Path | bytes, *, runtime: int = edge_tpu.NEWEST_RUNTIME
+    model: str | Path | bytes,
+    *,
+    runtime: int = edge_tpu.NEWEST_RUNTIME,
+    pixel_scale: PixelScale | None = None,
 ) -> Report:
     """Predict what the Edge TPU compiler makes of a TFLite file.
 
@@ -67,6 +70,8 @@ def check_tflite(
     Args:
         model: path or bytes of a `.tflite` file.
         runtime: newest Edge TPU runtime the compiled file may ask for, 10 to 14.
+        pixel_scale: mean and standard deviation of the model's training, for `feed`;
+            `None` takes what the file tells.
 
     Raises:
         InputError: the file cannot be read, or `runtime` is out of range.
@@ -82,10 +87,15 @@ def check_tflite(
             f"runtime {runtime} does not exist; give {edge_tpu.OLDEST_RUNTIME} to"
             f" {edge_tpu.NEWEST_RUNTIME}"
         )
-    return check_file(read_tflite(model), runtime=runtime)
+    return check_file(read_tflite(model), runtime=runtime, pixel_scale=pixel_scale)
 
 
-def check_file(file: TfliteFile, *, runtime: int = edge_tpu.NEWEST_RUNTIME) -> Report:
+def check_file(
+    file: TfliteFile,
+    *,
+    runtime: int = edge_tpu.NEWEST_RUNTIME,
+    pixel_scale: PixelScale | None = None,
+) -> Report:
     """Do the same as `check_tflite` for a file that is read already."""
     found = list(findings.refusals(file))
     if found:
@@ -99,15 +109,14 @@ def check_file(file: TfliteFile, *, runtime: int = edge_tpu.NEWEST_RUNTIME) -> R
         for operator in file.operators:
             found += findings.of_problems(operator, problems[operator.index])
         found += [*findings.wrong_predictions(file), *findings.notes(file)]
-    contract = input_contract.of_file(file)
     mapped = words.count(edge_tpu.MAPPED)
     return Report(
         ready=not any(finding.level == "error" for finding in found),
         edge_tpu_operators=mapped,
         cpu_operators=len(words) - mapped,
         findings=tuple(found),
-        input=contract,
-        feed=input_contract.in_words(contract),
+        input=input_contract.of_file(file),
+        feed=input_contract.in_words(file, pixel_scale=pixel_scale),
         statuses=tuple((o.kind, words[o.index]) for o in file.operators),
     )
 
@@ -157,6 +166,14 @@ def _problems(
                 code="float-output",
                 status=edge_tpu.WRONG_TYPE,
                 reason="the output is float; its DEQUANTIZE stays on the CPU",
+                remedy="convert with inference_output_type=tf.uint8",
+            )
+        elif operator.kind == "CAST" and set(operator.inputs) <= inputs:
+            yield dataclasses.replace(
+                problem,
+                reason="the input is cast to another type; the Edge TPU has no CAST",
+                remedy="give the Keras model a float32 input, and convert with"
+                " inference_input_type=tf.uint8",
             )
         else:
             yield problem

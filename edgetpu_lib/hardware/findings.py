@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator
 from edgetpu_lib.base.artifacts import InputError
 from edgetpu_lib.hardware import edge_tpu, input_contract, operator_costs
 from edgetpu_lib.hardware.operator_rules import Problem
-from edgetpu_lib.tflite.contract import takes_raw_pixels
+from edgetpu_lib.tflite import preprocessing
+from edgetpu_lib.tflite.contract import UNKNOWN
 from edgetpu_lib.tflite.file import Operator, Tensor, TfliteFile
 from edgetpu_lib.tflite.schema import COMPILED_OPERATOR
 
@@ -66,7 +67,7 @@ def refusals(file: TfliteFile) -> Iterator[Finding]:
         yield _error(
             "already-compiled",
             "the file holds what the Edge TPU compiler made",
-            "run it as it is; to check or compile, take the file without _edgetpu",
+            "run it as it is; to check or compile, take the file before compilation",
         )
         return
     if file.subgraphs > 1:
@@ -118,13 +119,12 @@ def notes(file: TfliteFile) -> Iterator[Finding]:
     yield from _requantizations(file)
     contract = input_contract.of_file(file)
     is_scaled_image = input_contract.is_image(contract) and contract.scale
-    if is_scaled_image and not takes_raw_pixels(contract):
+    if is_scaled_image and not preprocessing.of_file(file):
         yield _note(
             "input-contract",
             f"scale {contract.scale:.7g} and zero point {contract.zero_point}: raw"
             " pixels are not the quantized input",
-            f"feed {input_contract.in_words(contract)}; calibrate with pixels that span"
-            " 0 to 255 to feed them raw",
+            f"{UNKNOWN}; calibrate with pixels that span 0 to 255 to feed them raw",
             tensor=file.tensors[file.inputs[0]],
         )
 

@@ -22,7 +22,7 @@ _CONSTANT_INPUTS = edge_tpu.by_name(
 )
 _REPLACEMENTS = {
     "ARG_MAX": "take the largest output on the host",
-    "DEQUANTIZE": "convert with inference_output_type=tf.uint8",
+    "DEQUANTIZE": "quantize what comes behind it, too",
     "EXP": "compute it on the host",
     "GELU": "use ReLU or ReLU6",
     "HARD_SWISH": "use ReLU or ReLU6",

@@ -28,6 +28,8 @@ MAX_BYTES = 2**31 - 1
 
 # TensorFlow's own limit of dimensions. Source: tensorflow tensor_shape.h.
 _MAX_RANK = 254
+# Kernels look up tables by what they compute of a zero point.
+_ZERO_POINTS = {"int8": (-128, 127), "uint8": (0, 255), "int16": (-32768, 32767)}
 # TFLite counts the bytes of a tensor in 64 bits.
 _MAX_ELEMENTS = 2**63 - 1
 
@@ -145,6 +147,9 @@ class _Reader:
             zero_points=zero_points,
             stored=self._constant(table.number(fields["Buffer"], "I")),
         )
+        low, high = _ZERO_POINTS.get(tensor.dtype, (-math.inf, math.inf))
+        if zero_points and not low <= min(zero_points) <= max(zero_points) <= high:
+            raise ValueError(f"zero points {zero_points[:3]} of {tensor.dtype}")
         kind, stored_bytes = INTEGERS.get(tensor.dtype), len(tensor.stored.data)
         if kind and stored_bytes and table.table(fields["Sparsity"]) is None:
             expected_bytes = struct.calcsize(f"<{kind}") * tensor.elements
@@ -164,6 +169,7 @@ class _Reader:
             if min((*needed, *outputs)) < 0:
                 raise IndexError(f"{kind} without a tensor that it needs")
         options = {} if is_custom else _options(kind, table)
+        _require_counts(kind, options, len(inputs), len(outputs))
         return Operator(index, kind, is_custom, version, inputs, outputs, options)
 
 
@@ -191,6 +197,17 @@ def _options(kind: str, table: Table) -> dict[str, int]:
     if options is None or given != expected:
         return dict.fromkeys(fields, 0)
     return {name: options.number(*place) for name, place in fields.items()}
+
+
+def _require_counts(
+    kind: str, options: dict[str, int], inputs: int, outputs: int
+) -> None:
+    """Raise `ValueError` if an operator has more or fewer tensors than it says."""
+    counts = ((schema.INPUT_COUNTS, inputs), (schema.OUTPUT_COUNTS, outputs))
+    for table, have in counts:
+        said = options.get(table.get(kind, ""), have)
+        if said != have:
+            raise ValueError(f"{kind} says {said} tensors and has {have}")
 
 
 def _named(names: list[str], number: int, unknown: str) -> str:

@@ -8,7 +8,8 @@ import importlib
 import queue
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+import warnings
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,11 +17,14 @@ import numpy as np
 
 from edgetpu_lib.base.artifacts import InputError
 from edgetpu_lib.base.quiet import quiet_native
-from edgetpu_lib.images.normalization import MEAN, STDDEV
-from edgetpu_lib.images.pixels import normalize
 from edgetpu_lib.tflite.contract import TensorContract, takes_raw_pixels
+from edgetpu_lib.tflite.feed import quantize_input
 from edgetpu_lib.tflite.file import read_bytes
 from edgetpu_lib.tflite.schema import COMPILED_OPERATOR
+from edgetpu_lib.tflite.trial import require_running
+
+# What is called as `interpreter.…`.
+__all__ = ["TensorContract", "quantize_input", "takes_raw_pixels"]
 
 Thing, Result = TypeVar("Thing"), TypeVar("Result")
 
@@ -46,25 +50,39 @@ def open_interpreter(model: str | Path | bytes, *, threads: int | None = None) -
         threads: CPU threads; `None` leaves the choice to the runtime.
 
     Raises:
-        InputError: no runtime is installed, or the model cannot be used.
+        InputError: no runtime is installed, or the model cannot be used. A file that
+            would crash the runtime is refused; bytes are trusted not to.
     """
     # The runtime crashes on some files that are not FlatBuffers at all.
     name, content = read_bytes(model)
+    if not isinstance(model, bytes) and not is_compiled(content):
+        require_running(model, content)
     interpreter = start(content, name=name, threads=threads)
     inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
     shapes = [[int(n) for n in tensor["shape"]] for tensor in (*inputs, *outputs)]
+    kinds = [np.dtype(tensor["dtype"]) for tensor in (*inputs, *outputs)]
     one_image_in = len(inputs) == 1 and len(shapes[0]) == 4 and shapes[0][3] == 3
-    # All but the last axis of the scores hold one entry.
+    one_image_in = one_image_in and kinds[0].kind in "iuf"
+    # All but the last axis of the scores hold one entry; larger integers are classes.
     scores_out = len(outputs) == 1 and max(shapes[-1][:-1], default=1) == 1
+    is_quantized = kinds[-1].kind in "iu" and kinds[-1].itemsize <= 2
+    scores_out = scores_out and (is_quantized or kinds[-1].kind == "f")
     if not (one_image_in and scores_out):
         raise InputError(
-            f"{name} is not an image classifier: its tensors are {shapes}; give a"
+            f"{name} is not an image classifier: its tensors are {shapes} of"
+            f" {', '.join(map(str, kinds))}; give a"
             " model with one RGB image in and scores out"
         )
     return interpreter
 
 
-def start(content: bytes, *, name: str = "the model", threads: int | None = 1) -> Any:
+def start(
+    content: bytes,
+    *,
+    name: str = "the model",
+    threads: int | None = 1,
+    keep_tensors: bool = False,
+) -> Any:
     """Return an interpreter of any file with its tensors allocated.
 
     Call it in the main thread only: the runtime is silenced for the whole process.
@@ -73,6 +91,7 @@ def start(content: bytes, *, name: str = "the model", threads: int | None = 1) -
         content: bytes of a `.tflite` file; compiled for the Edge TPU, it runs there.
         name: for messages.
         threads: CPU threads; `None` leaves the choice to the runtime.
+        keep_tensors: keep what all operators compute, to be read after a run.
 
     Raises:
         InputError: no runtime is installed, no device answers, or the runtime refuses
@@ -81,17 +100,19 @@ def start(content: bytes, *, name: str = "the model", threads: int | None = 1) -
     runtime = _runtime()
     delegates = _edge_tpu(runtime, name) if is_compiled(content) else None
     try:
-        with quiet_native():
+        with quiet_native(), warnings.catch_warnings():
+            # Of the memory that kept tensors take.
+            warnings.simplefilter("ignore", UserWarning)
             interpreter = runtime.Interpreter(
                 model_content=content,
                 num_threads=threads,
                 experimental_delegates=delegates,
+                experimental_preserve_all_tensors=keep_tensors,
             )
             interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
-        first_line = str(error).strip().splitlines()[0]
         raise InputError(
-            f"{name} cannot be run ({first_line}); convert the model again"
+            f"{name} cannot be run ({_first_line(error)}); convert the model again"
         ) from error
     return interpreter
 
@@ -122,6 +143,15 @@ def is_compiled(content: bytes) -> bool:
     return COMPILED_OPERATOR.encode() in content
 
 
+def before_compilation(name: str) -> str:
+    """Return words for the file that a compiled one was made of."""
+    path = Path(name)
+    original = path.with_name(path.name.replace("_edgetpu", ""))
+    if original == path:
+        return "the file before compilation"
+    return f"the file before compilation ({original.name})"
+
+
 def _edge_tpu(runtime: Any, name: str) -> list:
     """Return the delegate that runs a compiled file on an attached Edge TPU."""
     library = _EDGE_TPU_LIBRARIES.get(sys.platform, "libedgetpu.so.1")
@@ -134,7 +164,7 @@ def _edge_tpu(runtime: Any, name: str) -> list:
         raise InputError(
             f"{name} is compiled for the Edge TPU and cannot run on this CPU: no"
             f" device answers through {library}; attach one and install its runtime,"
-            " or give the file before compilation (without `_edgetpu` in its name)"
+            f" or give {before_compilation(name)}"
         ) from error
 
 
@@ -170,34 +200,23 @@ def _contract(details: dict) -> TensorContract:
     )
 
 
-def quantize_input(
-    pixels: np.ndarray,
-    contract: TensorContract,
-    *,
-    mean: float | Sequence[float] = MEAN,
-    stddev: float | Sequence[float] = STDDEV,
-) -> np.ndarray:
-    """Convert pixels to the type and quantization of the input tensor.
+def invoke(interpreter: Any, fed: np.ndarray) -> None:
+    """Run an interpreter on what `quantize_input` returns.
 
-    Args:
-        pixels: [size, size, 3], RGB, 0..255, bicubic overshoot allowed.
-        contract: of the model's input. With scale 1/128 and zero point 127 the raw
-            pixels are the quantized input.
-        mean: of the model's training, as `pixels.normalize` takes it.
-        stddev: likewise.
-
-    Returns:
-        [1, size, size, 3] of the contract's dtype.
+    Raises:
+        InputError: the runtime fails.
     """
-    if not contract.scale:
-        return normalize(pixels, mean, stddev)[None].astype(contract.dtype)
-    limits = np.iinfo(contract.dtype)
-    if takes_raw_pixels(contract, mean=mean, stddev=stddev):
-        steps = np.rint(pixels) + limits.min
-    else:
-        reals = normalize(pixels, mean, stddev)
-        steps = np.rint(reals / np.float32(contract.scale)) + contract.zero_point
-    return np.clip(steps, limits.min, limits.max).astype(contract.dtype)[None]
+    try:
+        interpreter.set_tensor(interpreter.get_input_details()[0]["index"], fed)
+        interpreter.invoke()
+    except (RuntimeError, ValueError) as error:
+        raise InputError(
+            f"the model cannot be run ({_first_line(error)}); convert it again"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def run(interpreter: Any, pixels: np.ndarray, **preprocessing: Any) -> np.ndarray:
@@ -205,23 +224,38 @@ def run(interpreter: Any, pixels: np.ndarray, **preprocessing: Any) -> np.ndarra
 
     Args:
         interpreter: from `open_interpreter`.
-        pixels: [size, size, 3], RGB, 0..255, of the model's size.
+        pixels: [height, width, 3], RGB, 0..255, as `quantize_input` takes them.
         **preprocessing: `mean` and `stddev`, as `quantize_input`.
 
     Returns:
         Dequantized scores: float32 [classes].
+
+    Raises:
+        InputError: the runtime fails.
     """
-    details_in = interpreter.get_input_details()[0]
     details_out = interpreter.get_output_details()[0]
-    fed = quantize_input(pixels, _contract(details_in), **preprocessing)
-    interpreter.set_tensor(details_in["index"], fed)
-    interpreter.invoke()
+    invoke(
+        interpreter,
+        quantize_input(pixels, input_contract(interpreter), **preprocessing),
+    )
     scores = interpreter.get_tensor(details_out["index"]).ravel().astype(np.float32)
     contract = _contract(details_out)
     if contract.scale:
         # Widened to float before the subtraction: uint8 would wrap around.
         scores = (scores - contract.zero_point) * np.float32(contract.scale)
     return scores
+
+
+def run_noise(content: bytes) -> None:
+    """Run a file once, whatever its inputs: images get noise, other inputs zeros."""
+    interpreter = start(content)
+    rng = np.random.default_rng(0)
+    for details in interpreter.get_input_details():
+        values = np.zeros(details["shape"], details["dtype"])
+        if values.dtype in (np.uint8, np.int8, np.float32):
+            values += rng.integers(0, 128, values.shape).astype(values.dtype)
+        interpreter.set_tensor(details["index"], values)
+    interpreter.invoke()
 
 
 def measure_latency(interpreter: Any, *, runs: int = 30) -> Latency:

@@ -89,7 +89,10 @@ OPTIONS = {
     ),
     "FULLY_CONNECTED": (8, {"WeightsFormat": (1, "b", 0)}),
     "MAX_POOL_2D": _POOL,
-    "PACK": (59, {"Axis": (1, "i", 0)}),
+    "PACK": (59, {"ValuesCount": (0, "i", 0), "Axis": (1, "i", 0)}),
+    "SPLIT": (35, {"NumSplits": (0, "i", 0)}),
+    "SPLIT_V": (79, {"NumSplits": (0, "i", 0)}),
+    "UNPACK": (64, {"Num": (0, "i", 0), "Axis": (1, "i", 0)}),
     "STRIDED_SLICE": (32, {"EllipsisMask": (2, "i", 0), "NewAxisMask": (3, "i", 0)}),
 }
 
@@ -108,3 +111,8 @@ NEEDED_INPUTS = {
     )
     for kind in kinds.split()
 }
+
+# Options that count an operator's tensors; the runtime writes beyond the end of the
+# list if there are fewer. Source: tensorflow lite/kernels/split.cc and others.
+INPUT_COUNTS = {"PACK": "ValuesCount"}
+OUTPUT_COUNTS = {"SPLIT": "NumSplits", "SPLIT_V": "NumSplits", "UNPACK": "Num"}

@@ -409,8 +409,15 @@ def many_parameters():
     return quantized(lambda x: tf.matmul(x, tf.ones((2000, 4000))), (1, 2000))
 
 
+def cast_input():
+    """Return a file of a Keras model that takes uint8."""
+    import foreign
+
+    return foreign.to_tflite(foreign.classifier("raw", dtype="uint8"), 0, 255)
+
+
 def not_raw_pixels():
-    return quantized(network, PICTURE, low=0.0)
+    return quantized(network, PICTURE, low=-0.4)
 
 
 def signed_ends():

@@ -12,7 +12,6 @@ from click.testing import CliRunner
 
 from edgetpu_lib.commands import main as cli
 from edgetpu_lib.commands import options
-from edgetpu_lib.images import pixels
 from edgetpu_lib.search.settings import SearchConfig
 from edgetpu_lib.training.settings import FineTuneConfig, Recipe
 from edgetpu_lib.weights.network import Network
@@ -189,10 +188,12 @@ def test_stairs_of_the_learning_rate_have_flags(tmp_path, capsys):
     assert "decay_epochs=0.0 must be above 0" in capsys.readouterr().err
 
 
-def test_pixels_are_normalized_as_the_library_does():
-    defaults = {each.name: each.default for each in command("evaluate").params}
-    assert float(defaults["mean"]) == pixels.MEAN
-    assert float(defaults["std"]) == pixels.STDDEV
+@pytest.mark.parametrize(
+    "name", ["check", "classify", "evaluate", "diagnose", "report"]
+)
+def test_a_model_tells_its_pixels_unless_flags_do(name):
+    defaults = {each.name: each.default for each in command(name).params}
+    assert (defaults["mean"], defaults["std"]) == (None, None)
 
 
 def test_every_line_of_the_overview_begins_the_help_of_its_command():
@@ -240,3 +241,20 @@ def test_help_of_commands_loads_no_numpy(tmp_path):
         [sys.executable, "-c", HELP], cwd=tmp_path, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("use_tpu", None),
+        ("mode", None),
+        ("modl_name", "model_name"),
+        ("outptu", "output"),
+    ]
+    + [("image_sise", "image_size"), ("data_format", None)],
+)
+def test_only_what_was_nearly_typed_is_guessed(typed, meant, capsys):
+    assert cli.main(["train", f"--{typed}=1"]) == cli.EXIT_BAD_INPUT
+    line = capsys.readouterr().err
+    guessed = {part.strip("-'") for part in line.split() if part.startswith("'--")}
+    assert {each.strip("'?.,-") for each in guessed} - {typed} == ({meant} - {None})

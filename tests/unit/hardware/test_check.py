@@ -3,12 +3,15 @@
 import collections
 import functools
 
+import numpy as np
 import pytest
 import zoo
 
 from edgetpu_lib.base.artifacts import InputError, data_file
 from edgetpu_lib.hardware import check, edge_tpu
+from edgetpu_lib.tflite import contract, feed
 from edgetpu_lib.tflite import file as tflite_file
+from edgetpu_lib.tflite.contract import TensorContract
 
 pytestmark = pytest.mark.filterwarnings("ignore:Statistics for quantized inputs")
 
@@ -259,6 +262,14 @@ def test_limits_that_fell_with_runtime_13(build, code):
     assert [finding.code for finding in old.findings] == [code]
 
 
+def test_an_input_that_is_cast_is_told_of_the_input():
+    report = check.check_tflite(zoo.cast_input())
+    (remedy,) = {
+        each.remedy for each in report.findings if each.operator.kind == "CAST"
+    }
+    assert "input" in remedy and "output" not in remedy
+
+
 # What is fed.
 
 
@@ -276,8 +287,39 @@ def test_raw_pixels_are_told():
 def test_arithmetic_is_told_where_pixels_are_not_raw():
     report = check.check_tflite(zoo.not_raw_pixels())
     assert "raw" not in report.feed
+    assert "--mean" in report.feed and "--mean" in report.findings[0].remedy
     assert f"{report.input.scale:.7g}" in report.feed
-    assert report.feed in report.findings[0].remedy
+    given = check.check_tflite(zoo.not_raw_pixels(), pixel_scale=(80, 175))
+    assert "(pixel − 80) / 175" in given.feed
+    assert f"{report.input.scale:.7g}" in given.feed
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8"])
+@pytest.mark.parametrize(
+    ("scale", "zero_point"),
+    [(1 / 128, 127), (1 / 128, 128), (1 / 127.5, 127), (1 / 127.5, 128)]
+    + [(1 / 255, 0), (1 / 256, 0), (1, 0)],
+)
+def test_usual_scales_take_raw_bytes(scale, zero_point, dtype):
+    shift = 0 if dtype == "uint8" else 128
+    taken = TensorContract(dtype, (1, 8, 8, 3), scale, zero_point - shift)
+    assert contract.convention_of(taken)
+
+
+@pytest.mark.parametrize(
+    ("scale", "zero_point"),
+    [(1 / 128, 0), (1, 128), (2, 0), (1 / 255, 128), (0.0187, 114), (1 / 193, 146)],
+)
+def test_other_scales_are_unknown(scale, zero_point):
+    taken = TensorContract("uint8", (1, 8, 8, 3), scale, zero_point)
+    assert contract.convention_of(taken) is None
+
+
+def test_bytes_without_a_scale_are_raw():
+    taken = TensorContract("uint8", (1, 8, 8, 3), 0.0, 0)
+    assert contract.convention_of(taken) == contract.RAW
+    pixels = np.arange(192).reshape(8, 8, 3)
+    assert np.array_equal(feed.quantize_input(pixels, taken)[0], pixels)
 
 
 def test_inputs_of_other_kinds_are_told():

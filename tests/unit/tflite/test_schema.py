@@ -25,6 +25,9 @@ OPTIONS = {
     "FULLY_CONNECTED": "FullyConnectedOptions",
     "MAX_POOL_2D": "Pool2DOptions",
     "PACK": "PackOptions",
+    "SPLIT": "SplitOptions",
+    "SPLIT_V": "SplitVOptions",
+    "UNPACK": "UnpackOptions",
     "STRIDED_SLICE": "StridedSliceOptions",
 }
 KINDS = {"Int8": "b", "Int32": "i", "Bool": "?"}

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 from edgetpu_lib.base import quiet
 from edgetpu_lib.base.artifacts import (
     InputError,
+    atomic_files,
     read_metadata,
     require_writable,
     write_file,
@@ -17,6 +19,9 @@ from edgetpu_lib.base.artifacts import (
 from edgetpu_lib.commands import options
 from edgetpu_lib.specs import SPECS
 from edgetpu_lib.weights.network import Network
+
+# Folder below the output for the predictions of an interrupted report.
+UNFINISHED = "unfinished"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,11 +65,13 @@ def report(
             "quantization needs images other than the measured ones: add"
             " --calibration_dir=FOLDER"
         )
-    require_writable(Path(flags.output) / "report.json")
+    output = Path(flags.output)
+    require_writable(output / "report.json")
     quiet.start_tensorflow()
+    from edgetpu_lib.evaluation import classifiers, journal
     from edgetpu_lib.evaluation import report as layout
 
-    rows, content = [], []
+    rows, content, digests = [], [], []
     for path in _checkpoints(checkpoint):
         metadata = read_metadata(path)
         model = _load(path, network)
@@ -76,21 +83,31 @@ def report(
             flags.calibration_dir or source.data_dir,
             flags.num_steps,
             metadata,
-            Path(flags.output),
+            output,
         )
-        rows.append(_row(path, model, int8, images, label_offset, Path(flags.output)))
+        pair = [classifiers.open_classifier(each) for each in (model, int8)]
+        digests += [each.digest for each in pair]
+        rows.append(_row(path, model.name, pair, images, label_offset, output))
         facts = {"checkpoint": str(path), "split": images.split, "int8_file": str(int8)}
         content.append({**layout.row_as_dict(rows[-1]), **facts})
-    table = layout.family_table(rows)
     text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-    write_file(Path(flags.output) / "report.json", text.encode())
+    with atomic_files(output) as scratch:
+        write_file(scratch / "report.json", text.encode())
+        write_file(scratch / "report.md", _markdown(rows).encode())
     if as_json:
         print(text, end="")
     else:
         from rich.console import Console
 
-        Console(highlight=False).print(table)
-    write_file(Path(flags.output) / "report.md", layout.to_markdown(table).encode())
+        Console(highlight=False).print(layout.family_table(rows))
+    sys.stdout.flush()
+    journal.delete_journals(output / UNFINISHED, digests)
+
+
+def _markdown(rows: list[Any]) -> str:
+    from edgetpu_lib.evaluation import report as layout
+
+    return layout.to_markdown(layout.family_table(rows))
 
 
 def _checkpoints(sources: tuple[str, ...]) -> list[Path]:
@@ -155,26 +172,32 @@ def _quantized(
 
 
 def _row(
-    path: Path, model: Any, int8: Path, images: Any, label_offset: int, output: Path
+    path: Path,
+    model_name: str,
+    pair: list[Any],
+    images: Any,
+    label_offset: int,
+    output: Path,
 ) -> Any:
-    """Measure a float model and its int8 model."""
+    """Measure the classifiers of a float model and of its int8 model."""
     from edgetpu_lib import evaluate as stage
-    from edgetpu_lib.evaluation import classifiers, metrics
+    from edgetpu_lib.evaluation import metrics
     from edgetpu_lib.evaluation import report as layout
 
     labels = images.labels + label_offset
     predictions = [
         stage.predict(
-            classifiers.open_classifier(each),
+            each,
             images,
-            journal_dir=output / "unfinished",
+            journal_dir=output / UNFINISHED,
+            keep_journal=True,
             progress=f"{_name(path)}, {kind}",
         )
-        for kind, each in (("float", model), ("int8", int8))
+        for kind, each in zip(("float", "int8"), pair, strict=True)
     ]
     return layout.ModelRow(
         name=_name(path),
-        model_name=model.name,
+        model_name=model_name,
         floats=metrics.measure(predictions[0], labels),
         integers=metrics.measure(predictions[1], labels),
         comparison=metrics.compare(*predictions, labels),

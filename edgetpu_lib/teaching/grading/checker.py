@@ -31,7 +31,7 @@ def main() -> None:
     receive, send = sandbox.private_streams()
 
     def tell(event: dict[str, Any]) -> None:
-        print(json.dumps(event), file=send, flush=True)
+        sandbox.write_line(send, event)
 
     job = json.loads(receive.readline())
     calls = itertools.count()

@@ -102,7 +102,7 @@ def main() -> None:
         Path("/proc/self/oom_score_adj").write_text("1000")
 
     def tell(event: dict[str, Any]) -> None:
-        print(json.dumps(event), file=send, flush=True)
+        sandbox.write_line(send, event)
 
     try:
         run(job, tell)

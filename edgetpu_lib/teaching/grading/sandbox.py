@@ -15,7 +15,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 NAME = "edgetpu_lib.teaching.grading.sandbox"
 # Constants of Linux: sched.h, mount.h, prctl.h and the table of system calls, which
@@ -78,6 +78,12 @@ def private_streams() -> tuple[TextIO, TextIO]:
     return receive, send
 
 
+def write_line(stream: TextIO, content: dict[str, Any]) -> None:
+    """Write an object as a line of JSON, at once."""
+    stream.write(json.dumps(content) + "\n")
+    stream.flush()
+
+
 def main() -> None:
     """Run the command in a sandbox and end as it ends."""
     rules, *inner = sys.argv[1:]
@@ -88,7 +94,7 @@ def main() -> None:
         _enter(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID)
         child = os.fork() or _be_first_process(json.loads(rules), inner)
     except OSError as error:
-        print(f"no sandbox: {error}", file=sys.stderr)
+        sys.stderr.write(f"no sandbox: {error}\n")
         sys.exit(REFUSED)
     _, status = os.waitpid(child, 0)
     sys.exit(_exit_code(status))
@@ -114,7 +120,8 @@ def _be_first_process(rules: list[tuple[str, bool]], inner: list[str]) -> int:
                 code = _exit_code(status)
                 break
     except OSError as error:
-        print(f"no sandbox: {error}", file=sys.stderr, flush=True)
+        sys.stderr.write(f"no sandbox: {error}\n")
+        sys.stderr.flush()
     finally:
         os._exit(code)
 

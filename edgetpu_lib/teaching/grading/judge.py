@@ -10,7 +10,6 @@ import json
 import os
 import queue
 import signal
-import subprocess
 import sys
 import threading
 from collections.abc import Callable
@@ -33,13 +32,10 @@ class _Checker(contextlib.AbstractContextManager):
     """A process that runs checks, with its events as they arrive."""
 
     def __init__(self, job: dict[str, Any]) -> None:
-        self.process = subprocess.Popen(
+        self.process, self._events, self._replies = sandbox.start(
             [sys.executable, "-m", CHECKER],
             cwd=job["place"],
             env={**os.environ, "MPLBACKEND": "agg"},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
         )
         self._lines: queue.Queue[str | None] = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
@@ -47,14 +43,14 @@ class _Checker(contextlib.AbstractContextManager):
 
     def _read(self) -> None:
         with contextlib.suppress(ValueError, OSError):
-            for line in self.process.stdout:
+            for line in self._events:
                 self._lines.put(line)
         self._lines.put(None)
 
     def send(self, content: dict[str, Any]) -> None:
         """Write a line; one that ended reads nothing, and `receive` finds out."""
         with contextlib.suppress(OSError):
-            sandbox.write_line(self.process.stdin, content)
+            sandbox.write_line(self._replies, content)
 
     def receive(self, seconds: float) -> dict[str, Any] | None:
         """Return the next event, or `None` if the process ended.

@@ -90,6 +90,7 @@ def main() -> None:
     sandbox.set_process(sandbox.PR_SET_CHILD_SUBREAPER, 1)
     sandbox.set_process(sandbox.PR_SET_PDEATHSIG, signal.SIGTERM)
     signal.signal(signal.SIGTERM, _end_at_once)
+    signal.signal(signal.SIGALRM, _end_at_once)
     receive, send = sandbox.private_streams()
     job = json.loads(receive.readline())
     # In the case that nothing else ends it.
@@ -161,13 +162,14 @@ def _run_cells(
 ) -> str:
     """Run the submission's cells; return how that ended."""
     deadline = time.monotonic() + job["total_s"]
-    _ask(client, PREPARE.replace("LONGEST", str(LARGEST_OUTPUT)), GRACE_S)
+    prepare = PREPARE.replace("LONGEST", str(LARGEST_OUTPUT))
+    _ask(client, prepare, GRACE_S, "before the first cell")
     for number, source in enumerate(job["student"], 1):
         place = f"code cell {number}"
         left_s = deadline - time.monotonic()
         if left_s < 1:
             return f"above the limit of {job['total_s']:g} s before {place}"
-        if error := _ask(client, source, min(job["cell_s"], left_s), place):
+        if error := _ask(client, source, min(job["cell_s"], left_s), f"in {place}"):
             tell({"error": f"{place}: {error}"})
     return "graded"
 
@@ -213,7 +215,7 @@ def _client(job: dict[str, Any]) -> _Client:
 
 
 def _ask(
-    client: _Client, source: str, seconds: float, place: str = "the checks"
+    client: _Client, source: str, seconds: float, place: str = "in the checks"
 ) -> str:
     """Run one cell; return its error as one line, or nothing.
 
@@ -230,10 +232,10 @@ def _ask(
         reply = _execute(client, source, seconds)
         if _is_late(reply):
             if _is_late(_execute(client, PROBE, GRACE_S)):
-                raise _Ended(f"code that cannot be stopped in {place}")
+                raise _Ended(f"code that cannot be stopped {place}")
             return f"stopped after {seconds:.0f} s"
     except DeadKernelError:
-        raise _Ended(f"the kernel ended in {place}") from None
+        raise _Ended(f"the kernel ended {place}") from None
     if reply.get("status") == "error":
         return shorten(f"{reply.get('ename')}: {reply.get('evalue')}")
     return ""

@@ -17,7 +17,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, TextIO
 
 from edgetpu_lib.base.artifacts import InputError
 from edgetpu_lib.teaching.exercise.feedback import shorten
@@ -106,8 +106,8 @@ def run_job(
     ) as temporary:
         root = Path(temporary)
         whole = _completed(job, limits, root, place)
-        process = _start(whole, root, mark)
-        reader = threading.Thread(target=_read, args=(process.stdout, events))
+        process, stream = _start(whole, root, mark)
+        reader = threading.Thread(target=_read, args=(stream, events))
         try:
             reader.start()
             longest_s = whole["longest_s"]
@@ -146,7 +146,8 @@ def _completed(
 
 def _rules(root: Path, place: Place) -> list[tuple[str, bool]]:
     """Return which folders a submission can write, and which it cannot."""
-    closed = [*place.closed, *installed_in(), place.jobs or root, root]
+    around = [Path(sys.prefix), Path(__file__).parents[3]]
+    closed = [*place.closed, *around, *installed_in(), place.jobs or root, root]
     return [
         (tempfile.gettempdir(), True),
         ("/dev/shm", True),
@@ -178,32 +179,33 @@ def _longest_s(job: dict[str, Any], limits: Limits) -> float:
     return limits.total_s + cells_s + judge.START_S
 
 
-def _start(job: dict[str, Any], root: Path, mark: str) -> subprocess.Popen:
+def _start(
+    job: dict[str, Any], root: Path, mark: str
+) -> tuple[subprocess.Popen, TextIO]:
     environment = {
         name: value
         for name, value in os.environ.items()
         if name in PASSED_ON or name.startswith(PASSED_ON_PREFIXES)
     }
     with open(root / "errors", "wb") as errors:
-        process = subprocess.Popen(
+        process, events, stream = sandbox.start(
             [sys.executable, "-m", "edgetpu_lib.teaching.grading.kernel"],
             cwd=root,
             env={**environment, **_own_folders(root / "own"), MARK: mark},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
             stderr=errors,
             # Ctrl-C is for the grader alone.
             start_new_session=True,
         )
     # One that ended at once reads nothing; `run_job` finds out why it ended.
-    with contextlib.suppress(BrokenPipeError), process.stdin as stream:
-        stream.write(json.dumps(job).encode() + b"\n")
-    return process
+    with contextlib.suppress(OSError), stream:
+        sandbox.write_line(stream, job)
+    return process, events
 
 
-def _read(stream: IO[bytes], events: list[dict[str, Any]]) -> None:
-    with stream:
-        events.extend(json.loads(line) for line in stream if line.endswith(b"\n"))
+def _read(stream: TextIO, events: list[dict[str, Any]]) -> None:
+    # A process that ends before it read its job resets the connection.
+    with stream, contextlib.suppress(OSError):
+        events.extend(json.loads(line) for line in stream if line.endswith("\n"))
 
 
 def _failure(events: list[dict[str, Any]], errors: Path) -> str:

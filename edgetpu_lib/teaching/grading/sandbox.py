@@ -11,6 +11,7 @@ import functools
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
@@ -65,10 +66,29 @@ def set_process(option: int, value: int) -> None:
         ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
 
 
+def start(
+    program: Sequence[str], **options: Any
+) -> tuple[subprocess.Popen, TextIO, TextIO]:
+    """Start a program; return its process, and the streams to read from and write to.
+
+    They are a socket, because a pipe could be opened by any process of the same user,
+    as a file in /proc. The program takes its ends by `private_streams`.
+
+    Args:
+        program: the command.
+        options: of `subprocess.Popen`.
+    """
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        process = subprocess.Popen(program, stdin=theirs, stdout=theirs, **options)
+        # Each stream keeps the socket open.
+        return process, ours.makefile("r"), ours.makefile("w")
+
+
 def private_streams() -> tuple[TextIO, TextIO]:
     """Return standard input and output, which code in this process then does not have.
 
-    Other processes cannot open them either, unless they have the rights of root.
+    Other processes cannot look into this one either, unless they have root's rights.
     """
     set_process(PR_SET_DUMPABLE, 0)
     receive, send = open(os.dup(0), encoding="utf-8"), open(os.dup(1), "w")

@@ -77,8 +77,8 @@ def _encode(value: Any, folder: Path, numbers: Iterator[int], depth: int = 0) ->
         if depth > DEEPEST or next(numbers) > MOST_ITEMS:
             raise ValueError("too deep or too large")
         return _encode_kind(value, folder, numbers, depth)
-    # Anything may be left behind, and raise anything when it is looked at.
-    except Exception as error:
+    # Anything may be left behind, and raise anything, or not end, when looked at.
+    except (Exception, KeyboardInterrupt) as error:
         return _described(value, f"{type(error).__name__} when it was saved")
 
 

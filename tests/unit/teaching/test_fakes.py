@@ -32,7 +32,10 @@ for told in ({FAKED}):
 lines += json.dumps({{"end": "graded"}}) + "\\n"
 places = set(pathlib.Path.cwd().parents[0].glob("*"))
 places |= set(pathlib.Path.cwd().parents[1].glob("*"))
-for process in psutil.process_iter():
+grading = "edgetpu_lib.teaching.grading"
+above = [p for p in psutil.Process().parents() if grading in str(p.cmdline())]
+below = [other for p in above for other in p.children()]
+for process in {{*above, *below}} - {{psutil.Process()}}:
     places |= set(pathlib.Path(f"/proc/{{process.pid}}/fd").glob("*"))
 places |= {{pathlib.Path("events"), pathlib.Path.cwd().parents[1] / "events"}}
 """
@@ -118,6 +121,8 @@ def graded(key_path, tmp_path):
             write_notebook(folder / f"{name}.ipynb", cells)
         command = ["grade", str(folder), f"--key={key_path}", f"--output={output}"]
         assert cli.main([*command, "--cell_timeout=20", *options]) == code
+        if not (output / "grades.csv").is_file():
+            return {}
         with open(output / "grades.csv", encoding="utf-8-sig", newline="") as stream:
             rows = csv.DictReader(stream)
             return {row["submission"].removesuffix(".ipynb"): row for row in rows}
@@ -130,7 +135,11 @@ def no_sandbox(monkeypatch):
     monkeypatch.setattr(sandbox, "is_available", lambda: False)
 
 
-def test_fakes_get_nothing(graded):
+@pytest.mark.parametrize("boxed", [True, False])
+def test_fakes_get_nothing(boxed, graded, monkeypatch):
+    if boxed and not sandbox.is_available():
+        pytest.skip("this system has no sandbox")
+    monkeypatch.setattr(sandbox, "is_available", lambda: boxed)
     rows = graded(
         {
             "events": [EVENTS, WRITE],
@@ -167,14 +176,11 @@ def test_without_a_sandbox_a_change_stops_grading_and_is_no_grade(
     (installed / "module.py").write_text("one = 1")
     monkeypatch.setattr(grading_folder, "installed_in", lambda: [installed])
     spoil = f"import pathlib; pathlib.Path({str(installed / 'module.py')!r}).unlink()"
-    graded({"0": GOOD})
     rows = graded({"a": [*GOOD, spoil], "b": GOOD}, code=cli.EXIT_BAD_INPUT)
-    assert list(rows) == ["0"]
+    assert not rows
     err = capsys.readouterr().err
     assert "module.py" in err and err.count("\n") == 1
     assert FAILED in err
-    write_notebook(tmp_path / "in" / "a.ipynb", GOOD)
-    assert {row["total"] for row in graded({}).values()} == {"3"}
 
 
 def test_a_key_that_fails_by_itself_grades_nobody(graded, key_path, tmp_path, capsys):
@@ -192,6 +198,7 @@ def test_a_grader_that_failed_leaves_no_points(graded, monkeypatch, capsys):
     made = grade.Grade("a.ipynb", "0", f"{FAILED}: no checks", (), {}, (), 1.0)
     with monkeypatch.context() as patched:
         patched.setattr(grade, "grade", lambda *_: made)
+        patched.setattr(grade, "try_key", lambda *_: "")
         rows = graded({"a": GOOD}, code=cli.EXIT_BAD_INPUT)
     assert (rows["a"]["total"], rows["a"]["sum"], rows["a"]["page"]) == ("", "", "")
     assert FAILED in rows["a"]["status"]

@@ -10,6 +10,7 @@ import dataclasses
 import json
 import os
 import secrets
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -126,6 +127,7 @@ def _completed(
     A submission writes to the folder "s" alone: what is beside it is the grader's.
     """
     own = root / "s"
+    is_boxed = sandbox.is_available()
     for folder in (own / "work", own / "results", root / "checks"):
         folder.mkdir(parents=True)
     return {
@@ -136,8 +138,12 @@ def _completed(
         "results": str(own / "results"),
         "calls": str(root / "call"),
         "place": str(place.checks or root / "checks"),
-        "rules": _rules(root, place) if sandbox.is_available() else None,
-        "environment": _own_folders(own) | NO_INSTALLING,
+        "rules": _rules(root, place) if is_boxed else None,
+        "environment": {
+            **_own_folders(own),
+            **NO_INSTALLING,
+            **({} if is_boxed else _own_library(own / "library")),
+        },
         "cell_s": limits.cell_s,
         "total_s": limits.total_s,
         "longest_s": _longest_s(job, limits),
@@ -171,6 +177,17 @@ def _own_folders(place: Path) -> dict[str, str]:
         folder.mkdir(parents=True)
         environment[name] = str(folder)
     return environment
+
+
+def _own_library(folder: Path) -> dict[str, str]:
+    """Copy this library, so that another one than the grader's can be spoiled."""
+    package = Path(__file__).parents[2]
+    shutil.copytree(package, folder / package.name)
+    data = package.parent / "data"
+    if data.is_dir():
+        shutil.copytree(data, folder / "data")
+    others = os.environ.get("PYTHONPATH")
+    return {"PYTHONPATH": os.pathsep.join([str(folder), *([others] if others else [])])}
 
 
 def _longest_s(job: dict[str, Any], limits: Limits) -> float:

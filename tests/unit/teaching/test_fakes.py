@@ -183,6 +183,32 @@ def test_without_a_sandbox_a_change_stops_grading_and_is_no_grade(
     assert FAILED in err
 
 
+def test_without_a_sandbox_a_submission_has_a_library_of_its_own(
+    no_sandbox, graded, tmp_path
+):
+    library = Path(edgetpu_lib.__file__).parent
+    before = installation.facts_of([library])
+    safe = f"assert place != pathlib.Path({str(library)!r})"
+    spoil = "\n".join([SITE, safe, SPOILERS["a renames"][1], SPOILERS["c writes"][1]])
+    rows = graded({"a": [spoil], "b": [SITE, safe, *GOOD]})
+    assert not installation.first_change(before, installation.facts_of([library]))
+    assert [row["total"] for row in rows.values()] == ["0", "3"]
+    assert "AssertionError" not in (tmp_path / "out" / rows["b"]["page"]).read_text()
+
+
+def test_a_library_that_lacks_a_module_is_told_in_one_line(
+    key_path, tmp_path, monkeypatch, capsys
+):
+    name = "edgetpu_lib.teaching.grading.folder"
+    monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.delattr("edgetpu_lib.teaching.grading.folder", raising=False)
+    write_notebook(tmp_path / "a.ipynb", GOOD)
+    command = ["grade", str(tmp_path), f"--key={key_path}"]
+    assert cli.main(command) == cli.EXIT_BAD_INPUT
+    err = capsys.readouterr().err
+    assert FAILED in err and "folder" in err and err.count("\n") == 1
+
+
 def test_a_key_that_fails_by_itself_grades_nobody(graded, key_path, tmp_path, capsys):
     broken = write_key(tmp_path / "broken.ipynb", "from edgetpu_lib import nowhere")
     write_notebook(tmp_path / "a.ipynb", GOOD)

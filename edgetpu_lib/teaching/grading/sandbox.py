@@ -126,6 +126,8 @@ def _be_first_process(rules: list[tuple[str, bool]], inner: list[str]) -> int:
     code = REFUSED
     try:
         _limit_writing(rules)
+        # The folder that it stood in so far lies below a folder of the rules.
+        os.chdir(os.getcwd())
         # In a namespace below this one, no mount can be made writable again.
         _enter(CLONE_NEWUSER | CLONE_NEWNS)
         child = os.fork()

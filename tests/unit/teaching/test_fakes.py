@@ -168,6 +168,21 @@ def test_what_a_submission_does_to_the_installation_harms_no_other(graded):
         assert rows[name]["status"] == "graded"
 
 
+WRITES = """
+import pathlib, tempfile
+for folder in (".", "new", tempfile.gettempdir(), pathlib.Path.home(), "/tmp"):
+    place = pathlib.Path(folder) / f"mine-{answer}"
+    place.parent.mkdir(exist_ok=True)
+    place.write_text("1")
+    place.unlink()
+answer = 5
+"""
+
+
+def test_a_submission_writes_where_it_stands_and_to_temporary_folders(graded):
+    assert graded({"a": ["answer = 0", WRITES]})["a"]["sum"] == "2"
+
+
 def test_without_a_sandbox_a_change_stops_grading_and_is_no_grade(
     no_sandbox, graded, tmp_path, monkeypatch, capsys
 ):

@@ -52,7 +52,7 @@ notebooks: setup
 	$(BIN)/python notebooks/run.py --profile=smoke --artifacts_dir=artifacts/smoke \
 	  --refresh_expected
 
-badges: setup
+badges: .venv/test-installed
 	$(BIN)/python notebooks/badges.py $(if $(REPO),--repo='$(REPO)')
 
 exercises: .venv/test-installed

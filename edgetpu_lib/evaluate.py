@@ -31,6 +31,7 @@ def predict(
     *,
     workers: int | None = None,
     journal_dir: str | Path | None = None,
+    keep_journal: bool = False,
     progress: str | None = "evaluating",
 ) -> metrics.Predictions:
     """Predict images, in constant memory and with all cores.
@@ -43,12 +44,14 @@ def predict(
         workers: threads; `None` takes one a core.
         journal_dir: where an interrupted call saves its predictions, so that the next
             call with the same model resumes; `None` saves nothing.
+        keep_journal: leave the predictions of a complete call there too, until the
+            caller has saved its results and calls `journal.delete_journals`.
         progress: title of the progress bar; `None` shows none.
 
     Raises:
         InputError: an image cannot be used, or the model fails on it; it is named.
     """
-    partial = PartialPredictions(classifier, images, journal_dir)
+    partial = PartialPredictions(classifier, images, journal_dir, keep=keep_journal)
     stream = _predictions(classifier, images.take(partial.missing), workers)
     look = {"unit": "image", "leave": False, "delay": 0.5, "disable": progress is None}
     known = len(images) - len(partial.missing)

@@ -1,27 +1,35 @@
 """Write the repository's address into the first cells of all notebooks.
 
-`make badges REPO=owner/name` records the address in pyproject.toml, then stamps it; so
-does `make badges` alone after a change of the version.
+`make badges REPO=owner/name` records the address in pyproject.toml, builds the wheel,
+records its digest there too, and stamps both; so does `make badges` alone after a
+change of the version. The wheel in `dist/` is published with the tag of its version.
 """
 
 from __future__ import annotations
 
 import re
+import subprocess
 import sys
+import tempfile
 import tomllib
 from pathlib import Path
 
 import click
 import nbformat
 
-from edgetpu_lib.base.artifacts import atomic_path
+from edgetpu_lib.base.artifacts import atomic_path, sha256_of, write_file
 
 FOLDER = Path(__file__).resolve().parent
 PROJECT = FOLDER.parent / "pyproject.toml"
 NOTEBOOKS = sorted(FOLDER.glob("[0-9]*.ipynb"))
+# They are handed out alone, and have no link.
+EXERCISES = sorted((FOLDER / "exercises").rglob("*.ipynb"))
 LINK = re.compile(r"\[Open in Colab\]\([^)]*\)")
 # The line of pyproject.toml with the address.
 ADDRESS = re.compile(r'(?m)^(repository = ")[^"]*(")')
+DIGEST = re.compile(r'(?m)^(wheel_sha256 = ")[^"]*(")')
+# An address that is nobody's yet: whoever took that name could publish anything.
+PLACEHOLDER = "/OWNER/"
 
 
 @click.command()
@@ -31,18 +39,41 @@ def main(repo: str | None) -> None:
     if repo is not None:
         if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo):
             sys.exit(f"error: {repo!r} is no repository; give REPO=owner/name")
-        record_address(f"https://github.com/{repo}")
+        record(ADDRESS, f"https://github.com/{repo}")
     repository, version = address()
+    digest = digest_of_wheel(repository)
+    if digest or repo is not None:
+        record(DIGEST, digest)
     for path in NOTEBOOKS:
         stamp(path, repository, version)
         print(colab_link(path.name, repository, version))
+    for path in EXERCISES:
+        stamp(path, repository, version, link=False)
 
 
-def record_address(repository: str) -> None:
-    """Write the address into pyproject.toml, where all others are made from."""
-    text = PROJECT.read_text("utf-8")
-    with atomic_path(PROJECT) as scratch:
-        scratch.write_text(ADDRESS.sub(rf"\g<1>{repository}\g<2>", text), "utf-8")
+def record(line: re.Pattern[str], value: str) -> None:
+    """Write a value into its line of pyproject.toml."""
+    text = line.sub(rf"\g<1>{value}\g<2>", PROJECT.read_text("utf-8"))
+    write_file(PROJECT, text.encode())
+
+
+def digest_of_wheel(repository: str) -> str:
+    """Build the wheel into `dist/` and return its SHA-256.
+
+    It is empty, and nothing is built, while there is nowhere to publish the wheel, or
+    if the library is not beside the notebooks.
+    """
+    root = PROJECT.parent
+    if PLACEHOLDER in f"{repository}/" or not (root / "edgetpu_lib").is_dir():
+        return ""
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps"]
+    with tempfile.TemporaryDirectory() as folder:
+        command += ["--no-build-isolation", "--wheel-dir", folder, str(root)]
+        if subprocess.run(command).returncode:
+            sys.exit("error: the wheel cannot be built; see above")
+        (wheel,) = Path(folder).glob("*.whl")
+        built = write_file(root / "dist" / wheel.name, wheel.read_bytes())
+    return sha256_of(built)
 
 
 def address() -> tuple[str, str]:
@@ -64,26 +95,34 @@ def colab_link(name: str, repository: str, version: str) -> str:
 
 
 def setup_cell(repository: str, version: str) -> str:
-    """Return the first code cell, which installs the library where it is missing."""
+    """Return the first code cell, which installs the library where it is missing.
+
+    It installs the published wheel of the recorded digest, which pip compares, and
+    nothing while no wheel is published.
+    """
+    tool = tomllib.loads(PROJECT.read_text("utf-8"))["tool"]
     return f"""try:
     import edgetpu_lib  # noqa: F401
 except ImportError:  # in Colab; its NumPy and TensorFlow stay
+    where = "edgetpu_lib is not published; open this notebook in a clone, by make lab"
     repository = "{repository}"
-    %pip install -q {{repository}}/archive/refs/tags/v{version}.zip
-
+    sha256 = "{tool["badges"]["wheel_sha256"]}"
+    assert sha256 and "{PLACEHOLDER}" not in repository, where
+    wheel = "v{version}/edgetpu_lib-{version}-py3-none-any.whl"
+    %pip install -q {{repository}}/releases/download/{{wheel}}#sha256={{sha256}}
 from edgetpu_lib.base import artifacts
 
 print(artifacts.check_environment())"""
 
 
-def stamp(path: Path, repository: str, version: str) -> None:
+def stamp(path: Path, repository: str, version: str, *, link: bool = True) -> None:
     """Write link and set-up cell into a notebook, and leave the rest unchanged."""
     notebook = nbformat.read(path, as_version=4)
     title = notebook.cells[0]
     heading, _, rest = title.source.partition("\n\n")
-    link = colab_link(path.name, repository, version)
+    address = colab_link(path.name, repository, version) if link else ""
     rest = LINK.sub("", rest).lstrip()
-    title.source = "\n\n".join(part for part in (heading, link, rest) if part)
+    title.source = "\n\n".join(part for part in (heading, address, rest) if part)
     first = next(cell for cell in notebook.cells if cell.cell_type == "code")
     first.source = setup_cell(repository, version)
     with atomic_path(path) as scratch:

@@ -91,6 +91,56 @@ def _replace(source: Path, target: Path) -> None:
         source.replace(target)
 
 
+@contextlib.contextmanager
+def atomic_files(folder: str | Path) -> Iterator[Path]:
+    """Yield a temporary folder whose files all become files of `folder`, or none.
+
+    Other files of the folder stay; it is made if it is missing.
+
+    Raises:
+        InputError: the folder cannot be written, or the disk is full.
+    """
+    folder = Path(folder)
+    scratch = _scratch_folder(folder / "results")
+    made, replaced = scratch / "made", scratch / "replaced"
+    try:
+        made.mkdir()
+        replaced.mkdir()
+        yield made
+        _move_files(made, folder, replaced)
+    except InputError as error:
+        # The reader knows the folder, not the temporary one.
+        raise InputError(str(error).replace(str(made), str(folder))) from error
+    except OSError as error:
+        raise InputError(
+            f"cannot write {folder}: {error.strerror or error};"
+            " free some space or choose another output path"
+        ) from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+        # Succeeds only if nothing was written, and nothing else was there.
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+
+
+def _move_files(source: Path, folder: Path, replaced: Path) -> None:
+    """Move all files of a folder into another; if one fails, undo the others."""
+    moved = []
+    try:
+        for path in sorted(source.iterdir()):
+            target = folder / path.name
+            if target.is_file():
+                target.rename(replaced / path.name)
+            path.rename(target)
+            moved.append(target)
+    except BaseException:
+        for target in moved:
+            target.unlink()
+        for old in replaced.iterdir():
+            old.rename(folder / old.name)
+        raise
+
+
 def write_file(target: str | Path, content: bytes) -> Path:
     """Write a file atomically and return its path; InputError if that fails."""
     with atomic_path(target) as path:

@@ -98,7 +98,7 @@ def _open(
     )
     if not split and images.split != "all":
         pool = data.open_images(
-            data_dir, split="train", metadata=metadata, labelled=False
+            data_dir, default_split="train", metadata=metadata, labelled=False
         )
     # As `export` draws: the first of its images are the first here.
     calibration = data.calibration_images(pool, 4 * count)

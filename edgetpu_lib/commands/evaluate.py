@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgetpu_lib.base import quiet
 from edgetpu_lib.base.artifacts import (
+    atomic_files,
     require_writable,
     write_file,
 )
@@ -63,7 +65,7 @@ def evaluate(
         require_writable(Path(flags.output) / "evaluation.json")
     quiet.start_tensorflow()
     from edgetpu_lib import evaluate as stage
-    from edgetpu_lib.evaluation import classifiers
+    from edgetpu_lib.evaluation import classifiers, journal
 
     models = [classifiers.open_classifier(flags.model, network=network, **wanted)]
     if flags.against:
@@ -75,6 +77,7 @@ def evaluate(
             images,
             label_offset=label_offset,
             journal_dir=flags.journal_dir,
+            keep_journal=True,
             progress=each.name,
         )
         for each in models
@@ -87,6 +90,9 @@ def evaluate(
         options.print_result(content, True, [])
     else:
         _show(content)
+    # A full disk shows here at the latest, while the predictions are still saved.
+    sys.stdout.flush()
+    journal.delete_journals(flags.journal_dir, [each.digest for each in models])
 
 
 def _images(
@@ -151,17 +157,18 @@ def _write(
     evaluations: Sequence[Evaluation],
     images: Any,
 ) -> None:
-    """Write an evaluation as JSON, Markdown and figures."""
+    """Write an evaluation as JSON, Markdown and figures: all of them or none."""
     from edgetpu_lib.evaluation import report
     from edgetpu_lib.plots import accuracy as plots_accuracy
 
     text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-    write_file(folder / "evaluation.json", text.encode())
     parts = [report.to_markdown(table) for table in report.tables_of(content)]
     parts += [f"**{warning}**\n"] if (warning := report.shift_warning(content)) else []
-    write_file(folder / "evaluation.md", "\n".join(parts).encode())
     names = [Path(each.name).stem for each in models]
     if len(set(names)) < len(names):
         names = ["first", "second"]
     named = dict(zip(names, evaluations, strict=True))
-    plots_accuracy.save_figures(folder, named, images)
+    with atomic_files(folder) as scratch:
+        write_file(scratch / "evaluation.json", text.encode())
+        write_file(scratch / "evaluation.md", "\n".join(parts).encode())
+        plots_accuracy.save_figures(scratch, named, images)

@@ -17,7 +17,7 @@ from edgetpu_lib.base.artifacts import (
     require_writable,
     save_metadata,
 )
-from edgetpu_lib.commands import options
+from edgetpu_lib.commands import model_flags, options
 from edgetpu_lib.conversion.settings import MIN_AGREEMENT
 from edgetpu_lib.weights.network import Network
 
@@ -84,7 +84,7 @@ def export(
     from edgetpu_lib import checkpoint, convert, data
 
     opened = checkpoint.open_model(flags.model, network)
-    metadata = read_metadata(flags.model) if flags.model else {}
+    metadata = model_flags.metadata_of(flags.model)
     exported = _prepare(flags, network, opened)
     pixels = {"mean": exported.mean, "stddev": exported.stddev}
     weights = str(flags.model or network.ckpt_dir)

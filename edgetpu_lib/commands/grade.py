@@ -34,11 +34,12 @@ def grade(
 ) -> None:
     """Grade every notebook of a folder with the checks of an exercise.
 
-    Each submission runs in a process, a folder and an environment of its own, within
-    limits of time and memory; then the checks of the key test what it made, whatever
-    its own checks say. After an interruption the same command continues, and grades
-    again what was changed. It guards against accidents, not against malice: do not
-    grade notebooks of strangers on a machine that matters.
+    Each submission runs in processes, a folder and an environment of its own, within
+    limits of time and memory; on Linux it can write nothing else. Then the checks of
+    the key test what it left behind, as data, whatever its own checks say. After an
+    interruption the same command continues, and grades again what was changed. What
+    the grader itself fails at is no grade. It guards against accidents and fakes, not
+    against malice: do not grade notebooks of strangers on a machine that matters.
 
     Args:
         submissions: folder of notebooks.
@@ -49,8 +50,13 @@ def grade(
         memory: MiB for all processes of one submission together.
         jobs: number of submissions at a time.
     """
-    from edgetpu_lib.teaching.grading import folder, process
-    from edgetpu_lib.teaching.grading import key as grading_key
+    try:
+        from edgetpu_lib.teaching.grading import folder, process, sandbox
+        from edgetpu_lib.teaching.grading import key as grading_key
+    except ImportError as error:
+        raise InputError(
+            f"the grader failed: {error}; install edgetpu_lib again"
+        ) from error
 
     limits = process.Limits(timeout, cell_timeout, memory)
     key = key or KEY
@@ -58,6 +64,8 @@ def grade(
         exercise = grading_key.read_key(key, options.typed(overrides))
     except InputError as error:
         raise InputError(f"--key={key}: {error}") from error
+    if not sandbox.is_available():
+        print("this system has no sandbox: a submission can write whatever you can")
     for done, count, made in folder.grade_folder(
         submissions, output, exercise, limits, jobs=jobs
     ):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgetpu_lib.base import quiet
 from edgetpu_lib.base.artifacts import (
     InputError,
+    atomic_files,
     read_metadata,
     require_writable,
     write_file,
@@ -21,6 +23,9 @@ from edgetpu_lib.weights.network import Network
 
 if TYPE_CHECKING:
     from edgetpu_lib.tflite.contract import PixelScale
+
+# Folder below the output for the predictions of an interrupted report.
+UNFINISHED = "unfinished"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,11 +70,13 @@ def report(
             "quantization needs images other than the measured ones: add"
             " --calibration_dir=FOLDER"
         )
-    require_writable(Path(flags.output) / "report.json")
+    output = Path(flags.output)
+    require_writable(output / "report.json")
     quiet.start_tensorflow()
+    from edgetpu_lib.evaluation import journal
     from edgetpu_lib.evaluation import report as layout
 
-    rows, content = [], []
+    rows, content, digests = [], [], []
     for path in _checkpoints(checkpoint):
         metadata = model_flags.metadata_of(path, needed=bool(source.data_dir))
         model = _load(path, network)
@@ -82,23 +89,40 @@ def report(
             flags.calibration_dir or source.data_dir,
             flags.num_steps,
             metadata,
-            Path(flags.output),
+            output,
             pixel_scale,
         )
         opened = _open(model, int8, pixel_scale)
-        rows.append(_row(path, opened, images, label_offset, Path(flags.output)))
+        digests += [each.digest for each in opened.values()]
+        rows.append(_row(path, opened, images, label_offset, output))
         facts = {"checkpoint": str(path), "split": images.split, "int8_file": str(int8)}
         content.append({**layout.row_as_dict(rows[-1]), **facts})
-    table = layout.family_table(rows)
+    _write(output, rows, content, as_json)
+    journal.delete_journals(output / UNFINISHED, digests)
+
+
+def _write(output: Path, rows: list[Any], content: list[dict], as_json: bool) -> None:
+    """Write both files or none, and print one of them."""
+    from edgetpu_lib.evaluation import report as layout
+
     text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-    write_file(Path(flags.output) / "report.json", text.encode())
+    with atomic_files(output) as scratch:
+        write_file(scratch / "report.json", text.encode())
+        write_file(scratch / "report.md", _markdown(rows).encode())
     if as_json:
         print(text, end="")
     else:
         from rich.console import Console
 
-        Console(highlight=False).print(table)
-    write_file(Path(flags.output) / "report.md", layout.to_markdown(table).encode())
+        Console(highlight=False).print(layout.family_table(rows))
+    # A full disk shows here at the latest, while the predictions are still saved.
+    sys.stdout.flush()
+
+
+def _markdown(rows: list[Any]) -> str:
+    from edgetpu_lib.evaluation import report as layout
+
+    return layout.to_markdown(layout.family_table(rows))
 
 
 def _checkpoints(sources: tuple[str, ...]) -> list[Path]:
@@ -203,7 +227,8 @@ def _row(
         stage.predict(
             each,
             images,
-            journal_dir=output / "unfinished",
+            journal_dir=output / UNFINISHED,
+            keep_journal=True,
             progress=f"{_name(path)}, {kind}",
         )
         for kind, each in opened.items()

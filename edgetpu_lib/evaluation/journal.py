@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,8 @@ SAVE_EVERY_S = 10
 class PartialPredictions(contextlib.AbstractContextManager):
     """A model's predictions for images, completed batch by batch.
 
-    As a context manager it saves what is not saved yet if the block fails, and deletes
-    the journal if the block succeeds.
+    As a context manager it saves what is not saved yet if the block fails or the
+    journal is to be kept, and deletes the journal if the block succeeds otherwise.
 
     Attributes:
         predictions: for all images; zeros where they are missing.
@@ -33,11 +34,17 @@ class PartialPredictions(contextlib.AbstractContextManager):
     """
 
     def __init__(
-        self, classifier: Classifier, images: data.Images, folder: str | Path | None
+        self,
+        classifier: Classifier,
+        images: data.Images,
+        folder: str | Path | None,
+        *,
+        keep: bool = False,
     ) -> None:
         """Restore the predictions that an interrupted evaluation saved.
 
         The journal in `folder` is named by the model's digest; `None` saves nothing.
+        With `keep` it stays until `delete_journals`.
 
         Raises:
             InputError: the journal cannot be read.
@@ -50,9 +57,10 @@ class PartialPredictions(contextlib.AbstractContextManager):
         self._done = self._saved = 0
         self._saved_at = time.monotonic()
         self._journal = None
+        self._keep = keep
         if folder:
             self._keys = [_image_key(path) for path in images.paths]
-            path = Path(folder) / f"{classifier.digest}.jsonl"
+            path = _journal_path(folder, classifier.digest)
             self._journal = Journal(path, {"model": classifier.digest})
             self._restore()
 
@@ -92,11 +100,22 @@ class PartialPredictions(contextlib.AbstractContextManager):
         self._saved_at = time.monotonic()
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Delete the journal of a complete evaluation; save an interrupted one."""
-        if kind:
+        """Save the predictions, or delete the journal that is not needed any more."""
+        if kind or self._keep:
             self._save()
         elif self._journal:
             self._journal.delete()
+
+
+def _journal_path(folder: str | Path, digest: str) -> Path:
+    return Path(folder) / f"{digest}.jsonl"
+
+
+def delete_journals(folder: str | Path, digests: Iterable[str]) -> None:
+    """Delete the journals of models; call it once the results are written."""
+    for digest in digests:
+        with contextlib.suppress(OSError):
+            _journal_path(folder, digest).unlink()
 
 
 def _image_key(path: Any) -> str:

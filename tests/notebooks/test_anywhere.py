@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -15,6 +16,8 @@ import nbformat
 import papermill
 import pytest
 from runner import CUT_OFF, ROOT, can_cut_off
+
+from edgetpu_lib.base import artifacts
 
 NOTEBOOKS = badges.NOTEBOOKS
 # Where a warning arises, as Python prints it: in the library or in a cell.
@@ -110,11 +113,14 @@ def test_out_of_order_a_notebook_names_the_one_to_run_first(path, tmp_path):
 
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory):
-    """Return a folder with the wheel of this library and nothing else."""
+    """Return a folder with the wheel of this library, as a repository has it."""
     folder = tmp_path_factory.mktemp("wheels")
+    version = f"v{badges.address()[1]}"
+    place = folder / "releases" / "download" / version
+    place.mkdir(parents=True)
     subprocess.run(
         [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps"]
-        + ["--no-build-isolation", "--wheel-dir", folder, ROOT],
+        + ["--no-build-isolation", "--wheel-dir", place, ROOT],
         check=True,
     )
     return folder
@@ -145,6 +151,16 @@ def kernel(elsewhere, tmp_path, monkeypatch):
     return "some-kernel"
 
 
+def published(cell, wheels, digest=None):
+    """Return a set-up cell as it would be if this folder were the published address."""
+    (wheel,) = wheels.rglob("*.whl")
+    digest = digest or artifacts.sha256_of(wheel)
+    repository = badges.address()[0]
+    assert cell.count(repository) == cell.count('sha256 = ""') == 1
+    cell = cell.replace(repository, f"file://{wheels}")
+    return cell.replace('sha256 = ""', f'sha256 = "{digest}"')
+
+
 def links_in(environment):
     (site,) = environment.glob("lib/*/site-packages")
     return {path.name for path in site.iterdir() if path.is_symlink()}
@@ -153,14 +169,11 @@ def links_in(environment):
 def test_alone_in_an_empty_folder_a_notebook_installs_the_library_and_nothing_else(
     wheels, elsewhere, kernel, tmp_path, monkeypatch
 ):
-    # pip asks this folder only; from there it could replace no NumPy.
+    # pip asks nobody else, so that it could replace no NumPy.
     monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("PIP_FIND_LINKS", str(wheels))
     notebook = nbformat.read(ROOT / "notebooks" / "00_quickstart.ipynb", as_version=4)
     setup = next(cell for cell in notebook.cells if cell.cell_type == "code")
-    # The address of a repository that is not published, by the wheel of the same.
-    setup.source, times = re.subn(r"\{repository\}\S+", "edgetpu_lib", setup.source)
-    assert times == 1
+    setup.source = published(setup.source, wheels)
     nbformat.write(notebook, tmp_path / "alone.ipynb")
     (tmp_path / "empty").mkdir()
     before = links_in(elsewhere)
@@ -178,6 +191,39 @@ def test_alone_in_an_empty_folder_a_notebook_installs_the_library_and_nothing_el
     assert os.listdir(tmp_path / "empty") == []
 
 
+def run_setup(cell, kernel, folder):
+    """Run a set-up cell, and return the error's name and words."""
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell)])
+    nbformat.write(notebook, folder / "setup.ipynb")
+    with pytest.raises(papermill.PapermillExecutionError) as caught:
+        papermill.execute_notebook(
+            folder / "setup.ipynb",
+            folder / "executed.ipynb",
+            cwd=str(folder),
+            kernel_name=kernel,
+            progress_bar=False,
+        )
+    return caught.value.ename, caught.value.evalue
+
+
+def test_a_set_up_cell_without_an_address_says_so_and_installs_nothing(
+    elsewhere, kernel, tmp_path
+):
+    name, words = run_setup(badges.setup_cell(*badges.address()), kernel, tmp_path)
+    assert name == "AssertionError" and "clone" in words
+    assert not list(elsewhere.glob("lib/*/site-packages/edgetpu_lib*"))
+
+
+def test_another_file_at_the_address_is_not_installed(
+    wheels, elsewhere, kernel, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    cell = published(badges.setup_cell(*badges.address()), wheels, digest="0" * 64)
+    assert run_setup(cell, kernel, tmp_path)[0] == "ModuleNotFoundError"
+    assert "DO NOT MATCH THE HASHES" in (tmp_path / "executed.ipynb").read_text()
+    assert not list(elsewhere.glob("lib/*/site-packages/edgetpu_lib*"))
+
+
 # The address of the repository.
 
 
@@ -187,6 +233,13 @@ def test_notebooks_have_the_address_of_the_project(path):
     link = badges.colab_link(path.name, *badges.address())
     assert f"\n\n{link}\n\n" in cells[0].source
     assert len(badges.LINK.findall(cells[0].source)) == 1
+    setup = next(cell for cell in cells if cell.cell_type == "code")
+    assert setup.source == badges.setup_cell(*badges.address())
+
+
+@pytest.mark.parametrize("path", badges.EXERCISES, ids=lambda path: path.parent.name)
+def test_exercises_have_the_same_set_up_cell(path):
+    cells = nbformat.read(path, as_version=4).cells
     setup = next(cell for cell in cells if cell.cell_type == "code")
     assert setup.source == badges.setup_cell(*badges.address())
 
@@ -233,6 +286,22 @@ def test_a_new_address_is_stamped_everywhere_and_twice_is_once(copy):
     for name in changed:
         assert old not in once[name]
         assert b"someone/some.where" in once[name]
+
+
+def test_a_new_address_gets_the_digest_of_the_wheel(copy):
+    for folder in ("edgetpu_lib", "data"):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / folder, copy / folder, ignore=ignored)
+    for name in ("README.md", ".gitignore"):
+        shutil.copy(ROOT / name, copy)
+    done = stamp(copy, "--repo=someone/some.where")
+    assert done.returncode == 0, done.stderr
+    (wheel,) = (copy / "dist").iterdir()
+    digest = artifacts.sha256_of(wheel)
+    for path in (copy / "notebooks").glob("*.ipynb"):
+        assert f'sha256 = \\"{digest}\\"' in path.read_text("utf-8")
+    assert stamp(copy).returncode == 0
+    assert artifacts.sha256_of(wheel) == digest, "the wheel is the same each time"
 
 
 @pytest.mark.parametrize("repo", ["", "someone", "https://github.com/a/b", 'a/b"c'])

@@ -1,11 +1,12 @@
-"""Grade submitted notebooks, each in its own process.
+"""Grade submitted notebooks, each in its own processes.
 
 Takes a folder of submissions and a key; gives points, feedback and a status for each,
 which `pages` writes.
 
 This protects the teacher's machine and other submissions from accidents: endless
-loops, too much memory, files in odd places. It does not protect from malicious code: a
-submission runs with the rights of whoever grades it.
+loops, too much memory, files in odd places, and grades from fakes: the checks see what
+a submission left behind as data. It does not protect from malicious code: a submission
+runs with the rights of whoever grades it, and can read files and reach the network.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from typing import Any
 from edgetpu_lib.base.artifacts import InputError, sha256_of
 from edgetpu_lib.teaching.exercise.feedback import Feedback, shorten
 from edgetpu_lib.teaching.grading.key import Key, submitted_sources
-from edgetpu_lib.teaching.grading.process import Limits, run_job
+from edgetpu_lib.teaching.grading.process import FAILED, Limits, Place, run_job
 
 GRADED = "graded"
 SUFFIX = ".ipynb"
@@ -54,6 +55,11 @@ class Grade:
     def points(self) -> float:
         """The sum of all checks."""
         return sum(each.points for each in self.feedback)
+
+    @property
+    def is_grade(self) -> bool:
+        """Whether it says something of the submission; else the grader failed."""
+        return not self.status.startswith(FAILED)
 
 
 def find_submissions(folder: str | Path) -> list[Path]:
@@ -94,7 +100,12 @@ def digest_of(path: Path, key: Key) -> str:
 
 
 def grade(
-    path: Path, name: str, key: Key, limits: Limits, stop: threading.Event
+    path: Path,
+    name: str,
+    key: Key,
+    limits: Limits,
+    stop: threading.Event,
+    place: Place | None = None,
 ) -> Grade | None:
     """Run a submission and the checks; return the grade, whatever the notebook does.
 
@@ -104,6 +115,7 @@ def grade(
         key: from `key.read_key`.
         limits: of time and memory.
         stop: set by another thread to end the work early; then `None` is returned.
+        place: where it runs.
     """
     start = time.monotonic()
     events: list[dict[str, Any]] = []
@@ -111,7 +123,7 @@ def grade(
     try:
         digest = digest_of(path, key)
         sources = submitted_sources(path, key.overrides)
-        ending, events = run_job(_job(sources, key), limits, stop)
+        ending, events = run_job(_job(sources, key), limits, stop, place)
     except (InputError, OSError) as error:
         ending = shorten(str(error))
     if stop.is_set():
@@ -129,7 +141,16 @@ def grade(
     )
 
 
-def _job(sources: list[str], key: Key) -> dict[str, Any]:
+def try_key(key: Key, limits: Limits, place: Place) -> str:
+    """Run the key without a submission and without its checks; return why that fails.
+
+    Afterwards the images that the key draws lie in `place.checks`.
+    """
+    job = {**_job(None, key), "checks": [], "by_hand": []}
+    return run_job(job, limits, threading.Event(), place)[0]
+
+
+def _job(sources: list[str] | None, key: Key) -> dict[str, Any]:
     return {
         "student": sources,
         "setup": key.setup,

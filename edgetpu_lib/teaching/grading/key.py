@@ -60,7 +60,7 @@ class Key:
         checks: in the order of the notebook.
         by_hand: answers that a person grades.
         overrides: a cell that changes parameters, of the key and of submissions.
-        names: variables that the checks read.
+        names: variables that setup and checks read, and those that a person grades.
         digest: of setup and checks, in hex.
     """
 
@@ -113,7 +113,7 @@ def read_key(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Ke
         checks=tuple(checks),
         by_hand=tuple(by_hand),
         overrides=changed,
-        names=_names_read(checks),
+        names=tuple(_names_needed([*setup, *(c.source for c in checks)], by_hand)),
         digest=hashlib.sha256(decisive.encode()).hexdigest(),
     )
 
@@ -142,10 +142,50 @@ def _first_name(source: str) -> str:
     return ""
 
 
-def _names_read(checks: Sequence[Check]) -> tuple[str, ...]:
-    nodes = (n for check in checks for n in ast.walk(ast.parse(check.source)))
-    names = {node.id for node in nodes if isinstance(node, ast.Name)}
-    return tuple(sorted(names - set(dir(builtins))))
+def _names_needed(key_cells: Sequence[str], by_hand: Sequence[HandGraded]) -> list[str]:
+    read = {name for source in key_cells for name in names_of(source)[0]}
+    variables = {hand.variable for hand in by_hand}
+    return sorted((read | variables) - set(dir(builtins)) - {""})
+
+
+def names_of(source: str) -> tuple[set[str], set[str]]:
+    """Return the names that a cell takes from cells before it, and those it defines.
+
+    A cell with IPython's own commands has names that nobody knows: it takes "%".
+    """
+    try:
+        statements = ast.parse(source).body
+    except SyntaxError:
+        return {"%"}, set()
+    read: set[str] = set()
+    made: set[str] = set()
+    for statement in statements:
+        value = getattr(statement, "value", None)
+        # In `a = a + 1` the first `a` is set after the second one is read.
+        read |= _loaded(value) - _set_by(value) - made if value else set()
+        read |= _loaded(statement) - _set_by(statement) - made
+        made |= _set_by(statement)
+    return read, made
+
+
+def _loaded(tree: ast.AST) -> set[str]:
+    names = (node for node in ast.walk(tree) if isinstance(node, ast.Name))
+    return {node.id for node in names if isinstance(node.ctx, ast.Load)}
+
+
+def _set_by(tree: ast.AST) -> set[str]:
+    """Return the names that a statement, or a part of it, gives a value to."""
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
+            names.add(node.id)
+        elif isinstance(node, ast.alias):
+            names.add((node.asname or node.name).split(".")[0])
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.arg):
+            names.add(node.arg)
+    return names
 
 
 def submitted_sources(path: str | Path, overrides: str = "") -> list[str]:

@@ -62,14 +62,18 @@ def columns(key: Key) -> list[str]:
 
 
 def row(grade: Grade, limits: Limits, key: Key) -> dict[str, str]:
-    """Return a submission's row; columns that are graded by hand are empty."""
+    """Return a submission's row; columns that are graded by hand are empty.
+
+    So are all points, and the page, if the grader failed.
+    """
+    points = {each.task: f"{each.points:g}" for each in grade.feedback}
+    page = f"{PAGES}/{page_name(grade.name)}"
     return {
         "submission": cell(grade.name),
-        **{each.task: f"{each.points:g}" for each in grade.feedback},
-        "total": f"{grade.points:g}",
+        **(points | {"total": f"{grade.points:g}"} if grade.is_grade else {}),
         "of": f"{key.max_points:g}",
         "status": cell(grade.status),
-        "page": f"{PAGES}/{page_name(grade.name)}",
+        "page": page if grade.is_grade else "",
         "limits": str(limits),
         "digest": grade.digest,
     }

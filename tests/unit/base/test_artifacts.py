@@ -291,3 +291,31 @@ def test_small_files_ship_with_the_package():
     assert artifacts.data_file("samples/tulip_1.jpg").read_bytes()[:2] == b"\xff\xd8"
     with pytest.raises(InputError, match="samples/orchid_1.jpg"):
         artifacts.data_file("samples/orchid_1.jpg")
+
+
+def test_files_of_a_folder_are_all_there_or_none(tmp_path):
+    with artifacts.atomic_files(tmp_path / "new") as scratch:
+        (scratch / "a").write_text("1")
+        (scratch / "b").write_text("2")
+    assert names(tmp_path / "new") == ["a", "b"]
+    with pytest.raises(KeyError), artifacts.atomic_files(tmp_path / "new") as scratch:
+        (scratch / "a").write_text("3")
+        raise KeyError
+    assert (tmp_path / "new" / "a").read_text() == "1"
+    assert names(tmp_path / "new") == ["a", "b"]
+    with pytest.raises(KeyError), artifacts.atomic_files(tmp_path / "none"):
+        raise KeyError
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_folder_in_the_way_undoes_the_files_before_it(tmp_path):
+    (tmp_path / "a").write_text("old")
+    (tmp_path / "c").mkdir()
+    with (
+        pytest.raises(InputError, match=str(tmp_path)),
+        artifacts.atomic_files(tmp_path) as scratch,
+    ):
+        for name in "abc":
+            (scratch / name).write_text("new")
+    assert names(tmp_path) == ["a", "c"]
+    assert (tmp_path / "a").read_text() == "old"

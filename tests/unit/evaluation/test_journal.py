@@ -5,7 +5,7 @@ import pytest
 
 from edgetpu_lib import data
 from edgetpu_lib.evaluation.classifiers import Classifier
-from edgetpu_lib.evaluation.journal import PartialPredictions
+from edgetpu_lib.evaluation.journal import PartialPredictions, delete_journals
 from edgetpu_lib.evaluation.metrics import Predictions
 
 MODEL = Classifier("a model", 32, 7, "ab12", None, 1)
@@ -74,3 +74,13 @@ def test_a_folder_that_takes_nothing_is_no_failure(some, tmp_path):
     interrupt(some, tmp_path / "file", predictions(9))
     with PartialPredictions(MODEL, some, tmp_path / "file") as partial:
         assert len(partial.missing) == 9
+
+
+def test_a_kept_journal_stays_until_it_is_deleted(some, tmp_path):
+    with PartialPredictions(MODEL, some, tmp_path / "kept", keep=True) as partial:
+        partial.add(predictions(9))
+    again = PartialPredictions(MODEL, some, tmp_path / "kept", keep=True)
+    assert not len(again.missing)
+    delete_journals(tmp_path / "kept", [MODEL.digest])
+    assert not list((tmp_path / "kept").iterdir())
+    delete_journals(tmp_path / "none", [MODEL.digest])

@@ -50,7 +50,7 @@ SUBMISSIONS = {
         "goal = answer = 7",
         "list = str = globals = print = 3",
         "import os; os.chdir('/')",
-        "double = lambda x: Feedback('double', 1, 1, '', '')",
+        "double = lambda x: e.Feedback('double', 1, 1, '', '')",
     ],
     "environment": [
         "import os, pathlib",

@@ -44,7 +44,9 @@ MAY_IMPORT = {
     "training": {"base", "images", "data", "checkpoint"},
     "hardware": {"base", "specs", "tflite"},
     "costs": {"base", "specs", "tflite", "hardware"},
-    "evaluation": {"base", "images", "tflite", "checkpoint", "data", "weights"},
+    "evaluation": {
+        *("base", "images", "tflite", "checkpoint", "data", "weights", "conversion"),
+    },
     "specs": {"base"},
     "build": {"base", "specs"},
     "checkpoint": {"base", "build", "weights"},

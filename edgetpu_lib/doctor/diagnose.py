@@ -34,7 +34,7 @@ from edgetpu_lib.doctor.preprocessing_variants import RIGHT
 from edgetpu_lib.doctor.ranges import FloatNetwork, Observations
 from edgetpu_lib.evaluation.metrics import Predictions
 from edgetpu_lib.hardware import check
-from edgetpu_lib.tflite.contract import OWN, PixelScale
+from edgetpu_lib.tflite.contract import PixelScale
 
 # Images are observed in parts, until some are found among the calibration images.
 _PART = 100
@@ -196,14 +196,18 @@ def _sweep(
     Returns:
         Agreement by number of images, the predictions with all, and notes.
     """
-    if pair.pixel_scale != OWN:
-        note = "nothing was quantized again: the model takes other pixels than export"
+    mean, stddev = pair.pixel_scale
+    if np.ndim(mean) or np.ndim(stddev):
+        note = "nothing was quantized again: each channel has a mean of its own"
         return (), None, [note]
     counts = [*(n for n in _SWEEP if n < len(right)), len(right)]
     points, predictions = [], None
     for count in tqdm(counts, "quantizing again", leave=False, disable=not progress):
         try:
-            content = convert.quantize(network.content, right.ranges(network, count))
+            ranges = right.ranges(network, count)
+            content = convert.quantize(
+                network.content, ranges, mean=mean, stddev=stddev
+            )
         except InputError as error:
             return (), None, [f"nothing was quantized again: {error}"]
         predictions = pair.predict(content)

@@ -21,7 +21,12 @@ from edgetpu_lib import checkpoint, data
 from edgetpu_lib.images import pixels
 from edgetpu_lib.training import devices, fast_layers, loop
 from edgetpu_lib.training.batches import TrainingBatches
-from edgetpu_lib.training.recipe import Averages, add_weight_decay, new_optimizer
+from edgetpu_lib.training.recipe import (
+    Averages,
+    add_weight_decay,
+    new_optimizer,
+    set_batch_norm,
+)
 from edgetpu_lib.training.settings import Recipe
 from edgetpu_lib.training.state import TrainingState
 
@@ -111,6 +116,7 @@ def train(
     )
     settings = _settings(model, images, recipe, order)
     keras.utils.set_random_seed(seed)
+    set_batch_norm(model, recipe)
     twin = _compiled_twin(model, recipe, len(images) / recipe.batch_size)
     names = checkpoint.reference_names(twin)
     averages = Averages(list(names.values()), recipe.average_decay)

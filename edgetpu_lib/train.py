@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +84,7 @@ def train(
     keep_steps: int | None = None,
     on_error: str = "raise",
     parts: int = 1,
+    archive: Callable[[keras.Model, Mapping[str, np.ndarray], int], None] | None = None,
 ) -> Trained:
     """Train `model` in place, or resume where an earlier call was stopped.
 
@@ -104,6 +105,8 @@ def train(
         on_error: "raise" stops at an image that cannot be read; "skip" takes the next
             one instead and reports it.
         parts: number of independent parts of the images, divided among the processes.
+        archive: called with model, averages and step after every epoch whose
+            validation accuracy no earlier one exceeds.
 
     Raises:
         InputError: labels do not fit the model, an image cannot be read, the loss is
@@ -123,11 +126,19 @@ def train(
     extra = {"average": averages}
     due = {"keep_minutes": keep_minutes, "keep_steps": keep_steps}
     state = TrainingState(output_dir, settings, "training_state", twin, extra, **due)
-    _run(state, batches, averages, validation)
+
+    def named() -> dict[str, np.ndarray]:
+        values = map(keras.ops.convert_to_numpy, averages.values)
+        return dict(zip(names, values, strict=True))
+
+    def keep_best(step: int) -> None:
+        if archive:
+            archive(twin, named(), step)
+
+    _run(state, batches, averages, validation, keep_best)
     model.set_weights(twin.get_weights())
-    values = map(keras.ops.convert_to_numpy, averages.values)
     return Trained(
-        averages=dict(zip(names, values, strict=True)),
+        averages=named(),
         step=state.step,
         history=tuple(EpochRow(**row) for row in state.progress["history"]),
         skipped=tuple(batches.skipped.values()),
@@ -167,8 +178,12 @@ def _run(
     batches: TrainingBatches,
     averages: Averages,
     validation: data.Images | None,
+    keep_best: Callable[[int], None],
 ) -> None:
-    """Restore the state and take the remaining steps."""
+    """Restore the state and take the remaining steps.
+
+    `keep_best` takes the step of an epoch whose validation accuracy is the highest.
+    """
     if devices.process()[1] > 1:
         validation = None
 
@@ -187,6 +202,9 @@ def _run(
             learning_rate=float(keras.ops.convert_to_numpy(rate)),
         )
         tqdm.write(_line(row), file=sys.stderr)
+        earlier = [each["validation_top1"] for each in state.progress["history"]]
+        if held_out is not None and held_out >= max(earlier, default=0):
+            keep_best(state.step)
         return dataclasses.asdict(row)
 
     state.restore()

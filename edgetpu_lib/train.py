@@ -127,18 +127,14 @@ def train(
     due = {"keep_minutes": keep_minutes, "keep_steps": keep_steps}
     state = TrainingState(output_dir, settings, "training_state", twin, extra, **due)
 
-    def named() -> dict[str, np.ndarray]:
-        values = map(keras.ops.convert_to_numpy, averages.values)
-        return dict(zip(names, values, strict=True))
-
     def keep_best(step: int) -> None:
         if archive:
-            archive(twin, named(), step)
+            archive(twin, averages.named(names), step)
 
     _run(state, batches, averages, validation, keep_best)
     model.set_weights(twin.get_weights())
     return Trained(
-        averages=named(),
+        averages=averages.named(names),
         step=state.step,
         history=tuple(EpochRow(**row) for row in state.progress["history"]),
         skipped=tuple(batches.skipped.values()),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import keras
@@ -130,6 +130,11 @@ class Averages:
         decay = min(self.decay, (1 + step) / (10 + step))
         now = [variable.value for variable in self.variables]
         self.values = self._average(self.values, now, np.float32(decay))
+
+    def named(self, names: Iterable[str]) -> dict[str, np.ndarray]:
+        """Return the values as arrays, by names in the order of the variables."""
+        values = map(keras.ops.convert_to_numpy, self.values)
+        return dict(zip(names, values, strict=True))
 
     @contextlib.contextmanager
     def applied(self) -> Iterator[None]:

@@ -96,17 +96,14 @@ def train(
         images: to train on.
         recipe: learning rate, loss, averages, augmentation, length.
         output_dir: folder of the state between calls.
-        validation: images on which a single process measures the averaged weights
-            after every epoch.
+        validation: images to measure averages on after every epoch, in one process.
         label_offset: added to every label: 1 if logit 0 is the background class.
         seed: of order, augmentation and dropout.
         keep_minutes: minutes between two writes of the state.
         keep_steps: steps between two writes; `None`: by minutes alone.
-        on_error: "raise" stops at an image that cannot be read; "skip" takes the next
-            one instead and reports it.
+        on_error: at an unreadable image "raise" stops, "skip" takes the next one.
         parts: number of independent parts of the images, divided among the processes.
-        archive: called with model, averages and step after every epoch whose
-            validation accuracy no earlier one exceeds.
+        archive: takes model, averages and step, after every epoch that is the best.
 
     Raises:
         InputError: labels do not fit the model, an image cannot be read, the loss is
@@ -119,18 +116,13 @@ def train(
     )
     settings = _settings(model, images, recipe, order)
     keras.utils.set_random_seed(seed)
-    set_batch_norm(model, recipe)
     twin = _compiled_twin(model, recipe, len(images) / recipe.batch_size)
     names = checkpoint.reference_names(twin)
     averages = Averages(list(names.values()), recipe.average_decay)
-    extra = {"average": averages}
+    where = output_dir, settings, "training_state", twin, {"average": averages}
     due = {"keep_minutes": keep_minutes, "keep_steps": keep_steps}
-    state = TrainingState(output_dir, settings, "training_state", twin, extra, **due)
-
-    def keep_best(step: int) -> None:
-        if archive:
-            archive(twin, averages.named(names), step)
-
+    state = TrainingState(*where, **due)
+    keep_best = archive and (lambda n: archive(twin, averages.named(names), n))
     _run(state, batches, averages, validation, keep_best)
     model.set_weights(twin.get_weights())
     return Trained(
@@ -162,6 +154,7 @@ def _compiled_twin(
     model: keras.Model, recipe: Recipe, steps_per_epoch: float
 ) -> keras.Model:
     """Return a copy of the model that trains faster, compiled with the recipe."""
+    set_batch_norm(model, recipe)
     twin = fast_layers.training_twin(model)
     add_weight_decay(twin, recipe.weight_decay)
     optimizer = new_optimizer(recipe, steps_per_epoch)
@@ -174,7 +167,7 @@ def _run(
     batches: TrainingBatches,
     averages: Averages,
     validation: data.Images | None,
-    keep_best: Callable[[int], None],
+    keep_best: Callable[[int], None] | None,
 ) -> None:
     """Restore the state and take the remaining steps.
 
@@ -199,7 +192,8 @@ def _run(
         )
         tqdm.write(_line(row), file=sys.stderr)
         earlier = [each["validation_top1"] for each in state.progress["history"]]
-        if held_out is not None and held_out >= max(earlier, default=0):
+        is_best = held_out is not None and held_out >= max(earlier, default=0)
+        if keep_best and is_best:
             keep_best(state.step)
         return dataclasses.asdict(row)
 

@@ -174,6 +174,7 @@ def _start_keras(flags: Flags) -> tuple[int, int]:
 
     from edgetpu_lib.training import devices
 
+    devices.end_with_launcher()
     if flags.coordinator or keras.backend.backend() == "jax":
         devices.distribute(
             coordinator=flags.coordinator,

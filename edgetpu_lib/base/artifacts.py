@@ -73,10 +73,11 @@ def require_writable(target: str | Path) -> None:
 def _scratch_folder(target: Path) -> Path:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        leftovers.remove(target.parent)
-        folder = Path(tempfile.mkdtemp(prefix=leftovers.prefix(), dir=target.parent))
-        leftovers.keep(folder)
-        return folder
+        with leftovers.LOCK:
+            leftovers.remove(target.parent)
+            name = tempfile.mkdtemp(prefix=leftovers.prefix(), dir=target.parent)
+            leftovers.keep(Path(name))
+        return Path(name)
     except OSError as error:
         raise InputError(
             f"cannot write {target}: {error.strerror}; choose another output path"

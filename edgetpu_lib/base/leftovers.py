@@ -7,6 +7,7 @@ import os
 import platform
 import re
 import shutil
+import threading
 from pathlib import Path
 
 # ".partial-HOST-PID-random"; a host may share its disk with others.
@@ -15,6 +16,8 @@ _NAME = re.compile(r"\.partial-(?P<host>[\w.-]*)-(?P<pid>\d+)-[^-]*")
 REPLACED = ".replaced"
 # Of this process. In a container that starts again, another may have had its number.
 _own: set[str] = set()
+# Held from making a folder to `keep`: another thread would take it for a leftover.
+LOCK = threading.Lock()
 
 
 def prefix() -> str:

@@ -41,10 +41,10 @@ def atomic_path(target: str | Path) -> Iterator[Path]:
     scratch = _scratch_folder(target)
     try:
         yield scratch / target.name
-        _flush(scratch / target.name)
+        leftovers.flush(scratch / target.name)
         with exclusive(target.parent, wait_s=_MAX_WAIT_S):
             _replace(scratch / target.name, target)
-        _flush_one(target.parent)
+        leftovers.flush_one(target.parent)
     except OSError as error:
         raise InputError(
             f"cannot write {target}: {error.strerror or error}; {remedy_of(error)}"
@@ -82,25 +82,6 @@ def _scratch_folder(target: Path) -> Path:
         raise InputError(
             f"cannot write {target}: {error.strerror}; choose another output path"
         ) from error
-
-
-def _flush(path: Path) -> None:
-    """Write a file, or a folder and all in it, from memory to the disk.
-
-    Otherwise a power cut may leave a name without its content.
-    """
-    for each in (*(path.rglob("*") if path.is_dir() else ()), path):
-        _flush_one(each)
-
-
-def _flush_one(path: Path) -> None:
-    # Windows opens no folders; some file systems flush none.
-    with contextlib.suppress(PermissionError, OSError if path.is_dir() else ()):
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def _replace(source: Path, target: Path) -> None:

@@ -1,4 +1,4 @@
-"""Name folders of unfinished files by their process, and remove those of dead ones."""
+"""Keep unfinished files apart by process, flush them, and remove those of dead ones."""
 
 from __future__ import annotations
 
@@ -65,6 +65,26 @@ def is_alive(pid: int) -> bool:
     except OSError:
         return True
     return True
+
+
+def flush(path: Path) -> None:
+    """Write a file, or a folder and all in it, from memory to the disk.
+
+    Otherwise a power cut may leave a name without its content.
+    """
+    for each in (*(path.rglob("*") if path.is_dir() else ()), path):
+        flush_one(each)
+
+
+def flush_one(path: Path) -> None:
+    """Write one file, or the names in one folder, to the disk."""
+    # Windows opens no folders; some file systems flush none.
+    with contextlib.suppress(PermissionError, OSError if path.is_dir() else ()):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _host() -> str:

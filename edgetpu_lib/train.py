@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,12 @@ from edgetpu_lib import checkpoint, data
 from edgetpu_lib.images import pixels
 from edgetpu_lib.training import devices, fast_layers, loop
 from edgetpu_lib.training.batches import TrainingBatches
-from edgetpu_lib.training.recipe import Averages, add_weight_decay, new_optimizer
+from edgetpu_lib.training.recipe import (
+    Averages,
+    add_weight_decay,
+    new_optimizer,
+    set_batch_norm,
+)
 from edgetpu_lib.training.settings import Recipe
 from edgetpu_lib.training.state import TrainingState
 
@@ -79,6 +84,7 @@ def train(
     keep_steps: int | None = None,
     on_error: str = "raise",
     parts: int = 1,
+    archive: Callable[[keras.Model, Mapping[str, np.ndarray], int], None] | None = None,
 ) -> Trained:
     """Train `model` in place, or resume where an earlier call was stopped.
 
@@ -90,15 +96,14 @@ def train(
         images: to train on.
         recipe: learning rate, loss, averages, augmentation, length.
         output_dir: folder of the state between calls.
-        validation: images on which a single process measures the averaged weights
-            after every epoch.
+        validation: images to measure averages on after every epoch, in one process.
         label_offset: added to every label: 1 if logit 0 is the background class.
         seed: of order, augmentation and dropout.
         keep_minutes: minutes between two writes of the state.
         keep_steps: steps between two writes; `None`: by minutes alone.
-        on_error: "raise" stops at an image that cannot be read; "skip" takes the next
-            one instead and reports it.
+        on_error: at an unreadable image "raise" stops, "skip" takes the next one.
         parts: number of independent parts of the images, divided among the processes.
+        archive: takes model, averages and step, after every epoch that is the best.
 
     Raises:
         InputError: labels do not fit the model, an image cannot be read, the loss is
@@ -114,14 +119,14 @@ def train(
     twin = _compiled_twin(model, recipe, len(images) / recipe.batch_size)
     names = checkpoint.reference_names(twin)
     averages = Averages(list(names.values()), recipe.average_decay)
-    extra = {"average": averages}
+    where = output_dir, settings, "training_state", twin, {"average": averages}
     due = {"keep_minutes": keep_minutes, "keep_steps": keep_steps}
-    state = TrainingState(output_dir, settings, "training_state", twin, extra, **due)
-    _run(state, batches, averages, validation)
+    state = TrainingState(*where, **due)
+    keep_best = archive and (lambda n: archive(twin, averages.named(names), n))
+    _run(state, batches, averages, validation, keep_best)
     model.set_weights(twin.get_weights())
-    values = map(keras.ops.convert_to_numpy, averages.values)
     return Trained(
-        averages=dict(zip(names, values, strict=True)),
+        averages=averages.named(names),
         step=state.step,
         history=tuple(EpochRow(**row) for row in state.progress["history"]),
         skipped=tuple(batches.skipped.values()),
@@ -149,6 +154,7 @@ def _compiled_twin(
     model: keras.Model, recipe: Recipe, steps_per_epoch: float
 ) -> keras.Model:
     """Return a copy of the model that trains faster, compiled with the recipe."""
+    set_batch_norm(model, recipe)
     twin = fast_layers.training_twin(model)
     add_weight_decay(twin, recipe.weight_decay)
     optimizer = new_optimizer(recipe, steps_per_epoch)
@@ -161,8 +167,12 @@ def _run(
     batches: TrainingBatches,
     averages: Averages,
     validation: data.Images | None,
+    keep_best: Callable[[int], None] | None,
 ) -> None:
-    """Restore the state and take the remaining steps."""
+    """Restore the state and take the remaining steps.
+
+    `keep_best` takes the step of an epoch whose validation accuracy is the highest.
+    """
     if devices.process()[1] > 1:
         validation = None
 
@@ -181,6 +191,10 @@ def _run(
             learning_rate=float(keras.ops.convert_to_numpy(rate)),
         )
         tqdm.write(_line(row), file=sys.stderr)
+        earlier = [each["validation_top1"] for each in state.progress["history"]]
+        is_best = held_out is not None and held_out >= max(earlier, default=0)
+        if keep_best and is_best:
+            keep_best(state.step)
         return dataclasses.asdict(row)
 
     state.restore()

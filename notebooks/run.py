@@ -16,6 +16,7 @@ from traitlets.config import Config
 
 from edgetpu_lib.base.artifacts import InputError, atomic_path
 from edgetpu_lib.commands import options
+from edgetpu_lib.commands.main import EXIT_BAD_INPUT
 
 FOLDER = Path(__file__).resolve().parent
 NOTEBOOKS = sorted(FOLDER.glob("[0-9]*.ipynb"))
@@ -120,34 +121,50 @@ def run(
 ) -> None:
     """Execute one notebook; the executed copy is kept even if a cell fails.
 
+    Papermill saves after every cell, in place. It writes into a folder beside the copy,
+    which replaces an earlier one when the notebook has ended, whole.
+
     Args:
         path: the notebook.
         executed: where the copy with outputs goes.
         parameters: {parameter: value}, injected after the cell of parameters.
         line: shows the progress; without it, that of this notebook alone is shown.
     """
-    executed.parent.mkdir(parents=True, exist_ok=True)
     line = line or progress.Progress([path], {})
+    failed = None
     try:
-        with line.follow(path.stem):
-            papermill.execute_notebook(
-                str(path),
-                str(executed),
-                parameters=parameters,
-                cwd=str(FOLDER),
-                kernel_name="python3",
-                # Local sockets instead of unencrypted TCP, about which kernels warn.
-                config=Config(KernelManager={"transport": "ipc"}),
-                progress_bar=False,
-                on_cell_start=line.cell_started,
-                stdout_file=line,
-                stderr_file=line,
-            )
-    except papermill.PapermillExecutionError as error:
+        with atomic_path(executed) as scratch, line.follow(path.stem):
+            try:
+                _execute(path, scratch, parameters, line)
+            except papermill.PapermillExecutionError as error:
+                failed = error
+    except InputError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(EXIT_BAD_INPUT)
+    if failed:
         sys.exit(
-            f"error: {path.name}, cell {error.exec_count}: {error.ename}:"
-            f" {error.evalue}\n       the notebook as it stands: {executed}"
+            f"error: {path.name}, cell {failed.exec_count}: {failed.ename}:"
+            f" {failed.evalue}\n       the notebook as it stands: {executed}"
         )
+
+
+def _execute(
+    path: Path, output: Path, parameters: dict, line: progress.Progress
+) -> None:
+    """Let papermill execute a notebook and write its copy."""
+    papermill.execute_notebook(
+        str(path),
+        str(output),
+        parameters=parameters,
+        cwd=str(FOLDER),
+        kernel_name="python3",
+        # Local sockets instead of unencrypted TCP, about which kernels warn.
+        config=Config(KernelManager={"transport": "ipc"}),
+        progress_bar=False,
+        on_cell_start=line.cell_started,
+        stdout_file=line,
+        stderr_file=line,
+    )
 
 
 def refresh(path: Path, executed: Path) -> None:

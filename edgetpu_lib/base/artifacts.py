@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from edgetpu_lib.base import leftovers
 from edgetpu_lib.base.lock import exclusive
 from edgetpu_lib.base.quiet import start_tensorflow
 
@@ -40,8 +41,10 @@ def atomic_path(target: str | Path) -> Iterator[Path]:
     scratch = _scratch_folder(target)
     try:
         yield scratch / target.name
+        leftovers.flush(scratch / target.name)
         with exclusive(target.parent, wait_s=_MAX_WAIT_S):
             _replace(scratch / target.name, target)
+        leftovers.flush_one(target.parent)
     except OSError as error:
         raise InputError(
             f"cannot write {target}: {error.strerror or error}; {remedy_of(error)}"
@@ -70,7 +73,11 @@ def require_writable(target: str | Path) -> None:
 def _scratch_folder(target: Path) -> Path:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        return Path(tempfile.mkdtemp(prefix=".partial-", dir=target.parent))
+        with leftovers.LOCK:
+            leftovers.remove(target.parent)
+            name = tempfile.mkdtemp(prefix=leftovers.prefix(), dir=target.parent)
+            leftovers.keep(Path(name))
+        return Path(name)
     except OSError as error:
         raise InputError(
             f"cannot write {target}: {error.strerror}; choose another output path"
@@ -80,7 +87,7 @@ def _scratch_folder(target: Path) -> Path:
 def _replace(source: Path, target: Path) -> None:
     """Rename `source` to `target`; a folder that is in the way is replaced."""
     if source.is_dir() and target.is_dir():
-        old = source.with_name("replaced")
+        old = source.with_name(target.name + leftovers.REPLACED)
         target.rename(old)
         try:
             source.rename(target)

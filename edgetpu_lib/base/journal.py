@@ -66,6 +66,8 @@ class Journal:
                     # Half a line would damage the rows after it.
                     file.truncate(size)
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                # A power cut must not take back what was reported as saved.
+                os.fsync(file.fileno())
         except OSError as error:
             raise InputError(
                 f"cannot write {self._path}: {error.strerror}; free some space or"

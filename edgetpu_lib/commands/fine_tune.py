@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgetpu_lib.base import quiet
 from edgetpu_lib.base.artifacts import InputError, require_writable, save_metadata
+from edgetpu_lib.base.single_run import only_run
 from edgetpu_lib.commands import class_tables, options
 from edgetpu_lib.training.settings import FineTuneConfig
 from edgetpu_lib.weights.network import Network
@@ -62,6 +63,20 @@ def fine_tune(
     require_writable(flags.output)
     quiet.prefer_onednn()
     quiet.start_tensorflow()
+    state_dir = f"{flags.output}.state"
+    with only_run(state_dir):
+        _fine_tune(data_set, flags, config, network, as_json)
+        shutil.rmtree(state_dir, ignore_errors=True)
+
+
+def _fine_tune(
+    data_set: options.DataSet,
+    flags: Flags,
+    config: FineTuneConfig,
+    network: Network,
+    as_json: bool,
+) -> None:
+    """Train, measure on test images, and write the model."""
     from edgetpu_lib import checkpoint
     from edgetpu_lib import fine_tune as tuning
 
@@ -69,7 +84,6 @@ def fine_tune(
     images = splits["train"]
     classes = len(images.class_names)
     model, start = _build(network, classes, config.seed, flags.pretrained)
-    state_dir = f"{flags.output}.state"
     class_tables.print_classes(splits)
     history = tuning.fine_tune(
         model,
@@ -77,7 +91,7 @@ def fine_tune(
         pretrained=bool(start),
         config=config,
         cache_dir=flags.cache_dir,
-        state_dir=state_dir,
+        state_dir=f"{flags.output}.state",
         keep_minutes=flags.keep_minutes,
     )
     found, per_class = _measure(model, splits["test"])
@@ -94,7 +108,6 @@ def fine_tune(
         history=[dataclasses.asdict(epoch) for epoch in history],
         **facts,
     )
-    shutil.rmtree(state_dir, ignore_errors=True)
     _print({"model": flags.output, **facts}, as_json)
 
 

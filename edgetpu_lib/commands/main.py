@@ -15,9 +15,9 @@ import click
 
 from edgetpu_lib import __version__
 from edgetpu_lib.base.artifacts import InputError
+from edgetpu_lib.commands.interrupts import EXIT_INTERRUPTED, MESSAGE, ended_soon
 
 EXIT_BAD_INPUT = 2
-EXIT_INTERRUPTED = 130
 # Files beside this one, each with a command of the same name; in the order of the work.
 MODULES = (
     *("fetch", "train", "fine_tune", "search"),
@@ -37,16 +37,22 @@ def main(arguments: list[str] | None = None) -> int:
         when interrupted; further codes as the command's help says.
     """
     try:
-        return commands.main(arguments, "edgetpu_lib", standalone_mode=False) or 0
+        with ended_soon():
+            return commands.main(arguments, "edgetpu_lib", standalone_mode=False) or 0
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         return EXIT_BAD_INPUT
+    except click.NoSuchOption as error:
+        from edgetpu_lib.commands import reference_flags
+
+        known = reference_flags.explain(error.option_name)
+        message = known or f"{error.format_message()} See --help."
     except click.ClickException as error:
         message = f"{error.format_message()} See --help."
     except (InputError, OSError) as error:
         message = str(error)
     except (click.Abort, KeyboardInterrupt):
-        print("interrupted; files finished before are untouched", file=sys.stderr)
+        print(MESSAGE, file=sys.stderr)
         return EXIT_INTERRUPTED
     print("error: " + " ".join(message.split()), file=sys.stderr)
     return EXIT_BAD_INPUT

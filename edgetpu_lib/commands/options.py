@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import click
 
 from edgetpu_lib.base.artifacts import InputError
-from edgetpu_lib.commands import spelling
+from edgetpu_lib.commands import reference_flags, spelling
 from edgetpu_lib.commands.home import HomePath, HomeText
 
 if TYPE_CHECKING:
@@ -188,7 +188,8 @@ def _option(name: str, hint: Any, default: Any, text: str) -> click.Option:
     if settings["type"] is bool:
         settings |= {"is_flag": False, "flag_value": "true", "metavar": "[=BOOL]"}
         kind = Switch
-    return kind([f"--{name.rstrip('_')}", name], **settings)
+    names = [name.rstrip("_"), *reference_flags.also(name)]
+    return kind([*(f"--{each}" for each in names), name], **settings)
 
 
 class Switch(click.Option):

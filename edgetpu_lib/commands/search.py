@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Annotated
 import click
 
 from edgetpu_lib.base.artifacts import require_writable, write_file
+from edgetpu_lib.base.single_run import only_run
 from edgetpu_lib.commands import options
 from edgetpu_lib.search.settings import SearchConfig
 
 if TYPE_CHECKING:
     from edgetpu_lib.search.evolution import Candidate
+    from edgetpu_lib.search.proxy import ProxyTask
 
 _OUTPUTS = ("winner.json", "candidates.csv", "search.png")
 
@@ -56,11 +58,8 @@ def search(
     After an interruption the same command continues. The winner's file is a
     --model_name for fine-tune, train and export.
     """
-    from edgetpu_lib import data, specs
-    from edgetpu_lib.plots import search as plots_search
-    from edgetpu_lib.search import evolution as stage
-    from edgetpu_lib.search import history, proxy, space
-    from edgetpu_lib.search.workers import open_executor
+    from edgetpu_lib import data
+    from edgetpu_lib.search import proxy
 
     folder = Path(flags.output)
     require_writable(folder / "winner.json")
@@ -72,6 +71,20 @@ def search(
     task = proxy.load_task(
         images, image_size=flags.image_size, epochs=flags.epochs, seed=config.seed
     )
+    with only_run(folder):
+        _search_in(folder, task, flags, config, as_json)
+
+
+def _search_in(
+    folder: Path, task: ProxyTask, flags: Flags, config: SearchConfig, as_json: bool
+) -> None:
+    """Search with a task, and write winner, table and figure to a folder."""
+    from edgetpu_lib import specs
+    from edgetpu_lib.plots import search as plots_search
+    from edgetpu_lib.search import evolution as stage
+    from edgetpu_lib.search import history, proxy, space
+    from edgetpu_lib.search.workers import open_executor
+
     known = history.History(folder / "judged.jsonl", task.facts())
     measure_top1 = functools.partial(proxy.proxy_top1, task=task)
     with open_executor(flags.workers, flags.scheduler) as executor:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import sys
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Literal
 
 from edgetpu_lib.base import quiet
-from edgetpu_lib.base.artifacts import require_writable, save_metadata
+from edgetpu_lib.base.artifacts import InputError, require_writable, save_metadata
+from edgetpu_lib.base.single_run import only_run
 from edgetpu_lib.commands import class_tables, options
 from edgetpu_lib.training.settings import Recipe
 from edgetpu_lib.weights.network import Network
@@ -43,6 +46,10 @@ class Flags:
         process_id: number of this process, from 0.
         parts: number of parts the images are read in. [default: the number of
             processes]
+        mode: train measures nothing on validation images; to measure alone, use the
+            command evaluate.
+        archive_ckpt: keep the checkpoint of the best validation accuracy in the folder
+            archive of --output.
         output: folder for the state and, at the end, the checkpoint.
         output_tarball: .tar.gz file for the averages alone, rounded to bfloat16.
     """
@@ -61,6 +68,8 @@ class Flags:
     coordinator: str | None = None
     process_id: options.Natural | None = None
     parts: options.Count | None = None
+    mode: Literal["train_and_eval", "train", "eval"] = "train_and_eval"
+    archive_ckpt: bool = True
     output: str = "artifacts/train"
     output_tarball: str | None = None
 
@@ -80,11 +89,30 @@ def train(
     The defaults are those for ImageNet on many TPU cores. After an interruption or a
     crash the same command continues from the last state in --output.
     """
+    if flags.mode == "eval":
+        raise InputError(
+            "--mode=eval measures a checkpoint: use the command evaluate, with"
+            " --ckpt_dir and --data_dir"
+        )
     for output in filter(None, (f"{flags.output}/checkpoint", flags.output_tarball)):
         require_writable(output)
     if (flags.processes or 1) > 1 and not flags.coordinator:
         return _start_processes(flags.processes)
     process, processes = _start_keras(flags)
+    with contextlib.nullcontext() if process else only_run(flags.output):
+        return _train(data_set, recipe, flags, network, as_json, process, processes)
+
+
+def _train(
+    data_set: options.DataSet,
+    recipe: Recipe,
+    flags: Flags,
+    network: Network,
+    as_json: bool,
+    process: int,
+    processes: int,
+) -> int:
+    """Train in one process of all; the first one writes the results."""
     from edgetpu_lib import train as stage
 
     images, validation = _open_images(data_set, flags)
@@ -103,6 +131,7 @@ def train(
         keep_steps=flags.keep_steps,
         on_error=flags.on_error,
         parts=flags.parts or processes,
+        archive=_archive(flags.output) if flags.archive_ckpt else None,
     )
     if process:
         return 0
@@ -145,6 +174,7 @@ def _start_keras(flags: Flags) -> tuple[int, int]:
 
     from edgetpu_lib.training import devices
 
+    devices.end_with_launcher()
     if flags.coordinator or keras.backend.backend() == "jax":
         devices.distribute(
             coordinator=flags.coordinator,
@@ -171,12 +201,12 @@ def _open_images(
         map_shards=devices.map_divided,
     )
     validation = splits.get("validation")
-    if validation and devices.process()[1] == 1:
+    if validation and flags.mode == "train_and_eval" and devices.process()[1] == 1:
         # A damaged image must show before the first epoch, not after it.
         validation = data.verify_images(
             validation, on_error=flags.on_error, progress="validation images"
         )
-    return splits["train"], validation
+    return splits["train"], validation if flags.mode == "train_and_eval" else None
 
 
 def _build(network: Network, flags: Flags, num_classes: int) -> keras.Model:
@@ -203,6 +233,17 @@ def _build(network: Network, flags: Flags, num_classes: int) -> keras.Model:
     if flags.zero_classifier:
         build.zero_classifier(model)
     return model
+
+
+def _archive(output: str) -> Callable[[keras.Model, Mapping[str, Any], int], None]:
+    """Return a function that keeps a checkpoint in the output's archive."""
+    from edgetpu_lib.weights import tf1_writer
+
+    def keep(model: keras.Model, averages: Mapping[str, Any], step: int) -> None:
+        folder = f"{output}/archive"
+        tf1_writer.save_weights(model, folder, averages=averages, global_step=step)
+
+    return keep
 
 
 def _save_weights(model: keras.Model, trained: Trained, flags: Flags) -> str:

@@ -6,8 +6,10 @@ import dataclasses
 import hashlib
 import json
 import os
+import signal
+import threading
 from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 
 import numpy as np
 
@@ -149,9 +151,18 @@ def worker_pool(workers: int | None = None) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(
         workers or parallel.cores(),
         mp_context=get_context("spawn"),
-        initializer=_use_one_thread,
+        initializer=_prepare_worker,
     )
 
 
-def _use_one_thread() -> None:
+def _prepare_worker() -> None:
+    """Use one thread, leave Ctrl-C to the parent process, and end when it ends."""
     os.environ.update(TF_NUM_INTRAOP_THREADS="1", TF_NUM_INTEROP_THREADS="1")
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """End this process when its parent has ended, even if it was killed."""
+    parent_process().join()
+    os._exit(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 from collections.abc import Iterator
 from concurrent.futures import Executor
 
@@ -23,12 +24,7 @@ def open_executor(
         InputError: Dask is not installed, or no scheduler answers.
     """
     if not scheduler:
-        pool = proxy.worker_pool(workers)
-        try:
-            yield pool
-        finally:
-            # After an interruption, pending candidates are dropped.
-            pool.shutdown(cancel_futures=True)
+        yield from _local_pool(workers)
         return
     try:
         from distributed import Client
@@ -44,3 +40,19 @@ def open_executor(
         ) from error
     with client, client.get_executor() as executor:
         yield executor
+
+
+def _local_pool(workers: int | None) -> Iterator[Executor]:
+    """Yield a pool; an exception of the caller ends its processes at once."""
+    others = multiprocessing.active_children()
+    pool = proxy.worker_pool(workers)
+    try:
+        yield pool
+    except BaseException:
+        # Pending candidates are dropped; a training under way takes minutes.
+        pool.shutdown(wait=False, cancel_futures=True)
+        for child in multiprocessing.active_children():
+            if child not in others:
+                child.kill()
+        raise
+    pool.shutdown()

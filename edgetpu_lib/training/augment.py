@@ -9,15 +9,25 @@ import keras
 import numpy as np
 
 from edgetpu_lib.images import loading, pixels
+from edgetpu_lib.training.settings import Recipe, ResizeMethod
 
 # Source: tensorflow/tpu efficientnet preprocessing.py, `_decode_and_random_crop`.
 ASPECT_RATIOS = (3 / 4, 4 / 3)
 CROP_ATTEMPTS = 10
 MIN_OBJECT_COVERED = 0.1
+# Source: tensorflow/tpu efficientnet autoaugment.py, `_MAX_LEVEL`.
+MAX_MAGNITUDE = 10
+# The default of `keras.layers.MixUp`.
+KERAS_MIXUP_ALPHA = 0.2
 
 
 def random_crop(
-    image: Any, image_size: int, seed: tuple[int, int], *, min_area: float = 0.08
+    image: Any,
+    image_size: int,
+    seed: tuple[int, int],
+    *,
+    min_area: float = 0.08,
+    resize_method: ResizeMethod = "bicubic",
 ) -> np.ndarray:
     """Return a random crop of an image, mirrored in half of the cases.
 
@@ -25,25 +35,36 @@ def random_crop(
     it is the centre crop of evaluation. The same seed gives the same pixels.
 
     Returns:
-        float32 [image_size, image_size, 3], RGB, 0..255.
+        float32 [image_size, image_size, 3], RGB, 0..255; bicubic overshoots.
 
     Raises:
         InputError: the image cannot be decoded.
 
-    Source: tensorflow/tpu efficientnet preprocessing.py, `preprocess_for_train`, with
-        the bilinear resize that its EdgeTPU models set.
+    Source: tensorflow/tpu efficientnet preprocessing.py, `preprocess_for_train`. Its
+        main.py asks for bilinear with EdgeTPU models, but the input pipeline does not
+        pass that on, so that the published weights were trained on bicubic crops: its
+        log says "Use default resize_bicubic".
     """
     content, *_ = loading.croppable(image)
+    cutter = _cutter(image_size, min_area, isinstance(content, bytes), resize_method)
     with loading.named_damage(image):
-        return _cutter(image_size, min_area, isinstance(content, bytes))(
-            content, seed
-        ).numpy()
+        return cutter(content, seed).numpy()
 
 
 @functools.cache
-def _cutter(image_size: int, min_area: float, jpeg: bool) -> Any:
+def _cutter(
+    image_size: int, min_area: float, jpeg: bool, resize_method: ResizeMethod
+) -> Any:
     """Return a compiled function that decodes, crops, resizes and mirrors an image."""
     import tensorflow as tf
+
+    methods = {
+        "bicubic": tf.raw_ops.ResizeBicubic,
+        "bilinear": tf.raw_ops.ResizeBilinear,
+    }
+    resize = functools.partial(
+        methods[resize_method], size=[image_size] * 2, half_pixel_centers=False
+    )
 
     def center_window(shape: Any) -> Any:
         padding = round(image_size * (1 / pixels.CROP_FRACTION - 1))
@@ -75,9 +96,7 @@ def _cutter(image_size: int, min_area: float, jpeg: bool) -> Any:
         else:
             top, left, height, width = tf.unstack(window)
             crop = content[top : top + height, left : left + width]
-        resized = tf.raw_ops.ResizeBilinear(
-            images=crop[None], size=[image_size] * 2, half_pixel_centers=False
-        )[0]
+        resized = resize(images=crop[None])[0]
         return tf.image.stateless_random_flip_left_right(resized, seed + 1)
 
     return cut
@@ -86,13 +105,20 @@ def _cutter(image_size: int, min_area: float, jpeg: bool) -> Any:
 class BatchAugmentation:
     """RandAugment and MixUp by Keras' layers, repeatable for each seed."""
 
-    def __init__(self, *, randaugment: bool, mixup: bool) -> None:
-        """Create the layers."""
+    def __init__(self, recipe: Recipe) -> None:
+        """Create the layers that the recipe asks for."""
         self.layers = []
-        if randaugment:
-            self.layers.append(keras.layers.RandAugment(value_range=(0, 255)))
-        if mixup:
-            self.layers.append(keras.layers.MixUp())
+        self._clips = recipe.randaugment
+        if recipe.randaugment:
+            self.layers.append(
+                keras.layers.RandAugment(
+                    value_range=(0, 255),
+                    num_ops=recipe.randaug_num_layers,
+                    factor=recipe.randaug_magnitude / MAX_MAGNITUDE,
+                )
+            )
+        if alpha := recipe.mixup_alpha or KERAS_MIXUP_ALPHA * recipe.mixup:
+            self.layers.append(keras.layers.MixUp(alpha))
 
     def __call__(
         self, images: np.ndarray, targets: np.ndarray, seed: tuple[int, int]
@@ -104,6 +130,9 @@ class BatchAugmentation:
             targets: float32 [batch, classes], one-hot.
             seed: the same gives the same batch.
         """
+        if self._clips:
+            # As in the reference: its operations know values of 0..255 alone.
+            images = np.clip(images, 0, 255)
         batch = {"images": images, "labels": targets}
         for layer in self.layers:
             for index, variable in enumerate(layer.variables):

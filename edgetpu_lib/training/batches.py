@@ -65,9 +65,7 @@ class TrainingBatches:
                 f" at most the {len(self.images)} images"
             )
         self._parts = _divide(self.images, parts)
-        self._vary = augment.BatchAugmentation(
-            randaugment=self.recipe.randaugment, mixup=self.recipe.mixup
-        )
+        self._vary = augment.BatchAugmentation(self.recipe)
 
     def from_step(
         self, first: int, last: int
@@ -136,6 +134,7 @@ class TrainingBatches:
                     self.image_size,
                     (self.seed * 1_000_003 + epoch, index),
                     min_area=self.recipe.min_crop_area,
+                    resize_method=self.recipe.resize_method,
                 )
             except InputError as error:
                 if self.on_error == "raise":

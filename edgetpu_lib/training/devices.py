@@ -13,6 +13,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -20,6 +21,9 @@ import keras
 import numpy as np
 
 from edgetpu_lib.base.artifacts import InputError
+
+# In the environment of processes that `start_processes` started.
+LAUNCHED = "EDGETPU_LIB_LAUNCHED"
 
 
 def process() -> tuple[int, int]:
@@ -105,11 +109,27 @@ def _gather(own: Any) -> list[Any]:
     ]
 
 
+def end_with_launcher() -> None:
+    """End this process, if `start_processes` started it, when the launcher has ended.
+
+    The launcher holds the other end of the standard input, and writes nothing.
+    """
+
+    def wait() -> None:
+        # Not `sys.stdin`: at the end, Python fails on its lock.
+        while os.read(0, 1024):
+            pass
+        os._exit(1)
+
+    if os.environ.pop(LAUNCHED, ""):
+        threading.Thread(target=wait, daemon=True).start()
+
+
 def start_processes(arguments: Sequence[str], processes: int) -> int:
     """Run `python -m edgetpu_lib` in several processes that train together.
 
     Each gets `--coordinator` and `--process_id`. Only the first one's output is shown;
-    if one fails the others are stopped.
+    if one fails the others are stopped, and if this process is killed, all are.
 
     Returns:
         The exit code of the first that failed, or 0.
@@ -123,7 +143,8 @@ def start_processes(arguments: Sequence[str], processes: int) -> int:
     started = [
         subprocess.Popen(
             [*command, f"--process_id={number}"],
-            env={**os.environ, "KERAS_BACKEND": "jax"},
+            env={**os.environ, "KERAS_BACKEND": "jax", LAUNCHED: "1"},
+            stdin=subprocess.PIPE,
             **(hidden if number else {}),
         )
         for number in range(processes)

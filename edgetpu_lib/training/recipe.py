@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import keras
@@ -59,12 +59,41 @@ class ReferenceRMSprop(keras.optimizers.RMSprop):
                 velocity.assign(keras.ops.ones(velocity.shape))
 
 
+class ReferenceMomentum(keras.optimizers.SGD):
+    """Momentum as in TensorFlow 1: a rate that falls slows the past steps, too."""
+
+    def __init__(self, learning_rate: Any) -> None:
+        """Set the reference's momentum."""
+        super().__init__(learning_rate, momentum=0.9)
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """Take a step: velocity = 0.9 · velocity + gradient, variable −= rate · it."""
+        velocity = self.momentums[self._get_variable_index(variable)]
+        gradient = keras.ops.cast(gradient, variable.dtype)
+        rate = keras.ops.cast(learning_rate, variable.dtype)
+        now = velocity * self.momentum + gradient
+        self.assign(velocity, now)
+        self.assign_sub(variable, now * rate)
+
+
 def new_optimizer(recipe: Recipe, steps_per_epoch: float) -> keras.optimizers.Optimizer:
     """Return the recipe's optimizer with its `LearningRate`."""
     rate = LearningRate(recipe, steps_per_epoch)
-    if recipe.optimizer == "adamw":
-        return keras.optimizers.AdamW(rate)
-    return ReferenceRMSprop(rate)
+    known = {
+        "rmsprop": ReferenceRMSprop,
+        "momentum": ReferenceMomentum,
+        "sgd": keras.optimizers.SGD,
+        "adamw": keras.optimizers.AdamW,
+    }
+    return known[recipe.optimizer](rate)
+
+
+def set_batch_norm(model: keras.Model, recipe: Recipe) -> None:
+    """Give the recipe's momentum and epsilon to a model's batch normalizations."""
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = recipe.batch_norm_momentum
+            layer.epsilon = recipe.batch_norm_epsilon
 
 
 def add_weight_decay(model: keras.Model, weight_decay: float) -> None:
@@ -101,6 +130,11 @@ class Averages:
         decay = min(self.decay, (1 + step) / (10 + step))
         now = [variable.value for variable in self.variables]
         self.values = self._average(self.values, now, np.float32(decay))
+
+    def named(self, names: Iterable[str]) -> dict[str, np.ndarray]:
+        """Return the values as arrays, by names in the order of the variables."""
+        values = map(keras.ops.convert_to_numpy, self.values)
+        return dict(zip(names, values, strict=True))
 
     @contextlib.contextmanager
     def applied(self) -> Iterator[None]:

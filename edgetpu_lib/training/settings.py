@@ -6,12 +6,35 @@ Light to import: the command line makes its options from them.
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Literal, get_args
 
 from edgetpu_lib.base.artifacts import InputError
 
-Optimizer = Literal["rmsprop", "adamw"]
+Optimizer = Literal["rmsprop", "momentum", "sgd", "adamw"]
 Schedule = Literal["exponential", "cosine", "constant"]
+ResizeMethod = Literal["bicubic", "bilinear"]
+
+
+# Of the recipe: values that are among few, above zero, and between zero and a number.
+_CHOICES = {
+    "schedule": Schedule,
+    "optimizer": Optimizer,
+    "resize_method": ResizeMethod,
+}
+_ABOVE_ZERO = (
+    *("epochs", "batch_size", "base_learning_rate", "decay_epochs", "decay_factor"),
+    *("batch_norm_epsilon", "randaug_num_layers"),
+)
+_UP_TO = {
+    "warmup_epochs": math.inf,
+    "label_smoothing": 1,
+    "weight_decay": math.inf,
+    "average_decay": 1,
+    "batch_norm_momentum": 1,
+    "randaug_magnitude": 10,
+    "mixup_alpha": math.inf,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,8 +46,8 @@ class Recipe:
         batch_size: images per step, over all devices.
         base_learning_rate: peak learning rate for a batch of 256 images; it is
             scaled with the batch size.
-        optimizer: "rmsprop" is the reference's; "adamw" learns more in the first
-            thousands of steps.
+        optimizer: "rmsprop", "momentum" and "sgd" are the reference's, the first its
+            default; "adamw" learns more in the first thousands of steps.
         schedule: how the learning rate falls: in stairs, along a cosine, or not.
         warmup_epochs: epochs in which the learning rate rises from zero to its peak.
         decay_epochs: epochs per stair of the exponential schedule.
@@ -33,9 +56,20 @@ class Recipe:
         weight_decay: factor of half the squared sum of all variables but those of
             batch normalization.
         average_decay: decay of the moving averages of the weights, once warmed up.
+        batch_norm_momentum: share of the moving mean and variance that a step keeps,
+            0..1.
+        batch_norm_epsilon: added to variances. Other programs build these networks
+            with 0.001, whatever a checkpoint was trained with.
         min_crop_area: smallest share of an image that a random crop keeps, 0..1.
+        resize_method: of the random crops: "bicubic" as the published weights were
+            trained, or "bilinear".
         randaugment: vary colours and shapes with Keras' `RandAugment`.
-        mixup: blend pairs of images and their labels with Keras' `MixUp`.
+        randaug_num_layers: number of its operations for each image.
+        randaug_magnitude: their strength, 0..10. Keras rotates and shifts farther than
+            the reference at the same number, whose default is 10.
+        mixup: blend pairs of images and their labels, as --mixup_alpha=0.2 does.
+        mixup_alpha: blend with Keras' `MixUp`, by shares from Beta(alpha, alpha); 0
+            blends nothing.
     """
 
     epochs: int = 350
@@ -49,21 +83,32 @@ class Recipe:
     label_smoothing: float = 0.1
     weight_decay: float = 1e-5
     average_decay: float = 0.9999
+    batch_norm_momentum: float = 0.99
+    batch_norm_epsilon: float = 1e-3
     min_crop_area: float = 0.08
+    resize_method: ResizeMethod = "bicubic"
     randaugment: bool = False
+    randaug_num_layers: int = 2
+    randaug_magnitude: float = 5.0
     mixup: bool = False
+    mixup_alpha: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse values that no training can use."""
-        for name, known in (("schedule", Schedule), ("optimizer", Optimizer)):
+        for name, known in _CHOICES.items():
             if getattr(self, name) not in get_args(known):
                 raise InputError(
                     f"{name} {getattr(self, name)!r} is unknown; use"
                     f" {', '.join(get_args(known))}"
                 )
-        for name in ("epochs", "batch_size", "base_learning_rate", "decay_epochs"):
-            if getattr(self, name) <= 0:
+        for name in _ABOVE_ZERO:
+            if not 0 < getattr(self, name) < math.inf:
                 raise InputError(f"{name}={getattr(self, name)} must be above 0")
+        for name, highest in _UP_TO.items():
+            if not 0 <= getattr(self, name) <= highest:
+                raise InputError(
+                    f"{name}={getattr(self, name)} must be between 0 and {highest}"
+                )
         if not 0 < self.min_crop_area <= 1:
             raise InputError(
                 f"min_crop_area={self.min_crop_area} must be above 0 and at most 1"

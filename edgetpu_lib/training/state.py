@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import json
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from edgetpu_lib.base.artifacts import InputError, atomic_path
+from edgetpu_lib.base.artifacts import InputError, write_file
 from edgetpu_lib.training import devices
 
 
@@ -88,8 +89,12 @@ class TrainingState:
             return False
         try:
             with safetensors.safe_open(self.path, "numpy") as file:
-                facts = {k: json.loads(v) for k, v in file.metadata().items()}
+                metadata = dict(file.metadata() or {})
                 tensors = {name: file.get_tensor(name) for name in file.keys()}
+            facts = {name: json.loads(text) for name, text in metadata.items()}
+            del metadata["sha256"]
+            if facts["sha256"] != _digest(tensors, metadata):
+                raise ValueError("its checksum is of other content")
             self._check_settings(facts["settings"])
             extra = {
                 group: [tensors[name] for name in names]
@@ -139,8 +144,9 @@ class TrainingState:
             "progress": json.dumps(self.progress),
             "settings": json.dumps(self._settings),
         }
-        with atomic_path(self.path) as scratch:
-            safetensors.numpy.save_file(tensors, scratch, metadata)
+        metadata["sha256"] = json.dumps(_digest(tensors, metadata))
+        # Python writes it, whose error tells a full disk from others.
+        write_file(self.path, safetensors.numpy.save(tensors, metadata))
 
     def keep_when_due(self) -> None:
         """Call `keep` if `keep_minutes` or `keep_steps` have passed."""
@@ -172,6 +178,15 @@ class TrainingState:
                 f"{self.path} belongs to another training: {'; '.join(different[:3])};"
                 " give the same settings or another output, or delete it"
             )
+
+
+def _digest(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> str:
+    """Return the SHA-256 of names, contents and metadata, in hex."""
+    digest = hashlib.sha256(json.dumps(sorted(metadata.items())).encode())
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(tensors[name]).tobytes())
+    return digest.hexdigest()
 
 
 @contextlib.contextmanager

@@ -1,7 +1,9 @@
 """The line of progress shows what a cell prints, and a time left that is measured."""
 
+import errno
 import io
 import json
+import os
 import re
 
 import nbformat
@@ -154,3 +156,29 @@ def test_committed_durations_are_of_cells_that_are_there():
         assert set(notebooks) <= set(stems)
         for name, seconds in notebooks.items():
             assert set(seconds) <= stems[name], f"make notebooks: {profile}, {name}"
+
+
+def test_full_disk_keeps_the_earlier_copy(path, tmp_path, monkeypatch, capsys):
+    from papermill.iorw import LocalHandler
+
+    executed = tmp_path / "executed" / path.name
+    executed.parent.mkdir()
+    executed.write_text("earlier")
+    written = []
+
+    def fill(self, content, target):
+        written.append(target)
+        with open(target, "w") as file:
+            file.write(content[:50])
+        if len(written) == 2:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(LocalHandler, "write", fill)
+    with pytest.raises(SystemExit) as caught:
+        run.run(path, executed, {})
+    assert caught.value.code == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith("error: ") and "No space left" in line
+    assert str(executed) in line
+    assert executed.read_text() == "earlier"
+    assert [file.name for file in executed.parent.iterdir()] == [path.name]

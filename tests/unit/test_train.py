@@ -1,6 +1,7 @@
 """Training repeats to the bit, resumes anywhere, and reports what fails."""
 
 import dataclasses
+import errno
 import json
 import os
 import signal
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -386,3 +388,107 @@ def test_command_tells_what_it_skipped(slim, damaged, tmp_path, capfd):
     assert len(prediction["skipped"]) == len(bad & trained_on) > 0
     assert prediction["step"] == 3
     assert tarball.stat().st_size > 1000
+
+
+# Full disks, damaged states, the archive.
+
+
+def test_full_disk_is_one_line_and_keeps_the_state(
+    slim, class_folders, tmp_path, monkeypatch, capfd
+):
+    from edgetpu_lib.commands import main as cli
+
+    output = tmp_path / "out"
+    arguments = [
+        *("train", *slim, f"--data_dir={class_folders}", f"--output={output}"),
+        *("--batch_size=10", "--epochs=2", "--keep_steps=1", "--min_crop_area=0.5"),
+    ]
+    write, sizes = Path.write_bytes, []
+
+    def fill(path, content):
+        if path.suffix == ".safetensors":
+            sizes.append(len(content))
+            if len(sizes) == 3:
+                write(path, content[:100])
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(path, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", fill)
+        assert cli.main(arguments) == 2
+    line = capfd.readouterr().err.splitlines()[-1]
+    assert line.startswith("error: ") and "No space left" in line
+    assert str(output / STATE) in line
+    with safetensors.safe_open(output / STATE, "numpy") as file:
+        assert file.metadata()["step"] == "2"
+    assert not list(output.glob(".*"))
+    assert cli.main(arguments) == 0
+    assert (output / "checkpoint").is_dir()
+    capfd.readouterr()
+
+
+LIMITED = """
+import resource, sys
+from edgetpu_lib.commands.main import main
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_limit_on_file_sizes_is_one_line(arguments, tmp_path):
+    command = [sys.executable, "-c", LIMITED, *arguments[3:], f"--output={tmp_path}/o"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "File too large" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "o" / STATE).exists()
+
+
+def test_state_with_another_number_in_it_is_refused(new_model, images, tmp_path):
+    recipe = dataclasses.replace(QUICK, epochs=1)
+    train.train(new_model(), images, recipe, tmp_path)
+    content = bytearray((tmp_path / STATE).read_bytes())
+    content[-2] ^= 1
+    (tmp_path / STATE).write_bytes(content)
+    with pytest.raises(InputError, match=f"{STATE}.*checksum"):
+        train.train(new_model(), images, recipe, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("flag", "kept"), [([], True), (["--archive_ckpt=False"], False)]
+)
+def test_best_checkpoint_is_archived(
+    slim, class_folders, tmp_path, monkeypatch, capfd, flag, kept
+):
+    from edgetpu_lib.commands import main as cli
+
+    accuracies = iter([0.25, 0.75, 0.75, 0.5])
+    monkeypatch.setattr(loop, "evaluate", lambda *_, **options: (1.0, next(accuracies)))
+    arguments = [
+        *("train", *slim, f"--data_dir={class_folders}", f"--output={tmp_path}/out"),
+        *("--batch_size=10", "--epochs=4", "--min_crop_area=0.5", "--json", *flag),
+    ]
+    assert cli.main(arguments) == 0
+    rows = json.loads(capfd.readouterr().out)["epochs"]
+    assert [row["validation_top1"] for row in rows] == [0.25, 0.75, 0.75, 0.5]
+    archive = tmp_path / "out/archive"
+    assert archive.is_dir() == kept
+    if kept:
+        found = checkpoint_arrays(archive)
+        assert found["global_step"] == rows[2]["step"]
+        last = checkpoint_arrays(tmp_path / "out/checkpoint")
+        assert found.keys() == last.keys()
+
+
+def test_second_training_with_the_same_output_says_so(
+    slim, class_folders, tmp_path, capfd
+):
+    from edgetpu_lib.base.single_run import only_run
+    from edgetpu_lib.commands import main as cli
+
+    with only_run(tmp_path / "out"):
+        code = cli.main(
+            ["train", *slim, f"--data_dir={class_folders}", f"--output={tmp_path}/out"]
+        )
+    assert code == 2
+    assert f"process {os.getpid()}" in capfd.readouterr().err.splitlines()[-1]

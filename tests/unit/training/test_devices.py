@@ -1,6 +1,9 @@
 """Work that several processes divide comes out as if one had done it."""
 
 import json
+import os
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -97,3 +100,29 @@ def test_processes_index_their_own_shards_and_know_all(
         assert found.paths == alone.paths
         assert found.labels.tolist() == alone.labels.tolist()
     assert len(scanned) == len(set(scanned)) == 4
+
+
+WAIT = """
+import time
+from edgetpu_lib.training import devices
+devices.end_with_launcher()
+print("ready", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("is_launched", [True, False])
+def test_processes_end_with_their_launcher(is_launched):
+    environment = {**os.environ, **({devices.LAUNCHED: "1"} if is_launched else {})}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    command = [sys.executable, "-c", WAIT]
+    with subprocess.Popen(command, env=environment, **pipes) as process:
+        assert process.stdout.readline() == b"ready\n"
+        process.stdin.close()
+        try:
+            process.wait(20 if is_launched else 1)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            assert not is_launched
+        else:
+            assert is_launched

@@ -111,8 +111,64 @@ def test_no_warmup():
     assert rates([0], warmup_epochs=0, schedule="constant") == [pytest.approx(0.016)]
 
 
+@pytest.fixture
+def steps_of(monkeypatch):
+    """Return a function: optimizer and rates to a variable after as many steps."""
+    # A schedule cannot be set from outside.
+    monkeypatch.setattr(recipe, "LearningRate", lambda *_: 1.0)
+    return take_steps
+
+
+def take_steps(optimizer, rates):
+    """Return a variable after steps with gradients 1, 2, 3 … and these rates."""
+    how = recipe.Recipe(batch_size=256, warmup_epochs=0, optimizer=optimizer)
+    made = recipe.new_optimizer(how, steps_per_epoch=10)
+    variable = keras.Variable([1.0, -2.0])
+    made.build([variable])
+    for number, rate in enumerate(rates, start=1):
+        made.learning_rate = rate
+        made.apply([keras.ops.convert_to_tensor([number, 2.0 * number])])
+    return np.array(variable)
+
+
+def test_sgd_follows_the_gradient(steps_of):
+    found = steps_of("sgd", [0.1, 0.01])
+    np.testing.assert_allclose(found, [1 - 0.12, -2 - 0.24], rtol=1e-6)
+
+
+def test_momentum_applies_the_rate_to_past_steps_as_tensorflow_1_did(steps_of):
+    import tensorflow as tf
+
+    rates = [0.1, 0.1, 0.001]
+    value = tf.Variable([1.0, -2.0])
+    rate = tf.Variable(0.0)
+    older = tf.compat.v1.train.MomentumOptimizer(rate, 0.9)
+    for number, now in enumerate(rates, start=1):
+        rate.assign(now)
+        older.apply_gradients([(tf.constant([number, 2.0 * number]), value)])
+    np.testing.assert_allclose(steps_of("momentum", rates), value, rtol=1e-6)
+
+
+def test_batch_norm_settings_reach_every_layer(new_model):
+    model = new_model()
+    how = recipe.Recipe(batch_norm_momentum=0.9, batch_norm_epsilon=0.01)
+    recipe.set_batch_norm(model, how)
+    twin = fast_layers.training_twin(model)
+    for kind in (model, twin):
+        norms = [layer for layer in kind.layers if layer.name.endswith("_bn")]
+        assert norms
+        assert {(each.momentum, each.epsilon) for each in norms} == {(0.9, 0.01)}
+
+
 @pytest.mark.parametrize(
-    "changes", [{"schedule": "stairs"}, {"epochs": 0}, {"batch_size": -1}]
+    "changes",
+    [
+        *({"schedule": "stairs"}, {"epochs": 0}, {"batch_size": -1}),
+        *({"optimizer": "lars"}, {"decay_factor": 0.0}, {"label_smoothing": 1.5}),
+        *({"batch_norm_momentum": 1.25}, {"batch_norm_epsilon": -0.5}),
+        *({"randaug_num_layers": 0}, {"randaug_magnitude": 11}, {"mixup_alpha": -0.5}),
+        *({"base_learning_rate": float("nan")}, {"weight_decay": float("nan")}),
+    ],
 )
 def test_bad_recipe_is_refused(changes):
     (value,) = changes.values()

@@ -47,7 +47,7 @@ def exclusive(folder: str | Path, *, wait_s: float) -> Iterator[bool]:
         yield True
         return
     try:
-        is_held = _acquire(descriptor, wait_s)
+        is_held = acquire(descriptor, wait_s)
         if is_held:
             held.add(key)
         yield is_held
@@ -56,8 +56,10 @@ def exclusive(folder: str | Path, *, wait_s: float) -> Iterator[bool]:
         os.close(descriptor)
 
 
-def _acquire(descriptor: int, wait_s: float) -> bool:
-    """Take the lock of an open folder; return whether that succeeded in time."""
+def acquire(descriptor: int, wait_s: float) -> bool:
+    """Take the lock of an open file or folder; return whether it was free in time."""
+    if fcntl is None:
+        return True
     end = time.monotonic() + wait_s
     while True:
         try:

@@ -8,11 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from edgetpu_lib.base.artifacts import InputError
-
-try:
-    import fcntl
-except ImportError:  # Windows: two runs are not kept apart.
-    fcntl = None
+from edgetpu_lib.base.lock import acquire
 
 _NAME = ".running"
 
@@ -52,7 +48,7 @@ def _open_locked(folder: Path) -> int:
             raise InputError(
                 f"cannot write {folder}: {error.strerror}; choose another output path"
             ) from error
-        if not _lock(descriptor):
+        if not acquire(descriptor, 0):
             holder = os.read(descriptor, 20).decode(errors="replace").strip()
             os.close(descriptor)
             raise InputError(
@@ -60,22 +56,9 @@ def _open_locked(folder: Path) -> int:
                 " its end or give another output"
             )
         # The run before may have removed the file between opening and locking.
-        if fcntl is None or os.fstat(descriptor).st_nlink:
+        if os.name == "nt" or os.fstat(descriptor).st_nlink:
             with contextlib.suppress(OSError):  # a full disk
                 os.truncate(descriptor, 0)
                 os.write(descriptor, f"{os.getpid()}\n".encode())
             return descriptor
         os.close(descriptor)
-
-
-def _lock(descriptor: int) -> bool:
-    """Take the lock of an open file; return whether no other run holds it."""
-    if fcntl is None:
-        return True
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True  # Some network file systems know no locks.
-    return True

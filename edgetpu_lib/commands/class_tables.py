@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from edgetpu_lib.commands.tables import print_table
 
 if TYPE_CHECKING:
@@ -21,6 +19,8 @@ def print_classes(splits: Mapping[str, Images | None]) -> None:
 
     Of more than twenty classes, those with the fewest images are shown.
     """
+    import numpy as np
+
     splits = {split: images for split, images in splits.items() if images}
     names = next(iter(splits.values())).class_names
     counts = {

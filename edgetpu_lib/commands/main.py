@@ -45,7 +45,8 @@ def main(arguments: list[str] | None = None) -> int:
     except click.NoSuchOption as error:
         from edgetpu_lib.commands import reference_flags
 
-        known = reference_flags.explain(error.option_name)
+        name = error.option_name
+        known = reference_flags.explain(name) or _owners(name)
         message = known or f"{error.format_message()} See --help."
     except click.ClickException as error:
         message = f"{error.format_message()} See --help."
@@ -56,6 +57,18 @@ def main(arguments: list[str] | None = None) -> int:
         return EXIT_INTERRUPTED
     print("error: " + " ".join(message.split()), file=sys.stderr)
     return EXIT_BAD_INPUT
+
+
+def _owners(option: str) -> str | None:
+    """Return a message that names the commands that have an option, if any has."""
+    context = click.Context(commands)
+    owners = [
+        name
+        for name in commands.list_commands(context)
+        for each in commands.get_command(context, name).params
+        if option in each.opts
+    ]
+    return f"{option} is an option of {', '.join(owners)}." if owners else None
 
 
 class LazyGroup(click.Group):

@@ -247,7 +247,6 @@ def test_help_of_commands_loads_no_numpy(tmp_path):
     ("typed", "meant"),
     [
         ("use_tpu", None),
-        ("mode", None),
         ("modl_name", "model_name"),
         ("outptu", "output"),
     ]
@@ -258,3 +257,8 @@ def test_only_what_was_nearly_typed_is_guessed(typed, meant, capsys):
     line = capsys.readouterr().err
     guessed = {part.strip("-'") for part in line.split() if part.startswith("'--")}
     assert {each.strip("'?.,-") for each in guessed} - {typed} == ({meant} - {None})
+
+
+def test_option_of_another_command_is_named_with_it(capsys):
+    assert cli.main(["evaluate", "--mode=train"]) == cli.EXIT_BAD_INPUT
+    assert capsys.readouterr().err.endswith("--mode is an option of train.\n")

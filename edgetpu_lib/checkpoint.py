@@ -8,6 +8,7 @@ Next: `data` opens images, or `convert` exports the model as it is.
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
 import re
 import tarfile
@@ -21,6 +22,7 @@ import numpy as np
 
 from edgetpu_lib import build
 from edgetpu_lib.base.artifacts import InputError, atomic_path, data_file
+from edgetpu_lib.base.plain_files import require_plain_file
 from edgetpu_lib.weights.fit import LoadReport, compare_tensors, list_problems
 from edgetpu_lib.weights.keras_files import (
     SUFFIXES,
@@ -165,6 +167,7 @@ def _unpacked(path: Path) -> Iterator[Path]:
     if not path.name.endswith((".tar.gz", ".tgz", ".tar")):
         yield path
         return
+    require_plain_file(path)
     with tempfile.TemporaryDirectory() as folder:
         try:
             with tarfile.open(path) as tar:
@@ -201,6 +204,8 @@ def _recorded_prefix(folder: Path) -> Path | None:
     """Return the prefix that the file `checkpoint` names, if its weights exist."""
     import tensorflow as tf
 
+    if not (folder / "checkpoint").is_file():
+        return None
     try:
         state = tf.train.get_checkpoint_state(str(folder))
     except (tf.errors.OpError, ValueError):
@@ -220,6 +225,9 @@ def _open_checkpoint(
 ) -> tuple[dict[str, tuple[int, ...]], Callable[[str], np.ndarray]]:
     """Return the shape of every tensor, by its name, and a function that reads one."""
     import tensorflow as tf
+
+    for part in prefix.parent.glob(f"{glob.escape(prefix.name)}.*"):
+        require_plain_file(part)
 
     def damaged(error: Exception) -> InputError:
         first_line = str(error).strip().splitlines()[0]

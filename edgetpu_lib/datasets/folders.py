@@ -54,8 +54,9 @@ def list_images(data_dir: str | Path, *, labelled: bool = True) -> Images:
     groups, others = _classes_in(data_dir)
     for name, files in groups.items():
         if not files:
+            why = "".join(f" ({n})" for n in passed_over(_files_in(data_dir / name)[1]))
             raise InputError(
-                f"{data_dir / name} holds no image; add some or remove the folder"
+                f"{data_dir / name} holds no image{why}; add some or remove the folder"
             )
     return _images_of(groups, list(groups), data_dir, passed_over(others))
 

@@ -1,5 +1,6 @@
 """Published weights: equal to the reference, or refused without touching the model."""
 
+import os
 import subprocess
 import sys
 import tarfile
@@ -521,3 +522,11 @@ def test_digest_is_of_weights_alone(new_model):
     bias = second.get_layer("logits").bias
     bias.assign(bias + 1)
     assert checkpoint.weights_digest(first) != checkpoint.weights_digest(second)
+
+
+@pytest.mark.parametrize("name", ["model.tar.gz", "model.tgz", "model.ckpt-1.index"])
+def test_pipe_in_place_of_a_checkpoint_is_refused(new_model, tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    path = tmp_path / name.removesuffix(".index")
+    with pytest.raises(InputError, match=path.name):
+        checkpoint.load_weights(new_model(), path)

@@ -159,6 +159,16 @@ def test_what_is_passed_over_is_counted(tmp_path, capsys, monkeypatch):
         assert words in said
 
 
+def test_class_of_unreadable_photos_says_how_to_read_them(tmp_path, monkeypatch):
+    known = opening.SUFFIXES
+    monkeypatch.setattr(opening, "readable_suffixes", lambda: known)
+    fill(tmp_path)
+    (tmp_path / "eel").mkdir()
+    (tmp_path / "eel/a.heic").write_bytes(b"x")
+    with pytest.raises(InputError, match="pillow-heif"):
+        data.list_images(tmp_path)
+
+
 def test_same_image_in_two_classes_and_two_splits_is_named(tmp_path, capsys):
     fill(tmp_path / "train")
     fill(tmp_path / "test")

@@ -394,6 +394,62 @@ def dense_per_channel():
     return quantized(network, PICTURE, one_dense_scale=False)
 
 
+def composite():
+    """Let an operator stand for a second subgraph."""
+
+    def change(model):
+        model.subgraphs.append(model.subgraphs[0])
+        code = code_of(model, find(model, "SOFTMAX"))
+        code.builtinCode = schema.BuiltinOperator.STABLEHLO_COMPOSITE
+        code.deprecatedBuiltinCode = 127
+
+    return edited(ready(), change)
+
+
+def signatures():
+    def change(model):
+        model.subgraphs.append(model.subgraphs[0])
+
+    return edited(ready(), change)
+
+
+def tiled(shape, times):
+    return quantized(lambda x: tf.tile(x, times), shape)
+
+
+def tiled_map():
+    return tiled((1, 1, 1, 3), (1, 8, 8, 1))
+
+
+def tiled_channels():
+    return tiled((1, 1, 1, 3), (1, 1, 1, 4))
+
+
+def batch_matmul():
+    return quantized(lambda x, y: tf.linalg.matmul(x, y), (1, 4, 8), (1, 8, 5))
+
+
+def batch_matmul_per_channel():
+    def change(model):
+        tensor = tensor_of(model, find(model, "BATCH_MATMUL").inputs[1])
+        tensor.quantization.scale = np.full(5, tensor.quantization.scale[0], np.float32)
+        tensor.quantization.zeroPoint = np.zeros(5, np.int64)
+
+    return edited(batch_matmul(), change)
+
+
+def detections():
+    """Let the last operator be a detection's postprocessing."""
+
+    def shorten(model):
+        graph = model.subgraphs[0]
+        graph.operators = graph.operators[:-1]
+        graph.outputs = graph.operators[-1].outputs
+
+    content = as_custom(ready(), "SOFTMAX", b"TFLite_Detection_PostProcess")
+    return edited(content, shorten)
+
+
 # Files that are ready, with something to know, or something unusual.
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from edgetpu_lib.base import quiet
 from edgetpu_lib.base.artifacts import require_writable
 from edgetpu_lib.commands import model_flags, options, tables
+from edgetpu_lib.tflite import model_explorer as explorer
 
 if TYPE_CHECKING:
     from edgetpu_lib.doctor.diagnose import Diagnosis
@@ -30,6 +31,7 @@ def diagnose(
     num_images: options.Count = 100,
     include_background_label: bool = False,
     figures: str | None = None,
+    model_explorer: str | None = None,
     as_json: bool,
 ) -> int:
     """Find out why an int8 model is less accurate than its float model.
@@ -48,7 +50,11 @@ def diagnose(
         include_background_label: output 0 of the model is the background class, which
             the labels leave out.
         figures: folder for three figures (PNG).
+        model_explorer: .json file to write for Model Explorer: signal-to-noise ratio
+            of each operator of the int8 model, dB.
     """
+    if model_explorer:
+        require_writable(model_explorer)
     if figures:
         require_writable(Path(figures) / "layers.png")
     metadata = model_flags.metadata_of(int8) or model_flags.metadata_of(float_)
@@ -72,6 +78,10 @@ def diagnose(
         from edgetpu_lib.plots import doctor as plots_doctor
 
         plots_doctor.save_figures(figures, diagnosis)
+    if model_explorer:
+        layers = [layer for layer in diagnosis.layers if layer.operator is not None]
+        ratios = {layer.operator: layer.snr_db for layer in layers}
+        explorer.write(model_explorer, ratios, low=explorer.RED, high=explorer.WHITE)
     return 0 if diagnosis.healthy else EXIT_CAUSES_FOUND
 
 

@@ -45,6 +45,22 @@ def rules_of(kinds: Collection[str]) -> list[Rule]:
     return [dataclasses.replace(r, about=" ".join(k)) for r, k in found if k]
 
 
+def rules_named(code: str) -> list[Rule]:
+    """Return the rules that give findings of a code."""
+    return [rule for rule in rules() if rule.code == code]
+
+
+def table() -> str:
+    """Return all rules with their evidence as a table in Markdown."""
+    rows = [
+        f"| {rule.about} | {rule.demand} | {'<br>'.join(map(str, rule.evidence))} |"
+        f" `{rule.code}` |"
+        for rule in rules()
+    ]
+    header = ["| of | rule | evidence | code |", "|---|---|---|---|"]
+    return "\n".join([*header, *rows]) + "\n"
+
+
 def problems_of(view: View) -> Iterator[Problem]:
     """Yield all that keeps an operator off the Edge TPU, the most basic first."""
     for rule in (_unknown, _computed_parameter, _wrong_type):

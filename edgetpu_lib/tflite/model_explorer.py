@@ -23,17 +23,21 @@ def write(
 
     Args:
         target: .json file.
-        values: number for each operator, by its index in the file. What is not finite
-            is left out, as JSON has no such numbers.
+        values: number for each operator, by its index in the file; four digits are
+            kept. What is not finite is left out, as JSON has no such numbers.
         low: colour of the smallest value, such as "#ffffff".
-        high: colour of the largest.
+        high: colour of the largest. If all are equal: of anything but zero.
 
     Raises:
         InputError: the file cannot be written.
     """
     finite = {i: value for i, value in sorted(values.items()) if math.isfinite(value)}
-    content = {
-        "results": {str(index): {"value": value} for index, value in finite.items()},
-        "gradient": [{"stop": 0, "bgColor": low}, {"stop": 1, "bgColor": high}],
-    }
+    short = {index: float(f"{value:.4g}") for index, value in finite.items()}
+    results = {str(index): {"value": value} for index, value in short.items()}
+    if len(set(short.values())) == 1:
+        # Between equal values there is no gradient: Model Explorer leaves them white.
+        for result in results.values():
+            result["bgColor"] = high if result["value"] else low
+    gradient = [{"stop": 0, "bgColor": low}, {"stop": 1, "bgColor": high}]
+    content = {"results": results, "gradient": gradient}
     return write_file(target, json.dumps(content, indent=1).encode())

@@ -17,7 +17,7 @@ def require_valid(path):
     assert content.keys() == {"results", "gradient"}
     for key, result in content["results"].items():
         assert str(int(key)) == key
-        assert result.keys() == {"value"}
+        assert {"value"} <= result.keys() <= {"value", "bgColor"}
         assert isinstance(result["value"], (int, float))
     assert [stop["stop"] for stop in content["gradient"]] == [0, 1]
     for stop in content["gradient"]:
@@ -30,6 +30,15 @@ def test_values_go_by_operator_and_in_order(tmp_path):
     values = {2: 0.5, 0: 1, 1: float("nan"), 3: float("inf")}
     assert model_explorer.write(path, values, low="#ffffff", high="#ff0000") == path
     assert list(require_valid(path).items()) == [(0, 1), (2, 0.5)]
+
+
+@pytest.mark.parametrize(("value", "colour"), [(0, "#ffffff"), (1, "#ff0000")])
+def test_equal_values_have_a_colour_of_their_own(tmp_path, value, colour):
+    path = tmp_path / "values.json"
+    model_explorer.write(path, {0: value, 1: value}, low="#ffffff", high="#ff0000")
+    assert require_valid(path) == {0: value, 1: value}
+    results = json.loads(path.read_text(encoding="utf-8"))["results"].values()
+    assert {result["bgColor"] for result in results} == {colour}
 
 
 def test_what_cannot_be_written_is_told_in_one_line(tmp_path):

@@ -14,7 +14,7 @@ from edgetpu_lib.hardware import targets as stage
 
 CAVEAT = (
     "What Vela says holds for Ethos-U and proves nothing for the Edge TPU: it takes"
-    " squeeze-and-excitation, swish and an open batch, which check refuses."
+    " hard-swish and an open batch, for example, which check refuses."
 )
 
 
@@ -95,7 +95,7 @@ def _edge_tpu_cells(edge: dict[str, Any]) -> tuple[str, ...]:
         "Edge TPU (check, estimate)",
         str(edge["operators"]),
         str(edge["cpu_operators"]),
-        f"{edge['latency_ms']:.1f}" if known else "–",
+        _ms(edge["latency_ms"]) if known else "–",
         _mib(edge["cached_bytes"]) if known else "–",
         _mib(edge["streamed_bytes"]) if known else "–",
         "refused: see check" if edge["refused"] else "USB, 500 MHz",
@@ -109,11 +109,15 @@ def _cells(target: stage.Target) -> tuple[str, ...]:
         target.accelerator,
         str(target.operators),
         str(len(target.cpu_operators)),
-        f"{target.latency_ms:.1f}",
+        _ms(target.latency_ms) if target.operators else "–",
         _mib(target.sram_bytes),
         _mib(target.other_bytes),
         f"{target.system_config}, {target.memory_mode}",
     )
+
+
+def _ms(latency_ms: float) -> str:
+    return f"{latency_ms:.1f}" if latency_ms >= 1 else f"{latency_ms:.2g}"
 
 
 def _mib(size_bytes: float) -> str:

@@ -137,6 +137,13 @@ def _in_place(
             "code": "float-output",
             "status": edge_tpu.WRONG_TYPE,
             "reason": "the output is float; its DEQUANTIZE stays on the CPU",
+            "remedy": "convert with inference_output_type=tf.uint8",
+        }
+    elif kind == "CAST" and set(operator.inputs) <= set(file.inputs):
+        change = {
+            "reason": "the input is cast to another type; the Edge TPU has no CAST",
+            "remedy": "give the Keras model a float32 input, and convert with"
+            " inference_input_type=tf.uint8",
         }
     elif problem.remedy == operator_rules.REPLACE:
         change = {"remedy": _replacement(operator, front, read)}

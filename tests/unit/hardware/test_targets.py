@@ -129,6 +129,28 @@ def test_vela_compiles(vela, model):
     assert second.latency_ms < first.latency_ms
 
 
+@pytest.mark.filterwarnings("ignore:Statistics for quantized inputs")
+@pytest.mark.parametrize("name", ["hard_swish", "open_batch"])
+def test_vela_is_no_proof_for_the_edge_tpu(vela, name):
+    import zoo
+
+    from edgetpu_lib.hardware import check
+
+    content = getattr(zoo, name)()
+    (target,) = targets.compile_for(content, ["ethos-u65-512"])
+    assert not target.cpu_operators
+    assert not check.check_tflite(content).ready
+
+
+def test_vela_leaves_floats_to_the_cpu(vela, tmp_path, capsys):
+    import zoo
+
+    path = tmp_path / "float.tflite"
+    path.write_bytes(zoo.float_model())
+    assert main(["targets", str(path), "--accelerators=ethos-u65-512"]) == 0
+    assert "on the CPU: CONV_2D 1" in capsys.readouterr().out
+
+
 def test_vela_takes_a_configuration_and_no_longer_warns_of_it(vela, model):
     (target,) = targets.compile_for(
         model, ["ethos-u65-512"], system_config="Ethos_U65_High_End"

@@ -19,16 +19,43 @@ _POSTPROCESSING = frozenset(
 )
 
 
+@dataclasses.dataclass(frozen=True)
+class _Places:
+    """Sets of tensors that tell where an operator stands.
+
+    Attributes:
+        inputs: of the model.
+        outputs: of the model.
+        front: inputs, and what is computed in front of the mapped part.
+        read: what operators read, but for those that only convert an output.
+        detected: what the postprocessing of detections reads.
+    """
+
+    inputs: set[int]
+    outputs: set[int]
+    front: set[int]
+    read: set[int]
+    detected: set[int]
+
+    @classmethod
+    def of(cls, file: TfliteFile, problems: list[list[Problem]]) -> _Places:
+        outputs, read, detected = set(file.outputs), set(), set()
+        for operator in file.operators:
+            converts = operator.kind in ("QUANTIZE", "DEQUANTIZE")
+            if not (converts and set(operator.outputs) <= outputs):
+                read |= set(operator.inputs)
+            if operator.kind == DETECTION:
+                detected |= set(operator.inputs)
+        front = _tensors_in_front(file, problems)
+        return cls(set(file.inputs), outputs, front, read, detected)
+
+
 def problems_in_place(file: TfliteFile, views: Sequence[View]) -> list[list[Problem]]:
     """Return each operator's problems, named after where it stands in the file."""
     problems = [list(operator_rules.problems_of(view)) for view in views]
-    front = _tensors_in_front(file, problems)
-    read = _tensors_of_layers(file)
+    places = _Places.of(file, problems)
     return [
-        [
-            _in_place(problem, view, file, front, read)
-            for problem in problems[view.operator.index]
-        ]
+        [_in_place(problem, view, places) for problem in problems[view.operator.index]]
         for view in views
     ]
 
@@ -97,26 +124,12 @@ def _tensors_in_front(file: TfliteFile, problems: list[list[Problem]]) -> set[in
     return front
 
 
-def _tensors_of_layers(file: TfliteFile) -> set[int]:
-    """Return what operators read, but for those that only convert an output."""
-    ends = set(file.outputs)
-    layers = [
-        operator
-        for operator in file.operators
-        if operator.kind not in ("QUANTIZE", "DEQUANTIZE")
-        or not set(operator.outputs) <= ends
-    ]
-    return {index for operator in layers for index in operator.inputs}
-
-
-def _in_place(
-    problem: Problem, view: View, file: TfliteFile, front: set[int], read: set[int]
-) -> Problem:
+def _in_place(problem: Problem, view: View, places: _Places) -> Problem:
     """Return a problem with a code and a remedy that fit where its operator stands."""
     operator, kind = view.operator, view.operator.kind
-    first = operator.inputs[0] if operator.inputs else -1
+    read, computed = set(operator.inputs), set(operator.outputs)
     change = {}
-    if kind == DETECTION:
+    if kind == DETECTION or (kind == "DEQUANTIZE" and computed <= places.detected):
         change = {
             "code": "detection-postprocessing",
             "reason": "the postprocessing of detections runs on the CPU, as in every"
@@ -124,29 +137,29 @@ def _in_place(
             "remedy": "none, if it is all that is left: --allow_cpu_tail takes that for"
             " ready",
         }
-    elif kind == "QUANTIZE" and view.inputs[0].is_float and first in front:
-        change = _float_front(first in file.inputs)
+    elif kind == "QUANTIZE" and view.inputs[0].is_float and read <= places.front:
+        change = _float_front(read <= places.inputs)
     elif kind == "QUANTIZE" and problem.code == "float-tensor":
         change = {
             "code": "quantize-inside",
             "reason": "floats become integers in the middle of the model",
             "remedy": "quantize what comes before it, too",
         }
-    elif kind == "DEQUANTIZE" and set(operator.outputs) <= set(file.outputs):
+    elif kind == "DEQUANTIZE" and computed <= places.outputs:
         change = {
             "code": "float-output",
             "status": edge_tpu.WRONG_TYPE,
             "reason": "the output is float; its DEQUANTIZE stays on the CPU",
             "remedy": "convert with inference_output_type=tf.uint8",
         }
-    elif kind == "CAST" and set(operator.inputs) <= set(file.inputs):
+    elif kind == "CAST" and read <= places.inputs:
         change = {
             "reason": "the input is cast to another type; the Edge TPU has no CAST",
             "remedy": "give the Keras model a float32 input, and convert with"
             " inference_input_type=tf.uint8",
         }
     elif problem.remedy == operator_rules.REPLACE:
-        change = {"remedy": _replacement(operator, front, read)}
+        change = {"remedy": _replacement(operator, places)}
     return dataclasses.replace(problem, **change)
 
 
@@ -162,10 +175,11 @@ def _float_front(is_input: bool) -> dict[str, str]:
     return {"code": "float-input", "status": status, "reason": reason, "remedy": remedy}
 
 
-def _replacement(operator: Operator, front: set[int], read: set[int]) -> str:
+def _replacement(operator: Operator, places: _Places) -> str:
     """Return a remedy for an operator that no other of its kind can replace."""
-    if not read & set(operator.outputs):
+    computed = set(operator.outputs)
+    if not places.read & computed:
         return "nothing follows it: leave it to the CPU, or compute it on the host"
-    if front & set(operator.outputs):
+    if places.front & computed:
         return "what follows is mapped all the same; to be rid of it, feed its result"
     return operator_rules.REPLACE

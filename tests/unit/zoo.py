@@ -4,6 +4,7 @@ Most are converted by TensorFlow. What it does not write is changed by hand in a
 that it did.
 """
 
+import copy
 import functools
 
 import keras
@@ -448,6 +449,33 @@ def detections():
 
     content = as_custom(ready(), "SOFTMAX", b"TFLite_Detection_PostProcess")
     return edited(content, shorten)
+
+
+def detections_of_floats():
+    """Let the postprocessing read floats, and another operator follow it."""
+
+    def change(model):
+        graph = model.subgraphs[0]
+        last = graph.operators[-1]
+        detection, after = copy.deepcopy(last), copy.deepcopy(last)
+        code = schema.OperatorCodeT()
+        code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.CUSTOM
+        code.customCode, code.version = b"TFLite_Detection_PostProcess", 1
+        detection.opcodeIndex = len(model.operatorCodes)
+        after.opcodeIndex = find(model, "ADD").opcodeIndex
+        model.operatorCodes.append(code)
+        for operator in (detection, after):
+            operator.inputs = [len(graph.tensors) - 1]
+            if operator is detection:
+                operator.inputs = list(last.outputs)
+            graph.tensors.append(copy.deepcopy(tensor_of(model, last.outputs[0])))
+            operator.outputs = [len(graph.tensors) - 1]
+            operator.builtinOptions, operator.builtinOptionsType = None, 0
+        after.inputs *= 2
+        graph.operators += [detection, after]
+        graph.outputs = after.outputs
+
+    return edited(quantized(network, PICTURE, ends=tf.float32), change)
 
 
 # Files that are ready, with something to know, or something unusual.

@@ -450,6 +450,29 @@ def test_inputs_of_other_kinds_are_told():
     assert check.check_tflite(without).input.shape == ()
 
 
+def test_floats_for_a_detection_are_part_of_its_postprocessing():
+    report = check.check_tflite(zoo.detections_of_floats())
+    kinds = {f.operator.kind: f.code for f in errors_of(report)}
+    assert kinds["DEQUANTIZE"] == "detection-postprocessing"
+    assert [kind for kind, word in report.statuses if word != edge_tpu.MAPPED] == [
+        "QUANTIZE",
+        "DEQUANTIZE",
+        partition.DETECTION,
+        "ADD",
+    ]
+    # The float input alone keeps it from being as good as it gets.
+    assert not report.only_postprocessing_left
+    content = zoo.edited(zoo.detections_of_floats(), feed_integers)
+    assert check.check_tflite(content).only_postprocessing_left
+
+
+def feed_integers(model):
+    """Let the model begin behind its first operator."""
+    graph = model.subgraphs[0]
+    graph.inputs = graph.operators[0].outputs
+    graph.operators = graph.operators[1:]
+
+
 # Files made to deceive.
 
 

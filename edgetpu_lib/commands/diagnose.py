@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgetpu_lib.base import quiet
@@ -53,10 +52,8 @@ def diagnose(
         model_explorer: .json file to write for Model Explorer: signal-to-noise ratio
             of each operator of the int8 model, dB.
     """
-    if model_explorer:
-        require_writable(model_explorer)
-    if figures:
-        require_writable(Path(figures) / "layers.png")
+    for target in filter(None, (model_explorer, figures and f"{figures}/layers.png")):
+        require_writable(target)
     metadata = model_flags.metadata_of(int8) or model_flags.metadata_of(float_)
     quiet.start_tensorflow()
     from edgetpu_lib.doctor import diagnose as stage
@@ -79,8 +76,8 @@ def diagnose(
 
         plots_doctor.save_figures(figures, diagnosis)
     if model_explorer:
-        layers = [layer for layer in diagnosis.layers if layer.operator is not None]
-        ratios = {layer.operator: layer.snr_db for layer in layers}
+        ratios = {layer.operator: layer.snr_db for layer in diagnosis.layers}
+        ratios.pop(None, None)  # of the input, which no operator computes
         explorer.write(model_explorer, ratios, low=explorer.RED, high=explorer.WHITE)
     return 0 if diagnosis.healthy else EXIT_CAUSES_FOUND
 

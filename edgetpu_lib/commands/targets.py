@@ -66,6 +66,7 @@ def edge_tpu_row(model: str) -> dict[str, Any]:
         "operators": report.edge_tpu_operators,
         "cpu_operators": report.cpu_operators,
         "refused": report.is_refused,
+        "device": found and f"{found.device.title}, {found.clock} clock",
         "latency_ms": found and found.latency_ms,
         "cached_bytes": found and found.cached_bytes,
         "streamed_bytes": found and found.streamed_bytes,
@@ -98,7 +99,7 @@ def _edge_tpu_cells(edge: dict[str, Any]) -> tuple[str, ...]:
         _ms(edge["latency_ms"]) if known else "–",
         _mib(edge["cached_bytes"]) if known else "–",
         _mib(edge["streamed_bytes"]) if known else "–",
-        "refused: see check" if edge["refused"] else "USB, 500 MHz",
+        "refused: see check" if edge["refused"] else edge["device"] or "–",
     )
 
 

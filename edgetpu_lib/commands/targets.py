@@ -12,6 +12,10 @@ from edgetpu_lib.costs import estimate
 from edgetpu_lib.hardware import check, edge_tpu
 from edgetpu_lib.hardware import targets as stage
 
+MEMORY = (
+    "Memory: of the Edge TPU, parameters that are cached and that are sent for every"
+    " inference; of Ethos-U, SRAM, and then DRAM and flash, with activations."
+)
 CAVEAT = (
     "What Vela says holds for Ethos-U and proves nothing for the Edge TPU: it takes"
     " hard-swish and an open batch, for example, which check refuses."
@@ -79,6 +83,7 @@ def show(model: str, edge: dict[str, Any], found: list[stage.Target]) -> None:
     print(f"{model}: operators on each accelerator and on the CPU, and estimates.\n")
     rows = [_edge_tpu_cells(edge), *map(_cells, found)]
     tables.print_table(header, rows, right=range(1, 6))
+    print(MEMORY)
     for target in found:
         if target.failure:
             print(f"{target.accelerator}: Vela failed: {target.failure}")

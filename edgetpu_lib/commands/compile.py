@@ -45,8 +45,7 @@ def compile(
     content = {"predicted": checking.as_dict(report), "compiled": None}
     if not as_json:
         checking.show(model, report)
-    is_wrong = not report.ready and not report.cpu_operators
-    if is_wrong or not report.edge_tpu_operators:
+    if report.is_refused or not report.edge_tpu_operators:
         options.print_result(
             content, as_json, ["", "not compiled: fix the errors first"]
         )

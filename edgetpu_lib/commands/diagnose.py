@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgetpu_lib.base import quiet
 from edgetpu_lib.base.artifacts import require_writable
 from edgetpu_lib.commands import model_flags, options, tables
+from edgetpu_lib.tflite import model_explorer as explorer
 
 if TYPE_CHECKING:
     from edgetpu_lib.doctor.diagnose import Diagnosis
@@ -30,6 +30,7 @@ def diagnose(
     num_images: options.Count = 100,
     include_background_label: bool = False,
     figures: str | None = None,
+    model_explorer: str | None = None,
     as_json: bool,
 ) -> int:
     """Find out why an int8 model is less accurate than its float model.
@@ -48,9 +49,11 @@ def diagnose(
         include_background_label: output 0 of the model is the background class, which
             the labels leave out.
         figures: folder for three figures (PNG).
+        model_explorer: .json file to write for Model Explorer: signal-to-noise ratio
+            of each operator of the int8 model, dB.
     """
-    if figures:
-        require_writable(Path(figures) / "layers.png")
+    for target in filter(None, (model_explorer, figures and f"{figures}/layers.png")):
+        require_writable(target)
     metadata = model_flags.metadata_of(int8) or model_flags.metadata_of(float_)
     quiet.start_tensorflow()
     from edgetpu_lib.doctor import diagnose as stage
@@ -72,6 +75,10 @@ def diagnose(
         from edgetpu_lib.plots import doctor as plots_doctor
 
         plots_doctor.save_figures(figures, diagnosis)
+    if model_explorer:
+        ratios = {layer.operator: layer.snr_db for layer in diagnosis.layers}
+        ratios.pop(None, None)  # of the input, which no operator computes
+        explorer.write(model_explorer, ratios, low=explorer.RED, high=explorer.WHITE)
     return 0 if diagnosis.healthy else EXIT_CAUSES_FOUND
 
 

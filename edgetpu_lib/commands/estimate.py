@@ -11,6 +11,7 @@ import click
 from edgetpu_lib.commands import options, tables
 from edgetpu_lib.costs import estimate as stage
 from edgetpu_lib.hardware import edge_tpu
+from edgetpu_lib.tflite import model_explorer as explorer
 
 SHOWN = 10
 # Keys of `Estimate.shares_ms`, in words.
@@ -30,6 +31,7 @@ def estimate(
     *,
     device: Annotated[str, click.Choice(list(stage.DEVICES))] = "usb",
     clock: Annotated[str, click.Choice(list(edge_tpu.CLOCK_HZ))] = "max",
+    model_explorer: str | None = None,
     as_json: bool,
 ) -> None:
     """Estimate the latency of a TFLite file on the Edge TPU.
@@ -41,8 +43,13 @@ def estimate(
         model: .tflite file.
         device: how the Edge TPU is connected.
         clock: "max" is 500 MHz; "std" is 250 MHz, of libedgetpu1-std on USB.
+        model_explorer: .json file to write for Model Explorer: milliseconds of each
+            operator.
     """
     found = stage.estimate_tflite(model, device=device, clock=clock)
+    if model_explorer:
+        times = {o.cost.index: o.latency_ms for o in found.operators}
+        explorer.write(model_explorer, times, low=explorer.WHITE, high=explorer.RED)
     if as_json:
         options.print_result(as_dict(found), True, [])
     else:

@@ -38,6 +38,7 @@ class LayerError:
         int8_low: smallest representable value.
         int8_high: largest representable value.
         clipped: share of the float values outside the representable range, 0..1.
+        operator: index in the int8 model; `None` for the input.
     """
 
     name: str
@@ -50,6 +51,7 @@ class LayerError:
     int8_low: float
     int8_high: float
     clipped: float
+    operator: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -129,6 +131,7 @@ class _Pair:
         self.float_tensors = [files[0].tensors[a] for a, _ in tensors]
         self.int8_tensors = [files[1].tensors[b] for _, b in tensors]
         self.kinds = [INPUT, *(a.kind for a, _ in pairs)]
+        self.operators = [None, *(b.index for _, b in pairs)]
         self.output = files[0].outputs[0], files[1].outputs[0]
         self.output_tensor = files[1].tensors[self.output[1]]
         self.contents = [
@@ -155,7 +158,11 @@ class _Pair:
 
     def errors(self, sums: np.ndarray) -> tuple[LayerError, ...]:
         columns = self.kinds, self.float_tensors, self.int8_tensors, sums
-        return tuple(_error(*row) for row in zip(*columns, strict=True))
+        errors = (_error(*row) for row in zip(*columns, strict=True))
+        return tuple(
+            dataclasses.replace(error, operator=index)
+            for error, index in zip(errors, self.operators, strict=True)
+        )
 
 
 def _feed(opened: Any, image: np.ndarray, preprocessing: dict[str, Any]) -> np.ndarray:

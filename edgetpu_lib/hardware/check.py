@@ -8,11 +8,16 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Iterator
 from pathlib import Path
 
 from edgetpu_lib.base.artifacts import InputError
-from edgetpu_lib.hardware import edge_tpu, findings, input_contract, operator_rules
+from edgetpu_lib.hardware import (
+    edge_tpu,
+    findings,
+    input_contract,
+    operator_rules,
+    partition,
+)
 from edgetpu_lib.hardware.findings import Finding
 from edgetpu_lib.tflite.contract import PixelScale, TensorContract
 from edgetpu_lib.tflite.file import TfliteFile, read_tflite
@@ -24,13 +29,15 @@ class Report:
     """What the Edge TPU compiler would make of a file.
 
     Attributes:
-        ready: whether all operators run on the Edge TPU and compute rightly there.
+        ready: whether all operators run on the Edge TPU.
         edge_tpu_operators: number of operators that run there.
         cpu_operators: number of operators that run on the CPU.
-        findings: errors, then notes.
+        findings: errors, then warnings, then notes.
         input: type, shape and quantization of the first input.
         feed: the same in words.
         statuses: (kind, the compiler's words) of each operator, in order.
+        only_postprocessing_left: whether all that runs on the CPU is postprocessing,
+            such as a detection's, behind what runs on the Edge TPU.
     """
 
     ready: bool
@@ -40,6 +47,7 @@ class Report:
     input: TensorContract
     feed: str
     statuses: tuple[tuple[str, str], ...]
+    only_postprocessing_left: bool = False
 
     @property
     def is_refused(self) -> bool:
@@ -64,8 +72,8 @@ def check_tflite(
     """Predict what the Edge TPU compiler makes of a TFLite file.
 
     Only one subgraph is compiled: an operator runs on the Edge TPU if it is supported
-    and all operators between the input and it run there, too. A QUANTIZE of a float
-    input may precede them on the CPU.
+    and all operators between the input and it run there, too. Operators that cannot
+    may stay in front of them on the CPU.
 
     Args:
         model: path or bytes of a `.tflite` file.
@@ -76,9 +84,7 @@ def check_tflite(
     Raises:
         InputError: the file cannot be read, or `runtime` is out of range.
 
-    Source: coral.ai, "TensorFlow models on the Edge TPU"; logs of the compiler in
-    google-coral/edgetpu issues 210 and 490 (which branches stay together); Google's
-    own compiled test files.
+    Source: each rule names its evidence, see `operator_rules.rules`.
 
     See: notebooks/06_deploy.ipynb.
     """
@@ -102,10 +108,9 @@ def check_file(
         compiled = [o.kind == COMPILED_OPERATOR for o in file.operators]
         words = [edge_tpu.MAPPED if c else edge_tpu.NOT_COMPILED for c in compiled]
     else:
-        inputs, outputs = set(file.inputs), set(file.outputs)
         views = [operator_rules.View.of(file, o, runtime) for o in file.operators]
-        problems = [list(_problems(view, inputs, outputs)) for view in views]
-        words = list(_partition(file, problems))
+        problems = partition.problems_in_place(file, views)
+        words = partition.statuses(file, problems)
         for operator in file.operators:
             found += findings.of_problems(operator, problems[operator.index])
         found += [*findings.wrong_predictions(file), *findings.notes(file)]
@@ -118,80 +123,23 @@ def check_file(
         input=input_contract.of_file(file),
         feed=input_contract.in_words(file, pixel_scale=pixel_scale),
         statuses=tuple((o.kind, words[o.index]) for o in file.operators),
+        only_postprocessing_left=partition.leaves_postprocessing_alone(file, words),
     )
 
 
 def require_ready(content: bytes) -> Report:
-    """Check the content of a `.tflite` file and raise if it is not ready.
+    """Check the content of a `.tflite` file of our own and raise if it is not ready.
 
     Raises:
-        InputError: not all of it would run on the Edge TPU; the first reason is named.
+        InputError: not all of it would run on the Edge TPU, or some interpreter would
+            predict wrongly; the first reason is named.
     """
     report = check_tflite(content)
-    if not report.ready:
-        first = report.findings[0]
+    first = next((f for f in report.findings if f.level != "note"), None)
+    if first:
         at = f" (operator {first.operator.index})" if first.operator else ""
         raise InputError(
             f"the converted model is not ready for the Edge TPU: {first.reason}{at};"
             f" {first.remedy}"
         )
     return report
-
-
-def _problems(
-    view: operator_rules.View, inputs: set[int], outputs: set[int]
-) -> Iterator[operator_rules.Problem]:
-    """Yield an operator's problems; floats at the two ends get their own names."""
-    operator = view.operator
-    for problem in operator_rules.problems_of(view):
-        quantizes = operator.kind == "QUANTIZE"
-        if quantizes and view.inputs[0].is_float and operator.inputs[0] in inputs:
-            yield dataclasses.replace(
-                problem,
-                code="float-input",
-                status=edge_tpu.LIMITATION,
-                reason="the input is float; its QUANTIZE stays on the CPU",
-                remedy="convert with inference_input_type=tf.uint8",
-            )
-        elif quantizes and problem.code == "float-tensor":
-            yield dataclasses.replace(
-                problem,
-                code="quantize-inside",
-                reason="floats become integers in the middle of the model",
-                remedy="quantize what comes before it, too",
-            )
-        elif operator.kind == "DEQUANTIZE" and set(operator.outputs) <= outputs:
-            yield dataclasses.replace(
-                problem,
-                code="float-output",
-                status=edge_tpu.WRONG_TYPE,
-                reason="the output is float; its DEQUANTIZE stays on the CPU",
-                remedy="convert with inference_output_type=tf.uint8",
-            )
-        elif operator.kind == "CAST" and set(operator.inputs) <= inputs:
-            yield dataclasses.replace(
-                problem,
-                reason="the input is cast to another type; the Edge TPU has no CAST",
-                remedy="give the Keras model a float32 input, and convert with"
-                " inference_input_type=tf.uint8",
-            )
-        else:
-            yield problem
-
-
-def _partition(
-    file: TfliteFile, problems: list[list[operator_rules.Problem]]
-) -> Iterator[str]:
-    """Yield the compiler's status of each operator."""
-    on_cpu: set[int] = set()
-    for operator in file.operators:
-        found = problems[operator.index]
-        if found:
-            status = found[0].status
-        elif on_cpu & set(operator.inputs):
-            status = edge_tpu.CUT_OFF
-        else:
-            status = edge_tpu.MAPPED
-        if status != edge_tpu.MAPPED and not (found and found[0].code == "float-input"):
-            on_cpu |= set(operator.outputs) - {-1}
-        yield status

@@ -8,6 +8,18 @@ from __future__ import annotations
 
 from typing import Any
 
+from edgetpu_lib.hardware.evidence import (
+    CHANGES,
+    RECALLED,
+    SPARTA,
+    TABLE,
+    Rule,
+    guess,
+    issues,
+    log,
+    pair,
+)
+
 MIB = 1 << 20
 
 
@@ -21,19 +33,41 @@ def by_name(*rows: tuple[Any, str]) -> dict[str, Any]:
 OLDEST_RUNTIME = 10
 NEWEST_RUNTIME = 14
 
+# First runtime, operators that the compiler knows, and why this is believed.
+_KNOWN = (
+    (
+        10,
+        "ADD AVERAGE_POOL_2D CONCATENATION CONV_2D DEPTHWISE_CONV_2D FULLY_CONNECTED"
+        " L2_NORMALIZATION LOGISTIC MAXIMUM MAX_POOL_2D MEAN MINIMUM MUL PAD RELU RELU6"
+        " RELU_N1_TO_1 RESHAPE RESIZE_BILINEAR RESIZE_NEAREST_NEIGHBOR SLICE SOFTMAX"
+        " SPACE_TO_DEPTH SPLIT SQUEEZE STRIDED_SLICE SUB TANH",
+        (TABLE,),
+    ),
+    (13, "EXPAND_DIMS PACK QUANTIZE SUM TRANSPOSE_CONV", (TABLE, CHANGES)),
+    (13, "PRELU", (TABLE, guess("runtime 13"))),
+    (14, "REDUCE_MAX REDUCE_MIN SQUARED_DIFFERENCE", (RECALLED,)),
+    (14, "UNIDIRECTIONAL_SEQUENCE_LSTM", (RECALLED,)),
+    (14, "RSQRT", (issues(384), guess("runtime 14"))),
+    (14, "TRANSPOSE", (issues(433), guess("runtime 14"))),
+    (
+        14,
+        "BATCH_MATMUL",
+        (log(f"{SPARTA}: mapped once quantized per tensor"), guess("runtime 14")),
+    ),
+    (
+        14,
+        "TILE",
+        (
+            pair("one published compilation; all that is known is in its own rule"),
+            guess("runtime 14"),
+        ),
+    ),
+)
 # Operators the compiler knows → first runtime that runs them.
-# Source: coral.ai "TensorFlow models on the Edge TPU", table of supported operations,
-# as copied by Axis for ARTPEC-7; google-coral/edgetpu CHANGES.md for those of 13. Those
-# of 14 and PRELU are from memory of the table.
-SUPPORTED = by_name(
-    (10, "ADD AVERAGE_POOL_2D CONCATENATION CONV_2D DEPTHWISE_CONV_2D"),
-    (10, "FULLY_CONNECTED L2_NORMALIZATION LOGISTIC MAXIMUM MAX_POOL_2D MEAN"),
-    (10, "MINIMUM MUL PAD RELU RELU6 RELU_N1_TO_1 RESHAPE RESIZE_BILINEAR"),
-    (10, "RESIZE_NEAREST_NEIGHBOR SLICE SOFTMAX SPACE_TO_DEPTH SPLIT SQUEEZE"),
-    (10, "STRIDED_SLICE SUB TANH"),
-    (13, "EXPAND_DIMS PACK PRELU QUANTIZE SUM TRANSPOSE_CONV"),
-    (14, "REDUCE_MAX REDUCE_MIN RSQRT SQUARED_DIFFERENCE TRANSPOSE"),
-    (14, "UNIDIRECTIONAL_SEQUENCE_LSTM"),
+SUPPORTED = by_name(*((runtime, kinds) for runtime, kinds, _ in _KNOWN))
+SUPPORTED_RULES = tuple(
+    Rule("runtime-version", kinds, f"is known since runtime {runtime}", evidence)
+    for runtime, kinds, evidence in _KNOWN
 )
 
 # Highest version of each operator that TensorFlow Lite 2.5.0 registers; the compiler

@@ -7,7 +7,8 @@ import functools
 from collections.abc import Iterable, Iterator
 
 from edgetpu_lib.base.artifacts import InputError
-from edgetpu_lib.hardware import edge_tpu, input_contract, operator_costs
+from edgetpu_lib.hardware import edge_tpu, evidence, input_contract, operator_costs
+from edgetpu_lib.hardware.evidence import Evidence
 from edgetpu_lib.hardware.operator_rules import Problem
 from edgetpu_lib.tflite import preprocessing
 from edgetpu_lib.tflite.contract import UNKNOWN
@@ -30,11 +31,13 @@ class Finding:
 
     Attributes:
         code: stable name, for programs.
-        level: "error" keeps the file from being ready; "note" does not.
+        level: "error" keeps the file from being ready; "warning" says what may predict
+            wrongly somewhere, "note" what is worth knowing.
         operator: the operator concerned, or `None` for the whole file.
         tensor: name of the tensor concerned, or `None`.
         reason: what was found, with its numbers.
         remedy: what the user can do.
+        evidence: what the rule behind it rests on.
     """
 
     code: str
@@ -43,6 +46,7 @@ class Finding:
     tensor: str | None
     reason: str
     remedy: str
+    evidence: tuple[Evidence, ...] = ()
 
 
 def _error(
@@ -53,11 +57,14 @@ def _error(
     tensor: Tensor | None = None,
     operator: Operator | None = None,
     level: str = "error",
+    why: tuple[Evidence, ...] = (),
 ) -> Finding:
     name = operator and OperatorName(operator.index, operator.kind, operator.version)
-    return Finding(code, level, name, tensor and tensor.name, reason, remedy)
+    why = why or evidence.of_code(code)
+    return Finding(code, level, name, tensor and tensor.name, reason, remedy, why)
 
 
+_warning = functools.partial(_error, level="warning")
 _note = functools.partial(_error, level="note")
 
 
@@ -71,11 +78,7 @@ def refusals(file: TfliteFile) -> Iterator[Finding]:
         )
         return
     if file.subgraphs > 1:
-        yield _error(
-            "several-subgraphs",
-            f"{file.subgraphs} subgraphs: the model branches or loops while it runs",
-            "remove conditions and loops from the model; unroll recurrent layers",
-        )
+        yield _several_subgraphs(file)
     if not file.operators:
         yield _error(
             "no-operators", "the file computes nothing", "convert the model again"
@@ -88,23 +91,61 @@ def refusals(file: TfliteFile) -> Iterator[Finding]:
     yield from (f for f in _large_activations(file) if f.level == "error")
 
 
+# What calls other subgraphs → what it means for the model, remedy.
+_CALLERS = (
+    (
+        ("IF", "WHILE", "CALL", "STABLEHLO_WHILE", "STABLEHLO_CASE"),
+        "the model branches or loops while it runs",
+        "remove conditions and loops from the model; unroll recurrent layers",
+    ),
+    (
+        ("CALL_ONCE",),
+        "one sets up variables before the model runs",
+        "convert a model without variables that change; unroll recurrent layers",
+    ),
+    (
+        ("STABLEHLO_COMPOSITE",),
+        "each composite operator stands for one",
+        "convert without composites, so that the file holds the operators themselves",
+    ),
+    (
+        (),
+        "the first calls no other, so that each is a signature of its own",
+        "convert one signature alone, into a file of its own",
+    ),
+)
+
+
+def _several_subgraphs(file: TfliteFile) -> Finding:
+    """Say what a file with several subgraphs has them for."""
+    kinds = {operator.kind for operator in file.operators}
+    meaning, remedy = next(
+        (meaning, remedy)
+        for callers, meaning, remedy in _CALLERS
+        if not callers or kinds & set(callers)
+    )
+    reason = f"{file.subgraphs} subgraphs: {meaning}"
+    return _error("several-subgraphs", reason, remedy)
+
+
 def of_problems(operator: Operator, problems: Iterable[Problem]) -> Iterator[Finding]:
     """Yield what is wrong with one operator as errors."""
     for p in problems:
-        yield _error(p.code, p.reason, p.remedy, tensor=p.tensor, operator=operator)
+        where = {"tensor": p.tensor, "operator": operator}
+        yield _error(p.code, p.reason, p.remedy, **where, why=p.evidence)
 
 
 def wrong_predictions(file: TfliteFile) -> Iterator[Finding]:
-    """Yield errors for what compiles, or may compile, and then predicts wrongly."""
+    """Yield warnings of what predicts wrongly in some interpreters."""
     for operator in file.operators:
         weights = _tensors(file, operator.inputs[1:2])
         is_dense = operator.kind == "FULLY_CONNECTED" and weights
         if is_dense and len(weights[0].scales) > 1:
-            yield _error(
+            yield _warning(
                 "per-channel-fully-connected",
-                f"{len(weights[0].scales)} scales on the weights: TFLite up to 2.9, of"
-                " which the compiler is one, reads the first as zero and predicts"
-                " equal scores",
+                f"{len(weights[0].scales)} scales on the weights: TFLite up to 2.9"
+                " gives zeros on a CPU; compiled by version 16, one public measurement"
+                " has 77.4 % right against 77.8 % of the float model",
                 "convert with _experimental_disable_per_channel_quantization_for_"
                 "dense_layers = True",
                 tensor=weights[0],

@@ -1,25 +1,28 @@
-"""What keeps an operator off the Edge TPU: kind, types, rank, and limits of its kind.
-
-The rules are coral.ai's (see `edge_tpu.SUPPORTED`) unless another source is named.
-"""
+"""What keeps an operator off the Edge TPU: kind, types, rank, limits of its kind."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
-from edgetpu_lib.hardware import edge_tpu
-from edgetpu_lib.hardware.operator_limits import LIMITS, Problem, View
+from edgetpu_lib.hardware import computing_limits, edge_tpu, evidence, moving_limits
+from edgetpu_lib.hardware.evidence import Rule
+from edgetpu_lib.hardware.operator_limits import LIMITS, RULES, Problem, View
+
+# Modules that are imported for the limits that they register.
+_REGISTERED = (computing_limits, moving_limits)
 
 # Inputs that must be stored in the file, by position.
 _CONSTANT_INPUTS = edge_tpu.by_name(
     ((0,), "SPLIT"),
     ((1,), "EXPAND_DIMS MEAN PAD PRELU REDUCE_MAX REDUCE_MIN RESHAPE RESIZE_BILINEAR"),
-    ((1,), "RESIZE_NEAREST_NEIGHBOR SUM TRANSPOSE"),
+    ((1,), "RESIZE_NEAREST_NEIGHBOR SUM TILE TRANSPOSE"),
     ((1, 2), "CONV_2D DEPTHWISE_CONV_2D FULLY_CONNECTED SLICE"),
     ((1, 2, 3), "STRIDED_SLICE"),
     ((0, 1, 3), "TRANSPOSE_CONV"),
 )
+# Kind → what to do about it. For other kinds it depends on where the operator stands.
 _REPLACEMENTS = {
     "ARG_MAX": "take the largest output on the host",
     "DEQUANTIZE": "quantize what comes behind it, too",
@@ -28,6 +31,34 @@ _REPLACEMENTS = {
     "HARD_SWISH": "use ReLU or ReLU6",
     "LEAKY_RELU": "use ReLU, or PRELU with one slope a channel",
 }
+REPLACE = "replace it, or move it behind the last layer"
+
+
+def rules() -> list[Rule]:
+    """Return all rules of the check: of files and any operator, then of kinds."""
+    return [*evidence.GENERAL, *edge_tpu.SUPPORTED_RULES, *RULES]
+
+
+def rules_of(kinds: Collection[str]) -> list[Rule]:
+    """Return the rules of these kinds of operators, each naming these kinds alone."""
+    found = [(rule, [k for k in rule.kinds if k in kinds]) for rule in rules()]
+    return [dataclasses.replace(r, about=" ".join(k)) for r, k in found if k]
+
+
+def rules_named(code: str) -> list[Rule]:
+    """Return the rules that give findings of a code."""
+    return [rule for rule in rules() if rule.code == code]
+
+
+def table() -> str:
+    """Return all rules with their evidence as a table in Markdown."""
+    rows = [
+        f"| {rule.about} | {rule.demand} | {'<br>'.join(map(str, rule.evidence))} |"
+        f" `{rule.code}` |"
+        for rule in rules()
+    ]
+    header = ["| of | rule | evidence | code |", "|---|---|---|---|"]
+    return "\n".join([*header, *rows]) + "\n"
 
 
 def problems_of(view: View) -> Iterator[Problem]:
@@ -50,7 +81,7 @@ def _unknown(view: View) -> Problem | None:
             edge_tpu.NOT_SUPPORTED,
             None,
             f"the Edge TPU has no {kind}",
-            _REPLACEMENTS.get(kind, "replace it, or move it behind the last layer"),
+            _REPLACEMENTS.get(kind, REPLACE),
         )
     if first > view.runtime:
         return Problem(
@@ -59,6 +90,7 @@ def _unknown(view: View) -> Problem | None:
             None,
             f"{kind} needs runtime {first}, asked for is {view.runtime}",
             f"update the device's runtime and check with --runtime {first}",
+            next(r.evidence for r in edge_tpu.SUPPORTED_RULES if kind in r.kinds),
         )
     return None
 

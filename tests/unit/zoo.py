@@ -4,6 +4,7 @@ Most are converted by TensorFlow. What it does not write is changed by hand in a
 that it did.
 """
 
+import copy
 import functools
 
 import keras
@@ -392,6 +393,89 @@ def prelu(**how):
 
 def dense_per_channel():
     return quantized(network, PICTURE, one_dense_scale=False)
+
+
+def composite():
+    """Let an operator stand for a second subgraph."""
+
+    def change(model):
+        model.subgraphs.append(model.subgraphs[0])
+        code = code_of(model, find(model, "SOFTMAX"))
+        code.builtinCode = schema.BuiltinOperator.STABLEHLO_COMPOSITE
+        code.deprecatedBuiltinCode = 127
+
+    return edited(ready(), change)
+
+
+def signatures():
+    def change(model):
+        model.subgraphs.append(model.subgraphs[0])
+
+    return edited(ready(), change)
+
+
+def tiled(shape, times):
+    return quantized(lambda x: tf.tile(x, times), shape)
+
+
+def tiled_map():
+    return tiled((1, 1, 1, 3), (1, 8, 8, 1))
+
+
+def tiled_channels():
+    return tiled((1, 1, 1, 3), (1, 1, 1, 4))
+
+
+def batch_matmul():
+    return quantized(lambda x, y: tf.linalg.matmul(x, y), (1, 4, 8), (1, 8, 5))
+
+
+def batch_matmul_per_channel():
+    def change(model):
+        tensor = tensor_of(model, find(model, "BATCH_MATMUL").inputs[1])
+        tensor.quantization.scale = np.full(5, tensor.quantization.scale[0], np.float32)
+        tensor.quantization.zeroPoint = np.zeros(5, np.int64)
+
+    return edited(batch_matmul(), change)
+
+
+def detections():
+    """Let the last operator be a detection's postprocessing."""
+
+    def shorten(model):
+        graph = model.subgraphs[0]
+        graph.operators = graph.operators[:-1]
+        graph.outputs = graph.operators[-1].outputs
+
+    content = as_custom(ready(), "SOFTMAX", b"TFLite_Detection_PostProcess")
+    return edited(content, shorten)
+
+
+def detections_of_floats():
+    """Let the postprocessing read floats, and another operator follow it."""
+
+    def change(model):
+        graph = model.subgraphs[0]
+        last = graph.operators[-1]
+        detection, after = copy.deepcopy(last), copy.deepcopy(last)
+        code = schema.OperatorCodeT()
+        code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.CUSTOM
+        code.customCode, code.version = b"TFLite_Detection_PostProcess", 1
+        detection.opcodeIndex = len(model.operatorCodes)
+        after.opcodeIndex = find(model, "ADD").opcodeIndex
+        model.operatorCodes.append(code)
+        for operator in (detection, after):
+            operator.inputs = [len(graph.tensors) - 1]
+            if operator is detection:
+                operator.inputs = list(last.outputs)
+            graph.tensors.append(copy.deepcopy(tensor_of(model, last.outputs[0])))
+            operator.outputs = [len(graph.tensors) - 1]
+            operator.builtinOptions, operator.builtinOptionsType = None, 0
+        after.inputs *= 2
+        graph.operators += [detection, after]
+        graph.outputs = after.outputs
+
+    return edited(quantized(network, PICTURE, ends=tf.float32), change)
 
 
 # Files that are ready, with something to know, or something unusual.

@@ -1123,7 +1123,7 @@ def test_interruption_keeps_the_earlier_model(
 
 COMMANDS = (
     "classify export evaluate report diagnose estimate".split()
-    + "fine-tune train fetch check compile".split()
+    + "fine-tune train fetch check compile targets".split()
 )
 
 

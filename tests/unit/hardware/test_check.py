@@ -8,7 +8,7 @@ import pytest
 import zoo
 
 from edgetpu_lib.base.artifacts import InputError, data_file
-from edgetpu_lib.hardware import check, edge_tpu
+from edgetpu_lib.hardware import check, edge_tpu, partition
 from edgetpu_lib.tflite import contract, feed
 from edgetpu_lib.tflite import file as tflite_file
 from edgetpu_lib.tflite.contract import TensorContract
@@ -60,10 +60,15 @@ BAD = [
     (zoo.thinned_out, "strided-slice-limit", "STRIDED_SLICE", 1, 2),
     (zoo.masked_slice, "strided-slice-limit", "STRIDED_SLICE", 1, 2),
     (zoo.prelu, "prelu-limit", "PRELU", 1, 2),
-    (zoo.dense_per_channel, "per-channel-fully-connected", "FULLY_CONNECTED", 8, 0),
+    (zoo.composite, "several-subgraphs", None, 0, 8),
+    (zoo.signatures, "several-subgraphs", None, 0, 8),
+    (zoo.tiled_channels, "tile-limit", "TILE", 1, 2),
+    (zoo.batch_matmul_per_channel, "batch-matmul-limit", "BATCH_MATMUL", 2, 2),
+    (zoo.detections, "detection-postprocessing", partition.DETECTION, 6, 1),
 ]
-# Builder, code of the note, kind it is told of.
+# Builder, code of the note or warning, kind it is told of.
 NOTED = [
+    (zoo.dense_per_channel, "per-channel-fully-connected", "FULLY_CONNECTED"),
     (zoo.requantized, "quantize-inside", "QUANTIZE"),
     (zoo.large_activation, "activations-large", None),
     (zoo.many_parameters, "parameters-streamed", None),
@@ -78,6 +83,8 @@ GOOD = [
     functools.partial(zoo.joined_with_constant, 0.0),
     functools.partial(zoo.mean_of_channels, 8),
     functools.partial(zoo.prelu, shared_axes=[1, 2]),
+    zoo.tiled_map,
+    zoo.batch_matmul,
     functools.partial(zoo.padded, [(0, 0), (0, 0), (0, 0), (0, 1)]),
 ]
 
@@ -100,19 +107,20 @@ def require_consistent(report, content):
     assert sum(count for _, count, _ in report.operation_log()) == len(words)
     assert report.ready == (not errors_of(report))
     levels = [finding.level for finding in report.findings]
-    assert levels == sorted(levels), "errors come first"
+    order = ("error", "warning", "note")
+    assert levels == sorted(levels, key=order.index), "errors come first"
     names = {tensor.name for tensor in file.tensors}
     for finding in report.findings:
         assert finding.reason
         assert finding.remedy
+        assert finding.evidence
         assert finding.tensor is None or finding.tensor in names
         if finding.operator:
             operator = file.operators[finding.operator.index]
             assert finding.operator.kind == operator.kind
             assert finding.operator.version == operator.version
             if finding.level == "error":
-                stays = words[operator.index] != edge_tpu.MAPPED
-                assert stays == (finding.code != "per-channel-fully-connected")
+                assert words[operator.index] != edge_tpu.MAPPED
 
 
 @pytest.mark.parametrize("build", GOOD, ids=named)
@@ -143,7 +151,8 @@ def test_note_keeps_a_file_ready(build, code, kind):
     content = build()
     report = check.check_tflite(content)
     (note,) = report.findings
-    assert (note.code, note.level) == (code, "note")
+    is_warning = code == "per-channel-fully-connected"
+    assert (note.code, note.level) == (code, "warning" if is_warning else "note")
     assert (note.operator and note.operator.kind) == kind
     assert report.ready
     assert report.cpu_operators == 0
@@ -171,6 +180,105 @@ def test_float_ends_cost_two_operators():
 
 
 # Which operators stay together.
+
+
+@pytest.mark.parametrize(
+    ("name", "mapped", "left"),
+    [("cast_front", 4, 3), ("split_one", 7, 0), ("tile", 10, 0)],
+)
+def test_files_like_published_compilations(repo_root, name, mapped, left):
+    path = repo_root / f"tests/golden/check/{name}.tflite"
+    report = check.check_tflite(path)
+    assert (report.edge_tpu_operators, report.cpu_operators) == (mapped, left)
+    require_consistent(report, path)
+
+
+def test_what_stands_in_front_stays_there(repo_root):
+    path = repo_root / "tests/golden/check/cast_front.tflite"
+    report = check.check_tflite(path)
+    words = [word for _, word in report.statuses]
+    assert [word == edge_tpu.MAPPED for word in words] == [False] * 2 + [True] * 4 + [
+        False
+    ]
+    assert edge_tpu.CUT_OFF not in words
+    assert not report.only_postprocessing_left
+
+
+def unknown(model, kind):
+    """Make the first operator of a kind one that nobody knows."""
+    code = zoo.schema.OperatorCodeT()
+    code.builtinCode = code.deprecatedBuiltinCode = zoo.schema.BuiltinOperator.CUSTOM
+    code.customCode, code.version = b"Mystery", 1
+    model.operatorCodes.append(code)
+    operator = zoo.find(model, kind)
+    operator.opcodeIndex = len(model.operatorCodes) - 1
+    operator.builtinOptions, operator.builtinOptionsType = None, 0
+
+
+@pytest.mark.parametrize(
+    ("kinds", "mapped"),
+    [
+        (("QUANTIZE",), 7),
+        (("QUANTIZE", "CONV_2D"), 6),
+        (("QUANTIZE", "SOFTMAX"), 5),
+        (("QUANTIZE", "DEPTHWISE_CONV_2D"), 1),
+        (("CONV_2D",), 1),
+    ],
+    ids=str,
+)
+def test_only_a_chain_from_the_input_stands_in_front(kinds, mapped):
+    def change(model):
+        for kind in kinds:
+            unknown(model, kind)
+
+    report = check.check_tflite(zoo.edited(zoo.ready(), change))
+    assert report.edge_tpu_operators == mapped
+
+
+def test_front_of_one_input_leaves_the_other_alone():
+    content = zoo.quantized(
+        lambda x, y: zoo.convolved(x) + zoo.convolved(y), zoo.PICTURE, zoo.PICTURE
+    )
+    whole = check.check_tflite(content)
+    report = check.check_tflite(zoo.edited(content, lambda m: unknown(m, "QUANTIZE")))
+    assert whole.ready
+    assert report.edge_tpu_operators == whole.edge_tpu_operators - 1
+
+
+@pytest.mark.parametrize("behind", [0, 1])
+def test_last_operator_is_not_told_to_move_behind_itself(behind):
+    content = zoo.custom()
+    if not behind:
+
+        def shorten(model):
+            graph = model.subgraphs[0]
+            graph.operators = graph.operators[:-1]
+            graph.outputs = graph.operators[-1].outputs
+
+        content = zoo.edited(content, shorten)
+    (last,) = check.check_tflite(content).findings
+    middle = zoo.edited(zoo.ready(), lambda model: unknown(model, "MEAN"))
+    (between,) = check.check_tflite(middle).findings
+    assert "behind the last layer" in between.remedy
+    assert "behind the last layer" not in last.remedy
+
+
+@pytest.mark.parametrize(
+    ("build", "alone"),
+    [
+        (zoo.detections, True),
+        (zoo.ready, False),
+        (zoo.arg_max, True),
+        (zoo.gelu, False),
+        (zoo.float_model, False),
+        (zoo.float_ends, False),
+        (zoo.custom, False),
+        (zoo.branches, False),
+    ],
+    ids=named,
+)
+def test_postprocessing_alone_is_told_apart(build, alone):
+    assert check.check_tflite(build()).only_postprocessing_left == alone
 
 
 def test_unknown_operator_leaves_its_side_branch_alone():
@@ -220,6 +328,15 @@ def test_words_of_a_refused_file():
 )
 def test_refused_is_what_not_even_a_part_is_made_of(build, refused):
     assert check.check_tflite(build()).is_refused == refused
+
+
+def test_subgraphs_are_called_what_they_are():
+    reasons = {
+        check.check_tflite(build()).findings[0].reason
+        for build in (zoo.loop, zoo.composite, zoo.signatures)
+    }
+    assert len(reasons) == 3
+    assert [("branches" in reason) for reason in sorted(reasons)].count(True) == 1
 
 
 def test_every_refusal_is_told():
@@ -333,6 +450,29 @@ def test_inputs_of_other_kinds_are_told():
     assert check.check_tflite(without).input.shape == ()
 
 
+def test_floats_for_a_detection_are_part_of_its_postprocessing():
+    report = check.check_tflite(zoo.detections_of_floats())
+    kinds = {f.operator.kind: f.code for f in errors_of(report)}
+    assert kinds["DEQUANTIZE"] == "detection-postprocessing"
+    assert [kind for kind, word in report.statuses if word != edge_tpu.MAPPED] == [
+        "QUANTIZE",
+        "DEQUANTIZE",
+        partition.DETECTION,
+        "ADD",
+    ]
+    # The float input alone keeps it from being as good as it gets.
+    assert not report.only_postprocessing_left
+    content = zoo.edited(zoo.detections_of_floats(), feed_integers)
+    assert check.check_tflite(content).only_postprocessing_left
+
+
+def feed_integers(model):
+    """Let the model begin behind its first operator."""
+    graph = model.subgraphs[0]
+    graph.inputs = graph.operators[0].outputs
+    graph.operators = graph.operators[1:]
+
+
 # Files made to deceive.
 
 
@@ -381,6 +521,11 @@ def test_float_operator_between_constants_is_no_crash():
 def test_ready_file_passes():
     assert check.require_ready(zoo.ready()) == check.check_tflite(zoo.ready())
     assert check.require_ready(zoo.requantized()).findings
+
+
+def test_own_files_avoid_what_some_interpreters_get_wrong():
+    with pytest.raises(InputError, match="scales"):
+        check.require_ready(zoo.dense_per_channel())
 
 
 def test_first_error_is_named_where_a_file_is_refused():

@@ -21,7 +21,7 @@ def dummy(
     output_tflite: str,
     as_json: bool,
 ) -> None:
-    """Write an int8 file with random weights, to inspect an architecture.
+    """Write an int8 file of an architecture, with random weights.
 
     It needs neither weights nor images, and has the operators, shapes and sizes of the
     trained network: for check, estimate and compile. Its predictions mean nothing.

@@ -32,7 +32,7 @@ def targets(
     memory_mode: str | None = None,
     as_json: bool,
 ) -> int:
-    """Compile a TFLite file for Arm's Ethos-U, beside what check and estimate say.
+    """Compile a TFLite file for Arm's Ethos-U, for comparison.
 
     Vela, Arm's own compiler, compiles; its milliseconds are estimates for an assumed
     clock and assumed memories. Needs the extra `targets`.

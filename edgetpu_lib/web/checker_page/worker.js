@@ -5,8 +5,11 @@
 // {id, failure}.
 import settings from "./settings.js";
 
+const PACKAGES = "/python";
+const FOLDER = "/model";
 const COMMANDS = `
-import contextlib, io
+import contextlib, io, sys
+sys.path.append("${PACKAGES}")
 from edgetpu_lib.commands.main import main
 
 def run(*arguments):
@@ -16,8 +19,6 @@ def run(*arguments):
     return code, out.getvalue(), err.getvalue()
 run
 `;
-const PACKAGES = "/python";
-const FOLDER = "/model";
 
 // Pyodide fetches its own files: count the bytes of each as they arrive.
 const fetchWhole = self.fetch.bind(self);
@@ -40,7 +41,7 @@ self.fetch = async (...request) => {
 async function load() {
   const { loadPyodide } = await import("./pyodide/pyodide.mjs");
   const [python, sources] = await Promise.all([
-    loadPyodide({ env: { PYTHONPATH: PACKAGES } }),
+    loadPyodide(),
     fetch(new URL("python.zip", self.location)).then((found) => found.arrayBuffer()),
   ]);
   python.FS.mkdir(FOLDER);

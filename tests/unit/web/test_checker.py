@@ -16,8 +16,14 @@ from edgetpu_lib.hardware import operator_rules
 from edgetpu_lib.web import checker
 
 MODEL = data_file("quickstart_quant.tflite")
+# As in a browser: without threads.
 RUN = """
-import sys
+import sys, threading
+
+def start(_):
+    raise RuntimeError("can't start new thread")
+
+sys.platform, threading.Thread.start = "emscripten", start
 sys.path.insert(0, sys.argv[1])
 from edgetpu_lib.commands.main import main
 sys.exit(main(sys.argv[2:]))

@@ -187,11 +187,11 @@ def test_the_page_fits_and_can_be_used_without_a_mouse(browser, address, size, t
     page.close()
 
 
-def test_a_finding_links_to_its_explanation(opened):
+def test_a_finding_links_to_its_explanation(opened, browser):
     drop(opened, SHARED / "deeplabv3_mnv2_dm05_pascal_quant.tflite")
     link = opened.locator("#findings a").first
     code, target = link.inner_text(), link.evaluate("link => link.href")
-    page = opened.context.new_page()
+    page = browser.new_page(viewport=PHONE)
     page.goto(target)
     assert page.locator(f"h2#{code}").is_visible()
     wide, narrow = page.locator("html").evaluate(WIDTHS)

@@ -211,6 +211,7 @@ function showJson(check, estimates) {
 
 // ---- page ----------------------------------------------------------------------
 
+at("served").hidden = true;
 at("version").textContent = settings.version;
 at("sample").onclick = takeSample;
 at("model").onchange = ({ target }) => {

@@ -61,6 +61,7 @@ def printed(page):
 
 def run(words, capsys):
     """Return the exit code of a command, and what it printed."""
+    capsys.readouterr()  # What a converter said before.
     code = main(words)
     output = capsys.readouterr()
     return code, output.out or output.err.strip()

@@ -73,6 +73,8 @@ test: lint
 site: .venv/site-installed
 	rm -rf docs/_build docs/reference
 	$(BIN)/sphinx-build -q -W --keep-going -c docs . docs/_build/html
+# Without npm or a network the site lacks this page alone, and a line says why.
+	-$(BIN)/python -m edgetpu_lib page --checker --output=docs/_build/html/checker
 
 test-browser: site .venv/test-installed .venv/lab-installed
 	$(BIN)/python -m pytest -m browser tests/browser

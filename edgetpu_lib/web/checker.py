@@ -38,7 +38,7 @@ PYODIDE_FILES = (
     "python_stdlib.zip",
 )
 # `import` loads scripts, and cannot tell how far it is; the page counts the others.
-COUNTED = (".wasm", ".json", ".zip")
+_COUNTED = (".wasm", ".json", ".zip")
 PAGE = Path(__file__).with_name("checker_page")
 # What the commands `check` and `estimate` import of this library.
 PARTS = (
@@ -50,7 +50,7 @@ SAMPLE = "quickstart_quant.tflite"
 _DATE = (1980, 1, 1, 0, 0, 0)
 
 
-def write_checker(output: Path) -> list[Path]:
+def write_checker(output: str | Path) -> list[Path]:
     """Write the page into a folder, replacing files of the same names.
 
     Args:
@@ -64,18 +64,17 @@ def write_checker(output: Path) -> list[Path]:
     """
     runtime = npm_package(*PYODIDE)
     contents = {path.name: path.read_bytes() for path in sorted(PAGE.iterdir())}
-    contents |= {
-        f"pyodide/{name}": (runtime / name).read_bytes() for name in PYODIDE_FILES
-    }
+    contents |= {name: (runtime / name).read_bytes() for name in PYODIDE_FILES}
     page = string.Template(contents["explanations.html"].decode())
     contents["explanations.html"] = page.substitute(rules=explanations()).encode()
     contents["python.zip"] = packed_sources()
     contents["settings.js"] = _settings(contents)
     for name in (SAMPLE, f"{SAMPLE}.json"):
         contents[name] = artifacts.data_file(name).read_bytes()
-    for name, content in contents.items():
-        artifacts.write_file(output / name, content)
-    return [output / name for name in contents]
+    with artifacts.atomic_files(output) as folder:
+        for name, content in contents.items():
+            (folder / name).write_bytes(content)
+    return [Path(output) / name for name in contents]
 
 
 def packed_sources() -> bytes:
@@ -122,7 +121,7 @@ def _sources(path: Path) -> list[Path]:
 
 def _settings(contents: dict[str, bytes]) -> bytes:
     """Return a script with what the page shows and cannot know."""
-    counted = [len(contents[name]) for name in contents if name.endswith(COUNTED)]
+    counted = [len(contents[name]) for name in contents if name.endswith(_COUNTED)]
     settings = {
         "version": edgetpu_lib.__version__,
         "devices": {name: device.title for name, device in DEVICES.items()},

@@ -1,7 +1,6 @@
 """The checker's page prints what the commands print, and stays usable meanwhile."""
 
 import inspect
-import json
 from pathlib import Path
 
 import pytest

@@ -39,7 +39,7 @@ self.fetch = async (...request) => {
 };
 
 async function load() {
-  const { loadPyodide } = await import("./pyodide/pyodide.mjs");
+  const { loadPyodide } = await import("./pyodide.mjs");
   const [python, sources] = await Promise.all([
     loadPyodide(),
     fetch(new URL("python.zip", self.location)).then((found) => found.arrayBuffer()),

@@ -469,7 +469,7 @@ def test_command_needs_neither_tensorflow_nor_time(tmp_path):
 
 
 def test_milliseconds_are_added_without_rounding_on_any_python():
-    # Python 3.11 rounds after each addition of `sum`, 3.12 does not: 0.9999999999999999.
+    # In Python 3.11, `sum` rounds after each addition: 0.9999999999999999.
     kinds = ("compute", "streaming", "overhead", "cpu")
     tenth = types.SimpleNamespace(shares_ms=lambda: dict.fromkeys(kinds, 0.1))
     assert set(estimate.total_shares_ms([tenth] * 10).values()) == {1.0}

@@ -87,7 +87,7 @@ def test_the_page_knows_devices_and_bytes_to_load(without_npm, tmp_path):
     text = (folder / "settings.js").read_text("utf-8")
     settings = json.loads(text.removeprefix("export default ").removesuffix(";\n"))
     assert settings["devices"].keys() == DEVICES.keys()
-    counted = ("python.zip", *(f"pyodide/{n}" for n in checker.PYODIDE_FILES))
+    counted = ("python.zip", *checker.PYODIDE_FILES)
     counted = [name for name in counted if not name.endswith(".mjs")]
     sizes = [(folder / name).stat().st_size for name in counted]
     assert settings["load_bytes"] == sum(sizes)

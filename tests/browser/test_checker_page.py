@@ -163,6 +163,29 @@ def test_a_large_file_does_not_freeze_the_page(opened, tmp_path, capsys, monkeyp
     assert longest_ms < 500
 
 
+def test_a_file_can_be_dropped_on_the_page(opened):
+    opened.evaluate("""() => {
+      const transfer = new DataTransfer();
+      transfer.items.add(new File(["no model"], "dropped.tflite"));
+      document.body.dispatchEvent(
+        new DragEvent("drop", { dataTransfer: transfer, bubbles: true }));
+    }""")
+    opened.locator("#error", has_text="dropped.tflite").wait_for()
+
+
+def test_the_page_recovers_when_python_did_not_load(browser, address):
+    page = browser.new_page(viewport=PHONE)
+    page.goto(address)
+    page.route("**/python.zip", lambda route: route.abort())
+    sample = checker.artifacts.data_file(checker.SAMPLE)
+    drop(page, sample)
+    assert page.locator("#error").is_visible()
+    page.unroute("**/python.zip")
+    drop(page, sample)
+    assert page.locator("#result").is_visible()
+    page.close()
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("size", [PHONE, WIDE], ids=["phone", "wide"])
 def test_the_page_fits_and_can_be_used_without_a_mouse(browser, address, size, theme):

@@ -36,11 +36,11 @@ function showProgress(bytes) {
   const bar = at("progress");
   bar.max = settings.load_bytes;
   bar.value = bytes;
-  bar.hidden = bytes >= settings.load_bytes;
+  at("loading").hidden = bytes >= settings.load_bytes;
 }
 
 function finish({ check, estimates, failure }) {
-  at("progress").hidden = true;
+  at("loading").hidden = true;
   at("status").textContent = "";
   if (failure !== undefined) {
     // Python may be beyond repair, such as after a lack of memory.
@@ -190,11 +190,11 @@ function showTimes(found, failed) {
 function showSlowest({ operators }) {
   const ranked = [...operators].sort((a, b) => b.latency_ms - a.latency_ms);
   const rows = ranked.slice(0, SLOWEST_SHOWN).map((o) => [
-    `${o.index} ${o.operator}`, o.output_shape.slice(1).join("×"),
+    `${o.index} ${o.operator}`, o.latency_ms.toFixed(3), o.bound,
+    o.output_shape.slice(1).join("×"),
     o.macs ? (o.macs / 1e6).toFixed(1) : "–", size(o.weight_bytes),
-    o.latency_ms.toFixed(3), o.bound,
   ]);
-  const heads = ["Operator", "Output", ">MMAC", ">Weights", ">ms", "Bound by"];
+  const heads = ["Operator", ">ms", "Bound by", "Output", ">MMAC", ">Weights"];
   at("slowest").replaceChildren(
     table(`The ${rows.length} slowest operators`, heads, rows));
 }

@@ -93,6 +93,13 @@ def test_the_page_knows_devices_and_bytes_to_load(without_npm, tmp_path):
     assert settings["load_bytes"] == sum(sizes)
 
 
+def test_the_command_writes_the_folder(without_npm, tmp_path, capsys):
+    folder = tmp_path / "checker"
+    assert main(["page", "--checker", f"--output={folder}"]) == 0
+    assert str(folder) in capsys.readouterr().out
+    assert (folder / "index.html").is_file()
+
+
 def test_without_pyodide_nothing_is_written(tmp_path, monkeypatch):
     def fail(*_):
         raise InputError("no npm")

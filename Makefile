@@ -4,7 +4,7 @@ DATASET ?= rendered_flowers
 BIN := .venv/bin
 INSTALL := $(BIN)/pip install --disable-pip-version-check --constraint constraints.txt --editable
 # A path given on the command line is relative to this folder, not to notebooks/.
-DATA_DIR := $(if $(filter rendered_flowers,$(DATASET)),$(DATASET),$(abspath $(DATASET)))
+DATA_DIR := $(if $(filter rendered_flowers,$(DATASET)),$(DATASET),$(abspath $(patsubst ~/%,$(HOME)/%,$(DATASET))))
 
 .PHONY: help setup tutorial smoke notebooks exercises badges lab unit test test-browser \
 	site lint clean

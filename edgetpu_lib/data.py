@@ -19,11 +19,12 @@ from tqdm import tqdm
 from edgetpu_lib.base import parallel
 from edgetpu_lib.base.artifacts import InputError
 from edgetpu_lib.datasets.files import RENDERED, open_data_set, open_ground_truth
-from edgetpu_lib.datasets.folders import list_images, open_split_folders
+from edgetpu_lib.datasets.folders import list_images
 from edgetpu_lib.datasets.labelled import Images, digest_of, file_digest, list_digest
 from edgetpu_lib.datasets.notes import tell
 from edgetpu_lib.datasets.public import TFDS_NAME, UNDERSTOOD, open_tfds
 from edgetpu_lib.datasets.shards import has_shards, open_shards
+from edgetpu_lib.datasets.split_folders import open_split_folders
 from edgetpu_lib.datasets.splits import (
     choose_split,
     split_images,

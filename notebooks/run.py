@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -62,6 +63,7 @@ def main(
     """Run the notebooks in order; each hands its artefacts to the next."""
     changed = options.typed(overrides)
     if data_dir and data_dir != "rendered_flowers":
+        data_dir = os.path.expanduser(data_dir)
         if not Path(data_dir).is_dir():
             sys.exit(
                 f"error: {data_dir} is not a folder; give a folder of class folders"

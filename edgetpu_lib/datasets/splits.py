@@ -12,9 +12,10 @@ import numpy as np
 from tqdm import tqdm
 
 from edgetpu_lib.base.artifacts import InputError
-from edgetpu_lib.datasets.folders import list_images, open_split_folders
+from edgetpu_lib.datasets.folders import list_images
 from edgetpu_lib.datasets.labelled import Images, file_digest
 from edgetpu_lib.datasets.shards import has_shards, open_shards
+from edgetpu_lib.datasets.split_folders import open_split_folders
 
 SPLIT_SHARES = {"train": 0.7, "validation": 0.1, "test": 0.2}
 

@@ -348,7 +348,7 @@ def test_model_that_stays_on_the_cpu_is_not_sent():
     ("build", "word"),
     [
         (zoo.float_model, "quantize"),
-        (zoo.compiled, "_edgetpu"),
+        (zoo.compiled, "before compilation"),
         (zoo.identity, "convert"),
         (zoo.open_batch, "batch"),
         (zoo.huge, "MiB"),

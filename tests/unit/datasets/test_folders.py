@@ -32,6 +32,10 @@ NAMES = [
     ("Train", "Val", "Test"),
     ("train", "val", "test"),
     ("TRAIN", "VALIDATION", "TEST"),
+    ("seg_train", "seg_dev", "seg_test"),
+    ("train_images", "ValidImages", "test-images"),
+    ("Training Data", "Validation Data", "Testing Data"),
+    ("1_train", "2_val", "3_test"),
 ]
 
 
@@ -51,6 +55,32 @@ def test_split_folders_are_splits_and_not_classes(tmp_path, capsys, names):
     assert data.with_validation(splits) is splits
     said = capsys.readouterr().err
     assert all(f"{name}/" in said for name in names)
+
+
+def test_splits_may_be_wrapped_in_folders_of_their_own(tmp_path, capsys):
+    fill(tmp_path / "seg_train/seg_train", count=5)
+    fill(tmp_path / "seg_test/seg_test", count=2)
+    splits = data.open_splits(tmp_path)
+    assert {name: len(part) for name, part in splits.items()} == {
+        "train": 10,
+        "test": 4,
+    }
+    assert splits["train"].class_names == ("cat", "dog")
+    assert "passed over" not in capsys.readouterr().err
+
+
+def test_same_folders_in_each_folder_are_no_classes(tmp_path):
+    fill(tmp_path / "fold1")
+    fill(tmp_path / "fold2")
+    for open_folder in (data.open_splits, data.open_images):
+        with pytest.raises(InputError, match="fold1/, fold2/"):
+            open_folder(tmp_path)
+
+
+def test_longer_names_with_train_in_them_are_classes_among_others(tmp_path):
+    fill(tmp_path, ("freight train", "lorry"))
+    save(tmp_path / "freight train/old/1.png")
+    assert data.open_images(tmp_path).class_names == ("freight train", "lorry")
 
 
 @pytest.mark.parametrize(

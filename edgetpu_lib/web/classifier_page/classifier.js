@@ -169,6 +169,9 @@ function listen() {
 
 guard(async () => {
   run = await startModel(settings);
+  const { dtype, height, width } = settings.input;
+  // The first run is slower than all others.
+  await run(new TYPES[dtype](height * width * 3));
   await addSamples();
   listen();
   for (const control of document.querySelectorAll("[disabled]")) control.disabled = false;

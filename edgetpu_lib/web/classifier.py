@@ -28,21 +28,8 @@ from edgetpu_lib.tflite import interpreter
 from edgetpu_lib.tflite.contract import PixelScale, takes_raw_pixels
 from edgetpu_lib.tflite.file import read_bytes
 from edgetpu_lib.tflite.scores import Scorer, open_scorer
-from edgetpu_lib.web.runtime import npm_package
+from edgetpu_lib.web.litert import runtime_files
 
-# Licence: Apache-2.0.
-LITERT = (
-    "@litertjs/core",
-    "2.5.3",
-    "sha512-PlGmbMOq9WitX7FO0jhbdJw9GthatsyuCQXjTt/wJZo0FLaw48q4tz8IwqgqCIkviYGr9OFDL1k"
-    "CnN4nzWoyJQ==",
-)
-# Of the package's four builds that which all browsers with SIMD run: its sums do not
-# depend on the processor, as those of relaxed SIMD may.
-LITERT_FILES = {
-    "litert.js": "wasm/litert_wasm_compat_internal.js",
-    "litert.wasm": "wasm/litert_wasm_compat_internal.wasm",
-}
 PAGE = Path(__file__).with_name("classifier_page")
 SCRIPTS = ("pixels.js", "runtime.js", "classifier.js")
 MODEL = "model.tflite"
@@ -177,16 +164,6 @@ def _samples(pattern: str | None, labels: list[str]) -> list[tuple[int, Path]]:
     for path in paths:
         opening.to_rgb(opening.open_image(path)[1], path)
     return list(enumerate(paths))
-
-
-def runtime_files() -> dict[str, bytes]:
-    """Return {name: content} of the TFLite runtime for browsers.
-
-    Raises:
-        InputError: it is not cached, and npm cannot give it.
-    """
-    folder = npm_package(*LITERT)
-    return {name: (folder / path).read_bytes() for name, path in LITERT_FILES.items()}
 
 
 def settings_of(scorer: Scorer, labels: list[str], samples: list[str]) -> dict:

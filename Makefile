@@ -73,6 +73,10 @@ test: lint
 site: .venv/site-installed
 	rm -rf docs/_build docs/reference
 	$(BIN)/sphinx-build -q -W --keep-going -c docs . docs/_build/html
+# Without npm or a network the site lacks these pages alone, and a line says why.
+	-$(BIN)/python -m edgetpu_lib page --checker --output=docs/_build/html/checker
+	-$(BIN)/python -m edgetpu_lib page data/quickstart_quant.tflite --title='Which flower is it?' \
+	  --output=docs/_build/html/classifier.html
 
 test-browser: site .venv/test-installed .venv/lab-installed
 	$(BIN)/python -m pytest -m browser tests/browser

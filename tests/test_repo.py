@@ -70,6 +70,7 @@ MAY_IMPORT["search"] = {
     *("base", "specs", "build", "images", "data", "training", "costs", "fine_tune"),
 }
 MAY_IMPORT["teaching"] = {*MAY_IMPORT, "train"} - {"search"}
+MAY_IMPORT["web"] = {"base", "images", "tflite", "hardware", "costs", "deploy"}
 MAY_IMPORT["plots"] = set(MAY_IMPORT)
 MAY_IMPORT["commands"] = set(MAY_IMPORT)
 # What must run on a board, where there is neither Keras nor TensorFlow.

@@ -25,7 +25,9 @@ def ended_soon() -> Iterator[None]:
     collector. A thread therefore watches for the signal. The block has `STOP_S` to save
     what it wants; what is half-written then is removed by the next run.
     """
-    if threading.current_thread() is not threading.main_thread() or os.name != "posix":
+    # In a browser there are neither signals nor threads.
+    has_signals = os.name == "posix" and sys.platform != "emscripten"
+    if threading.current_thread() is not threading.main_thread() or not has_signals:
         yield
         return
     heard, told = os.pipe()

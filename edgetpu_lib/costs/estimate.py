@@ -7,6 +7,7 @@ are explained without a term for moving activations within the chip.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -30,7 +31,7 @@ class _Timed:
     @property
     def latency_ms(self) -> float:
         """Milliseconds in all."""
-        return sum(self.shares_ms().values())
+        return math.fsum(self.shares_ms().values())
 
     @property
     def bound(self) -> str:
@@ -84,7 +85,7 @@ def total_shares_ms(operators: Sequence[OperatorTime]) -> dict[str, float]:
     """Return the milliseconds of all operators by cause."""
     each = [operator.shares_ms() for operator in operators]
     kinds = ("compute", "streaming", "overhead", "cpu")
-    return {kind: sum(shares[kind] for shares in each) for kind in kinds}
+    return {kind: math.fsum(shares[kind] for shares in each) for kind in kinds}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import numpy as np
@@ -465,3 +466,10 @@ def test_command_needs_neither_tensorflow_nor_time(tmp_path):
     assert done.returncode == 0, done.stderr
     # A third of a second on an idle machine.
     assert time.monotonic() - start < 20
+
+
+def test_milliseconds_are_added_without_rounding_on_any_python():
+    # In Python 3.11, `sum` rounds after each addition: 0.9999999999999999.
+    kinds = ("compute", "streaming", "overhead", "cpu")
+    tenth = types.SimpleNamespace(shares_ms=lambda: dict.fromkeys(kinds, 0.1))
+    assert set(estimate.total_shares_ms([tenth] * 10).values()) == {1.0}

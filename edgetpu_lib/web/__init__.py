@@ -1,0 +1,1 @@
+"""Pages for a browser: they need no server of their own and ask no other host."""

@@ -163,6 +163,8 @@ def _facts_of(
     from edgetpu_lib import checkpoint
 
     kept = ("class_names", "data_dir", "seed", "pretrained")
+    # For the card of a page.
+    kept += ("test", "training_images", "date")
     changed = {
         "width_coefficient": network.width_coefficient,
         "depth_coefficient": network.depth_coefficient,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -105,6 +106,8 @@ def _fine_tune(
         data_dir=str(Path(images.data_dir).resolve()),
         seed=config.seed,
         pretrained=start,
+        training_images=len(images),
+        date=datetime.date.today().isoformat(),
         history=[dataclasses.asdict(epoch) for epoch in history],
         **facts,
     )

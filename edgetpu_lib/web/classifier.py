@@ -38,10 +38,9 @@ MAX_SAMPLES = 5
 _DTYPES = ("float32", "uint8", "int8", "int16", "uint16")
 _FACTS = {
     "model_name": "Network",
-    "accuracy": "Accuracy",
+    "test": "Accuracy before quantization",
     "training_images": "Training images",
-    "license": "Licence",
-    "date": "Date",
+    "date": "Trained on",
 }
 
 
@@ -55,6 +54,7 @@ class PageOptions:
         include_background_label: output 0 of the model is the background class, which
             the class names leave out.
         title: heading of the page. [default: the file's name]
+        license_name: licence of the model, to be shown.
         sample_glob: image files to try, such as 'photos/*.jpg'; five at most.
             [default: images that ship with this library, for its classes]
     """
@@ -62,6 +62,7 @@ class PageOptions:
     labels_map_file: str | None = None
     include_background_label: bool = False
     title: str | None = None
+    license_name: str | None = None
     sample_glob: str | None = None
 
 
@@ -105,7 +106,7 @@ def write_page(
         settings,
         {} if split_files else parts,
         title=options.title or Path(model).stem,
-        facts=facts_of(metadata, scorer),
+        facts=facts_of(metadata, scorer, options.license_name),
         edge_tpu=edge_tpu_line(scorer.content),
     )
     if not split_files:
@@ -209,7 +210,9 @@ def _media_type(name: str) -> str:
     return f"image/{ {'jpg': 'jpeg'}.get(kind, kind) }"
 
 
-def facts_of(metadata: dict, scorer: Scorer) -> dict[str, str]:
+def facts_of(
+    metadata: dict, scorer: Scorer, license_name: str | None = None
+) -> dict[str, str]:
     """Return {name: value} of what is known of a model, for people."""
     height, width = scorer.shape
     facts = {"Classes": str(scorer.classes), "Input": f"{height} × {width} pixels"}
@@ -218,13 +221,18 @@ def facts_of(metadata: dict, scorer: Scorer) -> dict[str, str]:
             facts[name] = _as_text(metadata[key])
     if photos := (metadata.get("calibration") or {}).get("photos"):
         facts["Calibration images"] = str(photos)
+    if license_name:
+        facts["Licence"] = license_name
     return facts | {"Size": f"{len(scorer.content) / 1e6:.1f} MB"}
 
 
 def _as_text(value: Any) -> str:
-    """Return a value of the metadata; of an accuracy with its interval."""
-    if isinstance(value, dict) and {"top1", "low", "high"} <= value.keys():
-        return "{top1:.1%} ({low:.1%} to {high:.1%})".format(**value)
+    """Return a value of the metadata; of `metrics.Metrics` top-1 with its interval."""
+    if isinstance(value, dict) and {"top1", "top1_low", "top1_high"} <= value.keys():
+        return (
+            f"{value['top1']:.1%} ({value['top1_low']:.1%} to {value['top1_high']:.1%})"
+            f" on {value.get('images', '?')} test images"
+        )
     return str(value)
 
 

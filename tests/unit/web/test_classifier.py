@@ -9,6 +9,7 @@ import pytest
 
 from edgetpu_lib.base.artifacts import InputError, data_file
 from edgetpu_lib.commands.main import main
+from edgetpu_lib.tflite.scores import open_scorer
 from edgetpu_lib.web import classifier
 
 MODEL = data_file("quickstart_quant.tflite")
@@ -65,9 +66,13 @@ def test_names_are_text_and_never_markup(tmp_path):
     assert "<b>" not in page
 
 
-def test_accuracy_is_shown_with_its_interval():
-    text = classifier._as_text({"top1": 0.9, "low": 0.85, "high": 0.94})
-    assert [number in text for number in ("90.0%", "85.0%", "94.0%")] == [True] * 3
+def test_card_tells_accuracy_with_its_interval_training_and_licence():
+    measured = {"top1": 0.9, "top1_low": 0.85, "top1_high": 0.94, "images": 70}
+    metadata = {"test": measured, "training_images": 300, "date": "2026-11-25"}
+    facts = classifier.facts_of(metadata, open_scorer(MODEL), "CC BY 4.0")
+    accuracy = facts["Accuracy before quantization"]
+    assert all(word in accuracy for word in ("90.0%", "85.0%", "94.0%", "70"))
+    assert {"300", "2026-11-25", "CC BY 4.0"} <= set(facts.values())
 
 
 @pytest.mark.parametrize(

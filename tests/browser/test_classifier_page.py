@@ -1,5 +1,6 @@
 """The classifier's page gives the scores of `deploy` and asks no other host."""
 
+import foreign
 import numpy as np
 import pytest
 from pages import PHONE, watch
@@ -50,13 +51,13 @@ def opened(browser, written):
     page.close()
 
 
-def scores_of(page, path):
+def scores_of(page, path, classes=CLASSES):
     """Classify a file on the page; return its scores."""
     page.evaluate("document.getElementById('bars').replaceChildren()")
     page.set_input_files("#file", str(path))
     page.wait_for_selector("#bars li", state="attached")
     rows = page.locator("#bars li").all()
-    found = np.zeros(CLASSES, np.float32)
+    found = np.zeros(classes, np.float32)
     for row in rows:
         index = int(row.get_attribute("data-index"))
         found[index] = float(row.get_attribute("data-probability"))
@@ -79,6 +80,48 @@ def test_scores_of_photos_are_those_of_deploy(opened, path):
     # Both decoders of JPEG are libjpeg-turbo; one step of the output is 1/256.
     expected = deploy.score_image(MODEL, path)
     assert np.abs(scores_of(opened, path) - expected).max() <= 1 / 128
+
+
+UNIT = (0.0, 255.0)
+OTHERS = {
+    "uint8": (lambda: foreign.to_tflite(foreign.classifier("raw"), 0, 255), None),
+    "int8": (
+        lambda: foreign.to_tflite(foreign.classifier("raw"), 0, 255, "int8"),
+        None,
+    ),
+    "float": (lambda: foreign.to_tflite(foreign.classifier("unit")), UNIT),
+    "logits": (
+        lambda: foreign.to_tflite(foreign.classifier("raw", ends=None), 0, 255),
+        None,
+    ),
+    "oblong": (
+        lambda: foreign.to_tflite(foreign.classifier("raw", shape=(20, 32)), 0, 255),
+        None,
+    ),
+    "one score": (lambda: foreign.to_tflite(foreign.binary()), UNIT),
+}
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+@pytest.mark.parametrize("shade", [60, 150])
+def test_other_models_give_the_scores_of_deploy(browser, tmp_path, kind, shade):
+    build, pixel_scale = OTHERS[kind]
+    model, path = tmp_path / "model.tflite", tmp_path / "image.png"
+    model.write_bytes(build())
+    image = np.random.default_rng(shade).normal(shade, 20, (30, 41, 3)).clip(0, 255)
+    Image.fromarray(image.astype(np.uint8)).save(path)
+    try:
+        (written,) = classifier.write_page(
+            model, tmp_path / "page.html", pixel_scale=pixel_scale
+        )
+    except InputError as error:
+        pytest.skip(str(error))
+    expected = deploy.score_image(model, path, pixel_scale=pixel_scale)
+    page = open_page(browser, written.as_uri())
+    found = scores_of(page, path, len(expected))
+    assert page.troubles == []
+    page.close()
+    np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("orientation", [3, 6])

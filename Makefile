@@ -76,6 +76,7 @@ site: .venv/site-installed
 # Without npm or a network the site lacks these pages alone, and a line says why.
 	-$(BIN)/python -m edgetpu_lib page --checker --output=docs/_build/html/checker
 	-$(BIN)/python -m edgetpu_lib page data/quickstart_quant.tflite --title='Which flower is it?' \
+	  --license_name='Apache License 2.0' \
 	  --output=docs/_build/html/classifier.html
 
 test-browser: site .venv/test-installed .venv/lab-installed

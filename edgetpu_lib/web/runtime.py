@@ -48,7 +48,8 @@ def _fetch(wanted: str, scratch: Path) -> Path:
     npm = shutil.which("npm")
     if not npm:
         raise InputError(f"{wanted} is needed, and there is no npm; install Node.js")
-    command = [npm, "pack", "--silent", "--pack-destination", str(scratch), wanted]
+    options = ["--silent", "--fetch-retries=0", "--pack-destination", str(scratch)]
+    command = [npm, "pack", *options, wanted]
     try:
         subprocess.run(command, check=True, capture_output=True, timeout=_TIMEOUT_S)
         (packed,) = scratch.glob("*.tgz")

@@ -40,6 +40,8 @@ PYODIDE_FILES = (
 # `import` loads scripts, and cannot tell how far it is; the page counts the others.
 _COUNTED = (".wasm", ".json", ".zip")
 PAGE = Path(__file__).with_name("checker_page")
+# What both pages look like.
+STYLE = PAGE.with_name("page.css")
 # What the commands `check` and `estimate` import of this library.
 PARTS = (
     *("__init__.py", "specs.py"),
@@ -63,7 +65,8 @@ def write_checker(output: str | Path) -> list[Path]:
         InputError: the folder cannot be written, or npm cannot give Pyodide.
     """
     runtime = npm_package(*PYODIDE)
-    contents = {path.name: path.read_bytes() for path in sorted(PAGE.iterdir())}
+    parts = (STYLE, *sorted(PAGE.iterdir()))
+    contents = {path.name: path.read_bytes() for path in parts}
     contents |= {name: (runtime / name).read_bytes() for name in PYODIDE_FILES}
     page = string.Template(contents["explanations.html"].decode())
     contents["explanations.html"] = page.substitute(rules=explanations()).encode()

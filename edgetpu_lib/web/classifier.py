@@ -31,6 +31,8 @@ from edgetpu_lib.tflite.scores import Scorer, open_scorer
 from edgetpu_lib.web.litert import runtime_files
 
 PAGE = Path(__file__).with_name("classifier_page")
+# What both pages look like, and this one.
+STYLES = (PAGE.with_name("page.css"), PAGE / "classifier.css")
 SCRIPTS = ("pixels.js", "runtime.js", "classifier.js")
 MODEL = "model.tflite"
 MAX_SAMPLES = 5
@@ -269,7 +271,7 @@ def _page(
     scripts = [(PAGE / name).read_text("utf-8") for name in SCRIPTS]
     page = template.substitute(
         title=html.escape(title),
-        style=(PAGE / "classifier.css").read_text("utf-8"),
+        style="".join(path.read_text("utf-8") for path in STYLES),
         facts="\n".join(rows),
         edge_tpu=html.escape(edge_tpu and f" · {edge_tpu}"),
         settings=packed,

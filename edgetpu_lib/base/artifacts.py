@@ -120,8 +120,7 @@ def atomic_files(folder: str | Path) -> Iterator[Path]:
         raise InputError(str(error).replace(str(made), str(folder))) from error
     except OSError as error:
         raise InputError(
-            f"cannot write {folder}: {error.strerror or error};"
-            " free some space or choose another output path"
+            f"cannot write {folder}: {error.strerror or error}; {remedy_of(error)}"
         ) from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edgetpu_lib.base.artifacts import InputError
+from edgetpu_lib.base.artifacts import InputError, remedy_of
 
 
 class Journal:
@@ -70,8 +70,7 @@ class Journal:
                 os.fsync(file.fileno())
         except OSError as error:
             raise InputError(
-                f"cannot write {self._path}: {error.strerror}; free some space or"
-                " choose another output folder"
+                f"cannot write {self._path}: {error.strerror}; {remedy_of(error)}"
             ) from error
 
     def delete(self) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import collections
+import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -14,6 +16,7 @@ from edgetpu_lib.images import opening
 
 # So many names are written out.
 _SHOWN = 5
+_END_BYTES = 4096
 
 
 def tell(splits: dict[str, Images]) -> dict[str, Images]:
@@ -61,24 +64,24 @@ def _kind_of(path: Path) -> str:
 def duplicate_notes(splits: Iterable[Images]) -> tuple[str, ...]:
     """Return a line for files with the same bytes in two classes, or in two splits.
 
-    Only files of the same size are read.
+    Of files of the same size the ends are read, and of the same ends the whole: a large
+    folder holds many of one size.
     """
-    sizes = collections.defaultdict(list)
-    for images in splits:
-        for path, label in zip(images.paths, images.labels, strict=True):
-            if isinstance(path, Path) and path.is_file():
-                place = (path, images.class_names[label], images.split)
-                sizes[path.stat().st_size].append(place)
-    groups = collections.defaultdict(list)
-    for same_size in sizes.values():
-        if len(same_size) > 1:
-            for place in same_size:
-                groups[file_digest(place[0])].append(place)
+    groups = [
+        [
+            (path, images.class_names[label], images.split)
+            for images in splits
+            for path, label in zip(images.paths, images.labels, strict=True)
+            if isinstance(path, Path) and path.is_file()
+        ]
+    ]
+    for key in (_size, _end, file_digest):
+        groups = [same for group in groups for same in _alike(group, key)]
     notes = []
     for kind, position in (("classes", 1), ("splits", 2)):
         pairs = [
             (group[0], other)
-            for group in groups.values()
+            for group in groups
             for other in group[1:]
             if other[position] != group[0][position]
         ]
@@ -88,3 +91,25 @@ def duplicate_notes(splits: Iterable[Images]) -> tuple[str, ...]:
                 f" {other[0]}: remove one of them"
             )
     return tuple(notes)
+
+
+def _alike(places: list[tuple], key: Callable[[Path], Any]) -> list[list[tuple]]:
+    """Return the places whose files have the same key, two or more together."""
+    found = collections.defaultdict(list)
+    for place in places:
+        found[key(place[0])].append(place)
+    return [same for same in found.values() if len(same) > 1]
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size
+
+
+def _end(path: Path) -> bytes:
+    """Return the last bytes of a file: photos of one camera begin alike."""
+    try:
+        with open(path, "rb") as stream:
+            stream.seek(-min(_END_BYTES, _size(path)), os.SEEK_END)
+            return stream.read(_END_BYTES)
+    except OSError:
+        return b""

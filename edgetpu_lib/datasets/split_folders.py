@@ -83,6 +83,9 @@ def _split_notes(
 def _split_places(data_dir: Path, children: Sequence[Path]) -> dict[str, Path]:
     """Return {split: its folder}, in the order train, validation, test."""
     told = [child for child in children if split_of(child.name)]
+    if not told:
+        _refuse_twins(data_dir, children)
+        return {}
     classes = [c for c in children if c not in told and holds_images(c)]
     # "freight train" is a class, but "seg_train" beside "seg_test" alone a split.
     named = [c for c in told if not classes or c.name.lower() in SPLIT_OF]
@@ -91,6 +94,7 @@ def _split_places(data_dir: Path, children: Sequence[Path]) -> dict[str, Path]:
     split = [c for c in named if any(map(holds_images, folders_in(wholes[c])))]
     if not split:
         _refuse_without_classes(data_dir, children, named)
+        _refuse_twins(data_dir, children)
         return {}
     places: dict[str, Path] = {}
     for child in split:
@@ -127,17 +131,24 @@ def _classes_named(folder: Path) -> set[str]:
 def _refuse_without_classes(
     data_dir: Path, children: Sequence[Path], named: Sequence[Path]
 ) -> None:
-    """Refuse splits without class folders, and what may be splits by other names."""
+    """Refuse splits without class folders in them."""
     splits = {split_of(child.name) for child in named}
-    names = enumerated([f"{child.name}/" for child in children])
     if "train" in splits and len(named) == len(children) and len(splits) > 1:
         raise InputError(
-            f"{data_dir} holds {names}, without class folders in them; sort the images"
-            " into a folder for each class"
+            f"{data_dir} holds {_names(children)}, without class folders in them; sort"
+            " the images into a folder for each class"
         )
+
+
+def _refuse_twins(data_dir: Path, children: Sequence[Path]) -> None:
+    """Refuse what may be splits by other names: the same folders in each folder."""
     first = _classes_named(children[0]) if len(children) > 1 else set()
     if len(first) > 1 and all(_classes_named(c) == first for c in children[1:]):
         raise InputError(
-            f"{data_dir} holds {names} with the same folders in each: name them train,"
-            " val and test if they are splits, or give one of them"
+            f"{data_dir} holds {_names(children)} with the same folders in each: name"
+            " them train, val and test if they are splits, or give one of them"
         )
+
+
+def _names(folders: Sequence[Path]) -> str:
+    return enumerated([f"{folder.name}/" for folder in folders])

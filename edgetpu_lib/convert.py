@@ -206,7 +206,11 @@ def write_tflite(
             facts["remarks"] = agreement.calibration_remarks(
                 images, calibration.labels, found.one_class
             )
-    facts |= facts_of(content, calibration)
+    return _write(path, content, facts | facts_of(content, calibration))
+
+
+def _write(path: str | Path, content: bytes, facts: dict[str, Any]) -> Path:
+    """Write a file and its metadata, with no other run between them."""
     with one_writer(path):
         write_file(path, content)
         save_metadata(path, **facts)
@@ -242,10 +246,7 @@ def write_dummy(
         "image_size": spec.image_size,
         "weights": "random",
     }
-    with one_writer(path):
-        write_file(path, content)
-        save_metadata(path, **facts)
-    return Path(path)
+    return _write(path, content, facts)
 
 
 def facts_of(content: bytes, calibration: data.Images | None = None) -> dict[str, Any]:

@@ -16,15 +16,11 @@ from edgetpu_lib.base.quiet import quiet_native
 from edgetpu_lib.conversion import floats
 from edgetpu_lib.images import pixels
 from edgetpu_lib.tflite import edit, interpreter
+from edgetpu_lib.tflite.contract import RAW, SIGNED_UNIT, UNIT
 from edgetpu_lib.tflite.file import read_tflite
 
 if TYPE_CHECKING:
     import tensorflow as tf
-
-# (mean, stddev) of what a model may expect: (pixel − mean) / stddev, pixels 0..255.
-BYTES = 0.0, 1.0
-UNIT = 0.0, 255.0
-SYMMETRIC = 127.5, 127.5
 
 _WEIGHTED = {
     *("Conv2D", "DepthwiseConv2dNative", "Conv2DBackpropInput", "Conv3D"),
@@ -53,8 +49,8 @@ def expected_pixels(model: keras.Model) -> tuple[float, float] | None:
     every channel: division by 127.5 is of bytes, a mean of 0.485 of pixels 0..1.
 
     Returns:
-        `BYTES`, `UNIT` or `SYMMETRIC`; None if the model changes no pixel before its
-        first weights, or if what it does fits several of them.
+        `RAW`, `UNIT` or `SIGNED_UNIT` of `tflite.contract`; None if the model changes
+        no pixel before its first weights, or if what it does fits several of them.
     """
     measured = _measure_front(model)
     if measured is None:
@@ -66,13 +62,18 @@ def expected_pixels(model: keras.Model) -> tuple[float, float] | None:
     if np.abs(mean).max() < _NOTHING and np.abs(stddev - 1).max() < _NOTHING:
         return None
     if max(stddev.max(), np.abs(mean).max()) >= _OF_BYTES:
-        return BYTES
+        return RAW
     if mean.min() < -_NOTHING:
-        return SYMMETRIC
+        return SIGNED_UNIT
     # Multiplied by 255, pixels 0..1 become bytes.
     if mean.min() >= _OF_UNIT or stddev.max() <= 1 / _OF_BYTES:
         return UNIT
     return None
+
+
+def takes_integers(model: keras.Model) -> bool:
+    """Return whether a model's input are whole numbers: the bytes themselves."""
+    return "int" in keras.backend.standardize_dtype(model.inputs[0].dtype)
 
 
 def _measure_front(model: keras.Model) -> tuple[np.ndarray, np.ndarray] | None:

@@ -11,6 +11,7 @@ from edgetpu_lib import build
 from edgetpu_lib.base.artifacts import InputError
 from edgetpu_lib.conversion import ends, front
 from edgetpu_lib.images.normalization import MEAN, STDDEV
+from edgetpu_lib.tflite.contract import RAW
 from edgetpu_lib.weights import keras_files, names
 
 
@@ -79,8 +80,8 @@ def prepare(
 
 def _pixels_of(model: keras.Model, name: str) -> tuple[float, float]:
     """Return (mean, stddev) of what a model from elsewhere takes."""
-    if "int" in str(model.inputs[0].dtype):
-        return front.BYTES
+    if front.takes_integers(model):
+        return RAW
     found = front.expected_pixels(model)
     if not found:
         raise InputError(

@@ -20,7 +20,7 @@ def pixel_scale_of(model: keras.Model) -> PixelScale | None:
     `Normalization` or the arithmetic of a `preprocess_input`, and of the networks of
     this library; `None` where none of this tells.
     """
-    if "int" in keras.backend.standardize_dtype(model.inputs[0].dtype):
+    if front.takes_integers(model):
         return contract.RAW
     if _OWN_LAYERS <= {layer.name for layer in model.layers}:
         return contract.OWN

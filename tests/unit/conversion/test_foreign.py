@@ -9,10 +9,10 @@ import tensorflow as tf
 from keras import layers
 
 from edgetpu_lib.base import artifacts
-from edgetpu_lib.commands.main import main
 from edgetpu_lib.conversion import front
 from edgetpu_lib.tflite import file as tflite_file
 from edgetpu_lib.tflite import interpreter
+from edgetpu_lib.tflite.contract import RAW
 
 # The ImageNet statistics of pixels 0..1.
 MEAN, VARIANCE = [0.485, 0.456, 0.406], [0.052, 0.050, 0.051]
@@ -69,16 +69,6 @@ def adapted(low, high):
     layer = layers.Normalization()
     layer.adapt(np.random.default_rng(0).uniform(low, high, (8, 9, 9, 3)))
     return layer
-
-
-@pytest.fixture
-def run(capfd):
-    def call(*arguments):
-        capfd.readouterr()
-        code = main([str(argument) for argument in arguments])
-        return code, *capfd.readouterr()
-
-    return call
 
 
 @pytest.fixture
@@ -150,7 +140,7 @@ def test_own_preprocessing_decides_the_pixels(name):
 def test_recurrent_layers_come_behind_the_front():
     rows = [layers.Rescaling(1 / 255), layers.Reshape((32, 96)), layers.LSTM(4)]
     model = keras.Sequential([keras.Input((32, 32, 3)), *rows])
-    assert front.expected_pixels(model) == front.BYTES
+    assert front.expected_pixels(model) == RAW
 
 
 def test_half_precision_of_training_is_left_behind(export):

@@ -66,20 +66,21 @@ def _read_path(path: Path) -> bytes:
         ) from error
 
 
-def read_tflite(model: str | Path | bytes) -> TfliteFile:
+def read_tflite(model: str | Path | bytes, *, name: str | None = None) -> TfliteFile:
     """Read the operators and tensors of a TFLite file.
 
-    Time and memory are bounded by the file's size, whatever its bytes say.
+    Time and memory are bounded by the file's size, whatever its bytes say. `name` is
+    for messages; `None` takes the path.
 
     Raises:
         InputError: the file is missing, not a TFLite file, or damaged.
     """
-    name, content = read_bytes(model)
+    path, content = read_bytes(model)
     try:
         return _Reader(content).read()
     except (LookupError, ValueError, struct.error) as error:
         raise InputError(
-            f"{name} is a damaged TFLite file ({error}); convert it again"
+            f"{name or path} is a damaged TFLite file ({error}); convert it again"
         ) from error
 
 

@@ -39,7 +39,7 @@ def require_running(path: str | Path, content: bytes) -> None:
     Raises:
         InputError: the file is damaged, crashes the runtime or exceeds `TIMEOUT_S`.
     """
-    read_tflite(path)
+    read_tflite(content, name=str(path))
     if is_own(path) or not sys.executable:
         return
     command = [sys.executable, "-c", _CHILD, json.dumps(sys.path)]

@@ -252,3 +252,16 @@ def slim_checkpoint(tmp_path_factory, write_checkpoint, slim_tensors):
     return write_checkpoint(
         tmp_path_factory.mktemp("checkpoint") / "slim", slim_tensors
     )
+
+
+@pytest.fixture
+def run(capfd):
+    """Return a function: arguments of a command to (exit code, output, errors)."""
+    from edgetpu_lib.commands.main import main
+
+    def call(*arguments):
+        capfd.readouterr()
+        code = main([str(argument) for argument in arguments])
+        return code, *capfd.readouterr()
+
+    return call

@@ -8,19 +8,8 @@ import pytest
 
 from edgetpu_lib import checkpoint
 from edgetpu_lib.base import artifacts
-from edgetpu_lib.commands.main import main
 from edgetpu_lib.hardware import check
 from edgetpu_lib.tflite import file as tflite_file
-
-
-@pytest.fixture
-def run(capfd):
-    def call(*arguments):
-        capfd.readouterr()
-        code = main([str(argument) for argument in arguments])
-        return code, *capfd.readouterr()
-
-    return call
 
 
 @pytest.fixture

@@ -30,18 +30,6 @@ NETWORK = [
 
 
 @pytest.fixture
-def run(capfd):
-    """Return a function: arguments to (exit code, output, errors)."""
-
-    def call(*arguments):
-        capfd.readouterr()
-        code = main([str(argument) for argument in arguments])
-        return code, *capfd.readouterr()
-
-    return call
-
-
-@pytest.fixture
 def run_json(run):
     """Return a function: arguments to what was printed as JSON."""
 

@@ -40,9 +40,6 @@ class Flags:
         endpoint_name: layer to end at: pooled_features, reduction_1 … reduction_5,
             stem, block_0 …, features or head. [default: the class probabilities]
         quantize: write an int8 model, not a float32 one.
-        mean: subtracted from pixels, 0..255, one number or three, for a model without
-            preprocessing inside. [default: what its layers tell, or this library's]
-        std: that pixels are then divided by. [default: as --mean]
         min_agreement: smallest share of calibration images on which the int8 model
             must predict what the Keras model does.
         output_tflite: .tflite file to write.
@@ -55,8 +52,6 @@ class Flags:
     seed: int = 0
     endpoint_name: str | None = None
     quantize: bool = True
-    mean: str | None = None
-    std: str | None = None
     min_agreement: Annotated[float, click.FloatRange(0, 1)] = MIN_AGREEMENT
     output_tflite: str | None = None
     output_saved_model_dir: str | None = None
@@ -68,6 +63,7 @@ def export(
     *,
     flags: Flags,
     network: Network,
+    pixels: model_flags.Pixels,
     as_json: bool,
 ) -> None:
     """Write a TFLite file, a SavedModel, or both."""
@@ -85,8 +81,8 @@ def export(
 
     opened = checkpoint.open_model(flags.model, network)
     metadata = model_flags.metadata_of(flags.model)
-    exported = _prepare(flags, network, opened)
-    pixels = {"mean": exported.mean, "stddev": exported.stddev}
+    exported = _prepare(flags, network, pixels, opened)
+    scale = {"mean": exported.mean, "stddev": exported.stddev}
     weights = str(flags.model or network.ckpt_dir)
     facts = _facts_of(exported.model, opened, weights, network, metadata)
     facts["output"] = exported.output
@@ -103,15 +99,15 @@ def export(
     if flags.output_saved_model_dir:
         folder = flags.output_saved_model_dir
         with one_writer(folder):
-            convert.save_saved_model(exported.model, folder, **pixels)
-            save_metadata(folder, **facts, **pixels)
+            convert.save_saved_model(exported.model, folder, **scale)
+            save_metadata(folder, **facts, **scale)
         written["saved_model"] = folder
     if flags.output_tflite:
         convert.write_tflite(
             exported.model,
             flags.output_tflite,
             calibration,
-            **pixels,
+            **scale,
             min_agreement=flags.min_agreement,
             **facts,
         )
@@ -121,15 +117,13 @@ def export(
     options.print_result(written, as_json, list(_lines(written)))
 
 
-def _prepare(flags: Flags, network: Network, model: keras.Model) -> Prepared:
+def _prepare(
+    flags: Flags, network: Network, pixels: model_flags.Pixels, model: keras.Model
+) -> Prepared:
     """Return what to export of an opened model."""
     from edgetpu_lib.conversion.prepared import prepare
 
-    given = {"mean": flags.mean, "std": flags.std}
-    mean, stddev = (
-        None if text is None else options.channels(text, name)
-        for name, text in given.items()
-    )
+    mean, stddev = pixels.read() or (None, None)
     return prepare(
         model,
         str(flags.model or network.ckpt_dir),

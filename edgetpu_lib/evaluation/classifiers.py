@@ -15,11 +15,13 @@ from edgetpu_lib import checkpoint, data
 from edgetpu_lib.base import parallel
 from edgetpu_lib.base.artifacts import InputError, sha256_of
 from edgetpu_lib.base.metadata import verified_metadata
+from edgetpu_lib.conversion import front
 from edgetpu_lib.evaluation import keras_inputs
 from edgetpu_lib.images import pixels
 from edgetpu_lib.tflite import contract, interpreter, preprocessing, scores
 from edgetpu_lib.tflite.contract import PixelScale
 from edgetpu_lib.tflite.feed import middle_of
+from edgetpu_lib.weights import keras_files
 from edgetpu_lib.weights.network import Network
 
 BATCH_SIZE = 32
@@ -87,7 +89,7 @@ def open_classifier(
         return _of_keras(model, given or contract.OWN, given, image_size)
     if isinstance(model, bytes) or str(model).endswith(".tflite"):
         return _of_tflite(model, given, workers or parallel.cores())
-    if model and (Path(model) / "saved_model.pb").is_file():
+    if model and keras_files.is_saved_model(model):
         return _of_saved_model(Path(model), given, image_size)
     opened = checkpoint.open_model(model, network)
     return _of_keras(opened, None, given, image_size)
@@ -104,7 +106,7 @@ def _of_keras(
     shape = _shape(model.name, model.input_shape, image_size)
     told = given or keras_inputs.pixel_scale_of(model) or default
     pixel_scale = contract.require_known(told, model.name)
-    takes_bytes = "int" in str(model.inputs[0].dtype)
+    takes_bytes = front.takes_integers(model)
     is_logistic = keras_inputs.ends_in_logistic(model)
 
     def predict(images: np.ndarray) -> np.ndarray:
@@ -127,14 +129,8 @@ def _of_saved_model(
 ) -> Classifier:
     import tensorflow as tf
 
-    try:
-        signatures = tf.saved_model.load(str(folder)).signatures
-        serve = signatures["serving_default"]
-    except (OSError, KeyError, ValueError, tf.errors.OpError) as error:
-        raise InputError(
-            f"{folder} is not a SavedModel with a serving_default signature; export it"
-            " again"
-        ) from error
+    signatures = keras_files.signatures_of(folder)
+    serve = signatures["serving_default"]
     inputs, outputs = serve.structured_input_signature[1], serve.structured_outputs
     (name, taken), (_, made) = next(iter(inputs.items())), next(iter(outputs.items()))
     if len(inputs) != 1 or len(outputs) != 1 or taken.shape.rank != 4:

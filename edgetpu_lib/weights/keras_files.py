@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import textwrap
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import keras
 
@@ -77,16 +79,8 @@ def open_saved_model(folder: str | Path, image_size: int | None = None) -> keras
     Raises:
         InputError: the folder holds no such signature, or one of several inputs.
     """
-    import tensorflow as tf
-
-    try:
-        signature = tf.saved_model.load(str(folder)).signatures["serving_default"]
-        layer = keras.layers.TFSMLayer(str(folder), call_endpoint="serving_default")
-    except (OSError, KeyError, ValueError, AttributeError, tf.errors.OpError) as error:
-        raise InputError(
-            f"{folder} is not a SavedModel with a serving_default signature; export it"
-            " again"
-        ) from error
+    signature = signatures_of(folder)["serving_default"]
+    layer = keras.layers.TFSMLayer(str(folder), call_endpoint="serving_default")
     inputs = signature.structured_input_signature[1]
     if len(inputs) != 1:
         names = ", ".join(inputs)
@@ -100,6 +94,25 @@ def open_saved_model(folder: str | Path, image_size: int | None = None) -> keras
     scores = list(layer(images).values())
     name = Path(folder).resolve().name
     return keras.Model(images, scores if len(scores) > 1 else scores[0], name=name)
+
+
+def signatures_of(folder: str | Path) -> Mapping[str, Any]:
+    """Return the signatures of a SavedModel, `serving_default` among them.
+
+    Raises:
+        InputError: the folder holds no such signature.
+    """
+    import tensorflow as tf
+
+    try:
+        signatures = tf.saved_model.load(str(folder)).signatures
+        signatures["serving_default"]
+    except (OSError, KeyError, ValueError, AttributeError, tf.errors.OpError) as error:
+        raise InputError(
+            f"{folder} is not a SavedModel with a serving_default signature; export it"
+            " again"
+        ) from error
+    return signatures
 
 
 def with_size(model: keras.Model, image_size: int | None, name: str) -> keras.Model:

@@ -18,13 +18,28 @@ SHOWN = 10
 SHARES = {
     "transfer": "call, input and output",
     "compute": "multiplications",
-    "streaming": "sending parameters that are not cached",
+    "streaming": "waiting for parameters that are not cached",
     "overhead": "going from operator to operator",
     "cpu": "operators on the CPU",
 }
 
 
+def _list_devices(context: click.Context, _: click.Parameter, asked: bool) -> None:
+    """Print the devices and end."""
+    if asked and not context.resilient_parsing:
+        show_devices()
+        context.exit()
+
+
 @options.command
+@click.option(
+    "--list_devices",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_list_devices,
+    help="List the values of --device, with their speeds, and end.",
+)
 @options.JSON
 def estimate(
     model: str,
@@ -37,11 +52,11 @@ def estimate(
     """Estimate the latency of a TFLite file on the Edge TPU.
 
     Reads the file alone; needs no compiler and no device. The output names the error
-    of such estimates on networks with published latencies.
+    of such estimates for networks like this one.
 
     Args:
         model: .tflite file.
-        device: how the Edge TPU is connected.
+        device: how the Edge TPU is connected; --list_devices tells.
         clock: "max" is 500 MHz; "std" is 250 MHz, of libedgetpu1-std on USB.
         model_explorer: .json file to write for Model Explorer: milliseconds of each
             operator.
@@ -58,7 +73,6 @@ def estimate(
 
 def as_dict(found: stage.Estimate) -> dict:
     """Return an estimate for JSON; times in milliseconds."""
-    accuracy = found.device.accuracy
     return {
         "latency_ms": found.latency_ms,
         "device": found.device.name,
@@ -71,11 +85,12 @@ def as_dict(found: stage.Estimate) -> dict:
         "input_bytes": found.input_bytes,
         "output_bytes": found.output_bytes,
         "macs": found.macs,
+        "cache_bytes": found.cache_bytes,
         "parameter_bytes": found.cached_bytes + found.streamed_bytes,
         "cached_bytes": found.cached_bytes,
         "streamed_bytes": found.streamed_bytes,
         "operators": [_operator(operator) for operator in found.operators],
-        "accuracy": accuracy and dataclasses.asdict(accuracy),
+        "comparison": dataclasses.asdict(found.comparison),
         "caveat": found.caveat,
     }
 
@@ -113,9 +128,10 @@ def show(model: str, found: stage.Estimate) -> None:
     ]
     tables.print_table(("Where the time goes", "ms", ""), shares, right=(1, 2))
     sent = _size(found.streamed_bytes) if found.streamed_bytes else "none"
+    cached, room = _size(found.cached_bytes), _size(found.cache_bytes)
     print(
-        f"\nParameters on the chip: {_size(found.cached_bytes)} cached, {sent} sent for"
-        " every inference."
+        f"\nParameters: {cached} cached on the chip, which has room for {room};"
+        f" {sent} sent for every inference."
     )
     print(f"Input {_size(found.input_bytes)}, output {_size(found.output_bytes)}.\n")
     header = ("Slowest operators", "output", "MMAC", "weights", "sent", "ms", "of peak")
@@ -123,6 +139,26 @@ def show(model: str, found: stage.Estimate) -> None:
     left = len(found.operators) - SHOWN
     if left > 0:
         print(f"and {left} more; --json has all of them.")
+
+
+def show_devices() -> None:
+    """Print the devices with their speeds and where these come from."""
+    rows = [
+        (
+            device.name,
+            device.title,
+            f"{device.link_bytes_per_s / 1e6:.0f}",
+            f"{device.output_bytes_per_s / 1e6:.0f}",
+            f"{device.invoke_ms:.2f}",
+            ", ".join(device.clocks),
+        )
+        for device in stage.DEVICES.values()
+    ]
+    header = ("--device", "", "in, MB/s", "out, MB/s", "call, ms", "--clock")
+    tables.print_table(header, rows, right=(2, 3, 4))
+    print()
+    for device in stage.DEVICES.values():
+        print(f"{device.name}: {device.source}.")
 
 
 def _slowest(found: stage.Estimate) -> Iterator[tuple[str, ...]]:

@@ -1,7 +1,8 @@
 """Estimate the latency of one inference on the Edge TPU, and its causes.
 
-Nothing was measured: the constants are fitted to latencies that Google published, which
-are explained without a term for moving activations within the chip.
+Nothing was measured here: the constants are fitted to latencies that others published,
+or taken from them. The model has no term for moving activations within the chip, which
+is why narrow convolutions of large maps are estimated too fast.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from edgetpu_lib.base.artifacts import InputError
-from edgetpu_lib.costs.constants import CHIP, DEVICES, INVOKE_MS, Chip, Device
-from edgetpu_lib.hardware import check, edge_tpu
+from edgetpu_lib.costs import comparable
+from edgetpu_lib.costs.constants import CHIP, DEVICES, PIECE_BYTES, Chip, Device
+from edgetpu_lib.hardware import check, edge_tpu, parameter_cache
 from edgetpu_lib.hardware.operator_costs import (
     OperatorCost,
     crossing_bytes,
@@ -45,8 +47,8 @@ class _Timed:
 class OperatorTime(_Timed):
     """Estimated time of one operator, by cause.
 
-    Parameters are sent while the operator computes, so that the longer of `compute_ms`
-    and `streaming_ms` counts. On the host only `cpu_ms` is not zero.
+    Parameters are sent while the operator before computes; `streaming_ms` is what is
+    left to wait for. On the host only `cpu_ms` is not zero.
 
     Attributes:
         cost: operations and bytes of the operator.
@@ -54,7 +56,7 @@ class OperatorTime(_Timed):
         cached_bytes: parameters that stay on the chip between inferences.
         streamed_bytes: parameters that are sent again for every inference.
         compute_ms: of multiplications.
-        streaming_ms: of sending parameters.
+        streaming_ms: of waiting for parameters.
         overhead_ms: of starting the operator.
         cpu_ms: on the host.
         utilisation: share of the chip's peak, 0..1.
@@ -72,10 +74,9 @@ class OperatorTime(_Timed):
 
     def shares_ms(self) -> dict[str, float]:
         """Return milliseconds by cause; they sum to the latency."""
-        streams = self.streaming_ms > self.compute_ms
         return {
-            "compute": 0.0 if streams else self.compute_ms,
-            "streaming": self.streaming_ms if streams else 0.0,
+            "compute": self.compute_ms,
+            "streaming": self.streaming_ms,
             "overhead": self.overhead_ms,
             "cpu": self.cpu_ms,
         }
@@ -96,6 +97,7 @@ class Estimate(_Timed):
         device: where the chip is.
         clock: key of `edge_tpu.CLOCK_HZ`.
         operators: in the order of execution.
+        cache_bytes: of the chip's memory that this network leaves for parameters.
         input_bytes: sent to the chip for every inference, without parameters.
         output_bytes: sent back.
         invoke_ms: of the call itself.
@@ -106,6 +108,7 @@ class Estimate(_Timed):
     device: Device
     clock: str
     operators: tuple[OperatorTime, ...]
+    cache_bytes: int
     input_bytes: int
     output_bytes: int
     invoke_ms: float
@@ -133,22 +136,25 @@ class Estimate(_Timed):
         return {"transfer": transfer_ms, **total_shares_ms(self.operators)}
 
     @property
+    def comparison(self) -> comparable.Comparison:
+        """How wrong such estimates were for networks like this one."""
+        compute_ms: dict[str, float] = {}
+        for operator in self.operators:
+            kind = operator.cost.kind
+            compute_ms[kind] = compute_ms.get(kind, 0.0) + operator.compute_ms
+        group = comparable.group_of(
+            compute_ms,
+            sends=self.streamed_bytes > 0,
+            cpu_share=self.shares_ms()["cpu"] / self.latency_ms,
+        )
+        return comparable.compare(group, self.device.name, self.clock)
+
+    @property
     def caveat(self) -> str:
-        """One sentence on the accuracy of such estimates."""
-        words = "An estimate, not a measurement: "
-        if known := self.device.accuracy:
-            words += (
-                f"on {known.networks} networks with published latencies, each left out"
-                " of the fit with its relatives, it was wrong by"
-                f" {known.median_error:.0%} in the median and"
-                f" {known.largest_error:.0%} at most."
-            )
-        else:
-            words += "no published latencies of this device to compare it with."
-        if self.clock != "max":
-            words += " None of that ran at this clock."
+        """A sentence or two on the accuracy of such estimates."""
+        words = f"An estimate, not a measurement: {self.comparison}."
         if any(operator.on_cpu for operator in self.operators):
-            words += " Times on the CPU depend on the host and are rougher."
+            words += " The time on the CPU is a guess."
         return words
 
 
@@ -208,8 +214,8 @@ def estimate_operators(
 ) -> Estimate:
     """Estimate how long one inference of these operators takes.
 
-    Parameters fill the cache in the order of the operators; the rest is sent for every
-    inference.
+    Whole layers are cached or sent for every inference (`parameter_cache`); while one
+    operator computes, the parameters of the next are sent.
 
     Args:
         costs: from `operator_costs`, in the order of execution.
@@ -220,22 +226,32 @@ def estimate_operators(
         clock: key of `edge_tpu.CLOCK_HZ`.
         chip: its fitted constants.
     """
-    clock_hz = edge_tpu.CLOCK_HZ[clock]
-    times, free_bytes = [], int(edge_tpu.PARAMETER_CACHE_BYTES)
+    peak_macs_per_s = edge_tpu.MULTIPLIERS * edge_tpu.CLOCK_HZ[clock]
+    cached = parameter_cache.cached_operators(costs, on_cpu)
+    times, hidden_ms = [], 0.0
     for cost in costs:
         if cost.index in on_cpu:
             times.append(_on_host(cost, device))
             continue
-        cached_bytes = min(cost.parameter_bytes, free_bytes)
-        free_bytes -= cached_bytes
-        times.append(_on_chip(cost, cached_bytes, device, chip, clock_hz))
+        time = _on_chip(cost, chip, peak_macs_per_s)
+        if cost.index in cached:
+            time = dataclasses.replace(time, cached_bytes=cost.parameter_bytes)
+        else:
+            waiting_ms = max(0.0, _sending_ms(cost, device) - hidden_ms)
+            bytes_ = cost.parameter_bytes
+            time = dataclasses.replace(
+                time, streamed_bytes=bytes_, streaming_ms=waiting_ms
+            )
+        hidden_ms = time.compute_ms
+        times.append(_with_utilisation(time, peak_macs_per_s))
     return Estimate(
         device=device,
         clock=clock,
         operators=tuple(times),
+        cache_bytes=parameter_cache.cache_bytes(costs),
         input_bytes=input_bytes,
         output_bytes=output_bytes,
-        invoke_ms=INVOKE_MS if len(times) > len(on_cpu) else 0.0,
+        invoke_ms=device.invoke_ms if len(times) > len(on_cpu) else 0.0,
         input_ms=1e3 * input_bytes / device.link_bytes_per_s,
         output_ms=1e3 * output_bytes / device.output_bytes_per_s,
     )
@@ -247,23 +263,27 @@ def _on_host(cost: OperatorCost, device: Device) -> OperatorTime:
     return OperatorTime(cost, on_cpu=True, cpu_ms=1e3 * seconds)
 
 
-def _on_chip(
-    cost: OperatorCost, cached_bytes: int, device: Device, chip: Chip, clock_hz: float
-) -> OperatorTime:
-    peak_macs_per_s = edge_tpu.MULTIPLIERS * clock_hz
+def _on_chip(cost: OperatorCost, chip: Chip, peak_macs_per_s: float) -> OperatorTime:
+    """Return the time of an operator whose parameters are there."""
     occupied_macs = cost.occupied_macs(chip.depthwise_cost)
-    slower = edge_tpu.CLOCK_HZ["max"] / clock_hz
-    streamed_bytes = cost.parameter_bytes - cached_bytes
-    time = OperatorTime(
+    return OperatorTime(
         cost,
         on_cpu=False,
-        cached_bytes=cached_bytes,
-        streamed_bytes=streamed_bytes,
         compute_ms=1e3 * occupied_macs / (chip.utilisation * peak_macs_per_s),
-        streaming_ms=1e3 * streamed_bytes / device.link_bytes_per_s,
-        overhead_ms=0 if cost.kind in _FREE else chip.operator_us / 1e3 * slower,
+        overhead_ms=0.0 if cost.kind in _FREE else chip.operator_us / 1e3,
     )
-    if not cost.macs:
+
+
+def _sending_ms(cost: OperatorCost, device: Device) -> float:
+    """Return the time of sending an operator's parameters, once for each piece."""
+    moved_bytes = cost.input_bytes + cost.output_bytes
+    in_pieces = moved_bytes > edge_tpu.ACTIVATION_BYTES
+    pieces = moved_bytes / PIECE_BYTES if in_pieces else 1
+    return 1e3 * pieces * cost.parameter_bytes / device.link_bytes_per_s
+
+
+def _with_utilisation(time: OperatorTime, peak_macs_per_s: float) -> OperatorTime:
+    if not time.cost.macs:
         return time
-    reached_macs_per_s = cost.macs / (time.latency_ms / 1e3)
+    reached_macs_per_s = time.cost.macs / (time.latency_ms / 1e3)
     return dataclasses.replace(time, utilisation=reached_macs_per_s / peak_macs_per_s)

@@ -7,7 +7,13 @@ import functools
 from collections.abc import Iterable, Iterator
 
 from edgetpu_lib.base.artifacts import InputError
-from edgetpu_lib.hardware import edge_tpu, evidence, input_contract, operator_costs
+from edgetpu_lib.hardware import (
+    edge_tpu,
+    evidence,
+    input_contract,
+    operator_costs,
+    parameter_cache,
+)
 from edgetpu_lib.hardware.evidence import Evidence
 from edgetpu_lib.hardware.operator_rules import Problem
 from edgetpu_lib.tflite import preprocessing
@@ -254,13 +260,15 @@ def _streamed_parameters(file: TfliteFile) -> Iterator[Finding]:
     except InputError:
         return  # Shapes that do not fit each other: nobody could compile or run it.
     on_device = sum(cost.parameter_bytes for cost in costs)
-    streamed = on_device - edge_tpu.PARAMETER_CACHE_BYTES
-    if streamed > 0:
+    cached = parameter_cache.cached_operators(costs)
+    streamed = sum(c.parameter_bytes for c in costs if c.index not in cached)
+    if streamed:
+        room = parameter_cache.cache_bytes(costs) / edge_tpu.MIB
         yield _note(
             "parameters-streamed",
             f"about {on_device / edge_tpu.MIB:.1f} MiB of parameters on the device,"
-            f" {edge_tpu.PARAMETER_CACHE_BYTES / edge_tpu.MIB:.1f} MiB fit: about"
-            f" {round(streamed):,} bytes are sent again for every inference",
+            f" where {room:.1f} MiB fit: about {streamed:,} bytes, of whole layers, are"
+            " sent again for every inference",
             "take a smaller network, or --num-segments for several Edge TPUs",
         )
 

@@ -60,10 +60,19 @@ class OperatorCost:
 
     @property
     def parameter_bytes(self) -> int:
-        """Bytes of parameters on the device: weights padded in depth, and the rest."""
+        """Bytes of parameters on the device, padded as the compiler pads them."""
+        padded_filters = _padded(self.filters, edge_tpu.CELLS_PER_TILE)
+        if self.kind == "FULLY_CONNECTED":
+            return padded_filters * (self.depth + edge_tpu.DENSE_FILTER_BYTES)
         deep = _padded(self.depth, edge_tpu.MACS_PER_CELL)
-        each = self.kernel_area * deep + edge_tpu.FILTER_BYTES
-        return each * self.filters
+        return padded_filters * (self.kernel_area * deep + edge_tpu.FILTER_BYTES)
+
+    @property
+    def input_positions(self) -> int:
+        """Positions of the map that filters read; 0 without filters."""
+        depthwise = self.kind == "DEPTHWISE_CONV_2D"
+        channels = self.filters if depthwise else self.depth
+        return self.input_bytes // channels if channels else 0
 
     def occupied_macs(self, depthwise_cost: float) -> float:
         """Return the multiply-accumulate operations, idle multipliers included.

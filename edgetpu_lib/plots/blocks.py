@@ -59,7 +59,7 @@ def plot_blocks(blocks: Sequence[BlockTime], estimate: Estimate) -> Axes:
     )
     _legend_of_blocks(ax, blocks)
     names = [_name_of(alike) for alike in points.values()]
-    plots_hardware.label_points(ax, names, xs, ys)
+    plots_hardware.label_points(ax, names, xs, ys, range(len(names)))
     return ax
 
 

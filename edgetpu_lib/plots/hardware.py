@@ -24,55 +24,67 @@ SHARES = {
     "overhead": ("from operator to operator", GREEN),
     "cpu": ("on the CPU", PINK),
 }
-# Half the width of the band around published values.
-BAND = 0.15
+# Half the width of the band around measured values.
+BAND = 0.25
 LABEL_POINTS = 8.5
 # Vertical offsets of a label from its point, in lines, the nearest first.
 LABEL_LINES = (0, -0.6, -1.2, -1.8, -2.4, -3, -3.6)
 
 
 def plot_published(rows: Sequence[Mapping[str, object]]) -> Axes:
-    """Draw estimated against published latencies, each row left out of its fit.
+    """Draw predicted against measured latencies of networks that were not fitted.
 
-    Rows of `data/latency_published.json`: "network", "published_ms", "left_out_ms", and
-    "not_fitted", the reason why a row is not fitted or "".
+    Rows of `data/latency_published.json`: "title", "family", "device", "use",
+    "latency_ms" and "predicted_ms". Of each family and device, the row furthest from
+    its measurement is labelled if it lies outside of the band.
     """
+    rows = [row for row in rows if row["use"] != "none" and row["predicted_ms"]]
     _, ax = plt.subplots(figsize=(7, 5.6))
-    published = np.array([row["published_ms"] for row in rows], float)
-    predicted = np.array([row["left_out_ms"] for row in rows], float)
-    fitted = np.array([not row["not_fitted"] for row in rows], bool)
-    ends = np.array([min(published.min(), predicted.min()) / 1.6, 1.6 * max(published)])
+    measured = np.array([row["latency_ms"] for row in rows], float)
+    predicted = np.array([row["predicted_ms"] for row in rows], float)
+    ends = np.array([min(measured.min(), predicted.min()) / 1.6, 1.6 * max(measured)])
     band = ends * (1 - BAND), ends * (1 + BAND)
     style = {"color": GREY, "alpha": 0.15, "linewidth": 0}
     ax.fill_between(ends, *band, **style, label=f"within {BAND:.0%}")
     ax.plot(ends, ends, color=GREY, linewidth=1)
-    for chosen, colour, face, label in (
-        (fitted, BLUE, BLUE, "left out of the fit, with its relatives"),
-        (~fitted, ORANGE, "none", "never fitted: maybe another network"),
+    for use, colour, face, label in (
+        ("fit", ORANGE, "none", "families of the fit, each predicted without itself"),
+        ("test", BLUE, BLUE, "families kept for the test"),
     ):
-        points = published[chosen], predicted[chosen]
-        style = {"s": 32, "edgecolor": colour, "facecolor": face, "zorder": 3}
+        chosen = np.array([row["use"] == use for row in rows])
+        points = measured[chosen], predicted[chosen]
+        style = {"s": 28, "edgecolor": colour, "facecolor": face, "zorder": 3}
         ax.scatter(*points, **style, label=label)
     ax.set(
         xscale="log",
         yscale="log",
         xlim=ends,
         ylim=ends,
-        xlabel="published, ms",
+        xlabel="measured by others, ms",
         ylabel="estimated, ms",
-        title="Latency on a USB Accelerator",
+        title="Latencies that others measured, and their estimates",
     )
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_formatter(lambda value, _: f"{value:g}")
     ax.legend(frameon=False, loc="upper left")
-    label_points(ax, [str(row["network"]) for row in rows], published, predicted)
+    factors = np.abs(np.log(predicted / measured))
+    worst: dict[tuple[object, object], int] = {}
+    for index in np.argsort(factors):
+        worst[rows[index]["family"], rows[index]["device"]] = int(index)
+    shown = [i for i in worst.values() if abs(predicted[i] / measured[i] - 1) > BAND]
+    names = [f"{rows[i]['title']}, {rows[i]['device']}" for i in shown]
+    label_points(ax, names, measured, predicted, shown)
     return ax
 
 
 def label_points(
-    ax: Axes, names: Sequence[str], xs: np.ndarray, ys: np.ndarray
+    ax: Axes,
+    names: Sequence[str],
+    xs: np.ndarray,
+    ys: np.ndarray,
+    shown: Sequence[int],
 ) -> None:
-    """Label points (xs, ys) without covering points or other labels.
+    """Label the points `shown` of (xs, ys) without covering points or other labels.
 
     The axes have their final limits; a name without free space is left out.
     """
@@ -80,11 +92,14 @@ def label_points(
     pixels = ax.transData.transform(np.column_stack([xs, ys]))
     half = LABEL_POINTS / 2 * ax.figure.dpi / 72
     taken = [Bbox([point - half, point + half]) for point in pixels]
-    for index in np.argsort(pixels[:, 1]):
+    by_height = sorted(
+        zip(shown, names, strict=True), key=lambda each: pixels[each[0], 1]
+    )
+    for index, name in by_height:
         for lines, side in itertools.product(LABEL_LINES, (1, -1)):
             label = note(
                 ax,
-                names[index],
+                name,
                 (xs[index], ys[index]),
                 (12 * side, side * lines * 1.2 * LABEL_POINTS),
                 fontsize=LABEL_POINTS,

@@ -30,11 +30,14 @@ def test_blocks_are_named_and_of_their_kind():
     assert [(b.name, b.kind) for b in blocks] == [ends[0], *inside, *ends[1:]]
 
 
-def test_small_networks_send_nothing_and_large_ones_send_the_end():
-    for spec, sent in ((S, set()), (L, {"24", "25", "26", "head", "classifier"})):
-        blocks = block_costs.block_times(spec, networks.estimate_spec(spec))
-        assert {b.name for b in blocks if b.bound == "streaming"} == sent
-        assert all(b.streamed_bytes for b in blocks if b.name in sent)
+def test_small_networks_send_nothing_and_large_ones_send_their_first_layers():
+    small = block_costs.block_times(S, networks.estimate_spec(S))
+    assert not any(block.streamed_bytes for block in small)
+    large = block_costs.block_times(L, networks.estimate_spec(L))
+    held_up = [block.name for block in large if block.bound == "streaming"]
+    assert len(held_up) > 10
+    assert all(block.streamed_bytes for block in large if block.name in held_up)
+    assert not any(block.streamed_bytes for block in large[-3:])
 
 
 def test_an_estimate_of_the_file_says_the_same():

@@ -26,7 +26,7 @@ def split(
     stop: bool = True,
     as_json: bool,
 ) -> None:
-    """Cut an int8 TFLite file into segments, one for each of several Edge TPUs.
+    """Cut an int8 file into segments for several Edge TPUs.
 
     Each segment is a file that is checked and compiled alone; one after another they
     give the outputs of the whole file to the bit, which is verified on this CPU. Needs

@@ -1,4 +1,4 @@
-"""Convert pixels to what the input of a TFLite file takes."""
+"""Convert pixels to what a TFLite file takes, and what it gives to real numbers."""
 
 from __future__ import annotations
 
@@ -49,6 +49,15 @@ def quantize_input(
         reals = normalize(pixels, mean, stddev)
         steps = np.rint(reals / np.float32(contract.scale)) + contract.zero_point
     return np.clip(steps, limits.min, limits.max).astype(contract.dtype)[None]
+
+
+def dequantize(values: np.ndarray, contract: TensorContract) -> np.ndarray:
+    """Return the real numbers, float32, that the values of a tensor stand for."""
+    values = values.astype(np.float32)
+    if not contract.scale:
+        return values
+    # Widened to float before the subtraction: uint8 would wrap around.
+    return (values - contract.zero_point) * np.float32(contract.scale)
 
 
 def middle_of(pixels: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

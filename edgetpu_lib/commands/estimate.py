@@ -12,6 +12,7 @@ from edgetpu_lib.commands import options, tables
 from edgetpu_lib.costs import estimate as stage
 from edgetpu_lib.hardware import edge_tpu
 from edgetpu_lib.tflite import model_explorer as explorer
+from edgetpu_lib.tflite.file import read_bytes
 
 SHOWN = 10
 # Keys of `Estimate.shares_ms`, in words.
@@ -40,6 +41,11 @@ def _list_devices(context: click.Context, _: click.Parameter, asked: bool) -> No
     callback=_list_devices,
     help="List the values of --device, with their speeds, and end.",
 )
+@click.option(
+    "--measure_cpu_operators",
+    is_flag=True,
+    help="Run the operators that stay on the CPU here, and scale their time.",
+)
 @options.JSON
 def estimate(
     model: str,
@@ -47,6 +53,7 @@ def estimate(
     device: Annotated[str, click.Choice(list(stage.DEVICES))] = "usb",
     clock: Annotated[str, click.Choice(list(edge_tpu.CLOCK_HZ))] = "max",
     model_explorer: str | None = None,
+    measure_cpu_operators: bool,
     as_json: bool,
 ) -> None:
     """Estimate the latency of a TFLite file on the Edge TPU.
@@ -62,6 +69,10 @@ def estimate(
             operator.
     """
     found = stage.estimate_tflite(model, device=device, clock=clock)
+    if measure_cpu_operators:
+        from edgetpu_lib.costs import cpu_time
+
+        found = cpu_time.with_measured_cpu(found, read_bytes(model)[1])
     if model_explorer:
         times = {o.cost.index: o.latency_ms for o in found.operators}
         explorer.write(model_explorer, times, low=explorer.WHITE, high=explorer.RED)
@@ -90,6 +101,7 @@ def as_dict(found: stage.Estimate) -> dict:
         "cached_bytes": found.cached_bytes,
         "streamed_bytes": found.streamed_bytes,
         "operators": [_operator(operator) for operator in found.operators],
+        "cpu_was_measured": found.cpu_was_measured,
         "comparison": dataclasses.asdict(found.comparison),
         "caveat": found.caveat,
     }

@@ -103,6 +103,8 @@ class Estimate(_Timed):
         invoke_ms: of the call itself.
         input_ms: of sending the input.
         output_ms: of sending back.
+        cpu_was_measured: whether the times on the CPU are scaled measurements
+            (`cpu_time`) instead of guesses.
     """
 
     device: Device
@@ -114,6 +116,7 @@ class Estimate(_Timed):
     invoke_ms: float
     input_ms: float
     output_ms: float
+    cpu_was_measured: bool = False
 
     @property
     def cached_bytes(self) -> int:
@@ -154,7 +157,11 @@ class Estimate(_Timed):
         """A sentence or two on the accuracy of such estimates."""
         words = f"An estimate, not a measurement: {self.comparison}."
         if any(operator.on_cpu for operator in self.operators):
-            words += " The time on the CPU is a guess."
+            words += (
+                " The time on the CPU was measured here and scaled to the host."
+                if self.cpu_was_measured
+                else " The time on the CPU is a guess."
+            )
         return words
 
 
@@ -231,7 +238,7 @@ def estimate_operators(
     times, hidden_ms = [], 0.0
     for cost in costs:
         if cost.index in on_cpu:
-            times.append(_on_host(cost, device))
+            times.append(on_host(cost, device))
             continue
         time = _on_chip(cost, chip, peak_macs_per_s)
         if cost.index in cached:
@@ -257,7 +264,8 @@ def estimate_operators(
     )
 
 
-def _on_host(cost: OperatorCost, device: Device) -> OperatorTime:
+def on_host(cost: OperatorCost, device: Device) -> OperatorTime:
+    """Return the time of an operator on the host's CPU, a guess from its counts."""
     moved_bytes = cost.input_bytes + cost.output_bytes
     seconds = cost.macs / device.cpu_macs_per_s + moved_bytes / device.cpu_bytes_per_s
     return OperatorTime(cost, on_cpu=True, cpu_ms=1e3 * seconds)

@@ -17,7 +17,7 @@ import zoo
 from edgetpu_lib import specs
 from edgetpu_lib.base.artifacts import InputError, data_file
 from edgetpu_lib.commands.main import main
-from edgetpu_lib.costs import comparable, estimate, layers
+from edgetpu_lib.costs import comparable, cpu_time, estimate, layers
 from edgetpu_lib.costs.constants import CHIP, DEVICES
 from edgetpu_lib.hardware import edge_tpu, operator_costs
 from edgetpu_lib.hardware.operator_costs import OperatorCost
@@ -383,6 +383,27 @@ def test_operators_on_the_cpu_count(shared):
     assert board.latency_ms > found.latency_ms
 
 
+def test_operators_on_the_cpu_are_measured_here_on_request(capfd, tmp_path):
+    path = tmp_path / "hard_swish.tflite"
+    path.write_bytes(zoo.hard_swish())
+    capfd.readouterr()
+    assert main(["estimate", str(path), "--measure_cpu_operators", "--json"]) == 0
+    found = json.loads(capfd.readouterr().out)
+    assert found["cpu_was_measured"]
+    assert "measured here" in found["caveat"]
+    guessed = estimate.estimate_tflite(path)
+    assert found["shares_ms"]["cpu"] > 0
+    assert found["shares_ms"]["cpu"] != pytest.approx(guessed.shares_ms()["cpu"])
+    for share in ("transfer", "compute"):
+        expected_ms = guessed.shares_ms()[share]
+        assert found["shares_ms"][share] == pytest.approx(expected_ms)
+    # All on the CPU: what is measured is the host's whole time.
+    content = zoo.sixteen_bits()
+    whole = estimate.estimate_tflite(content)
+    measured = cpu_time.with_measured_cpu(whole, content)
+    assert measured.latency_ms == pytest.approx(whole.latency_ms, rel=0.9)
+
+
 def test_path_and_bytes_give_the_same():
     content = QUICKSTART.read_bytes()
     assert estimate.estimate_tflite(content) == estimate.estimate_tflite(QUICKSTART)
@@ -468,14 +489,8 @@ def test_damaged_file_is_refused_or_estimated():
 SCHEMA = {
     *("latency_ms", "device", "clock", "bound", "shares_ms", "invoke_ms", "input_ms"),
     *("output_ms", "input_bytes", "output_bytes", "macs", "parameter_bytes"),
-    *(
-        "cached_bytes",
-        "streamed_bytes",
-        "operators",
-        "comparison",
-        "caveat",
-        "cache_bytes",
-    ),
+    *("cached_bytes", "streamed_bytes", "cache_bytes", "operators", "comparison"),
+    *("cpu_was_measured", "caveat"),
 }
 OPERATOR_SCHEMA = {
     *("index", "operator", "on_cpu", "output_shape", "macs", "weight_bytes"),

@@ -178,16 +178,17 @@ function showTimes(found, failed) {
   const heads = ["Device", ">ms", "Bound by", ">Sent each time"];
   at("times").replaceChildren(...(rows.length
     ? [table("Estimated milliseconds of one inference", heads, rows)] : []));
-  at("caveat").textContent = failed ? failed.err : found[0].caveat;
+  at("caveat").textContent = failed ? failed.err : "";
   at("slowest-title").parentElement.hidden = !rows.length;
   const select = at("device");
   select.replaceChildren(...found.map((e) =>
     element("option", settings.devices[e.device], { value: e.device })));
-  select.onchange = () => showSlowest(found.find((e) => e.device === select.value));
-  if (rows.length) showSlowest(found[0]);
+  select.onchange = () => showDevice(found.find((e) => e.device === select.value));
+  if (rows.length) showDevice(found[0]);
 }
 
-function showSlowest({ operators }) {
+function showDevice({ caveat, operators }) {
+  at("caveat").textContent = caveat;
   const ranked = [...operators].sort((a, b) => b.latency_ms - a.latency_ms);
   const rows = ranked.slice(0, SLOWEST_SHOWN).map((o) => [
     `${o.index} ${o.operator}`, o.latency_ms.toFixed(3), o.bound,

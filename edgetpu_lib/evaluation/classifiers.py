@@ -18,7 +18,7 @@ from edgetpu_lib.base.metadata import verified_metadata
 from edgetpu_lib.conversion import front
 from edgetpu_lib.evaluation import keras_inputs
 from edgetpu_lib.images import pixels
-from edgetpu_lib.tflite import contract, interpreter, preprocessing, scores
+from edgetpu_lib.tflite import compiled, contract, interpreter, preprocessing, scores
 from edgetpu_lib.tflite.contract import PixelScale
 from edgetpu_lib.tflite.feed import middle_of
 from edgetpu_lib.weights import keras_files
@@ -168,7 +168,7 @@ def _of_tflite(
 ) -> Classifier:
     # One thread each: whole images in parallel leave no core waiting.
     first = scores.open_scorer(model, pixel_scale=given, threads=1)
-    if interpreter.is_compiled(first.content):
+    if compiled.is_compiled(first.content):
         workers = 1  # There is one device.
     others = (
         dataclasses.replace(

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from edgetpu_lib import checkpoint, convert, data
 from edgetpu_lib.base.artifacts import InputError
+from edgetpu_lib.board.runtime import Runtime
 from edgetpu_lib.evaluation import classifiers
 from edgetpu_lib.images import pixels
 from edgetpu_lib.tflite import interpreter
@@ -151,14 +152,11 @@ class OneDevice:
     def __init__(self, original):
         self.original, self.opened = original, []
 
-    def load_delegate(self, library):
-        return library
-
     def Interpreter(self, model_content, experimental_delegates, **options):  # noqa: N802
         from ai_edge_litert.interpreter import Interpreter
 
         assert b"edgetpu-custom-op" in model_content
-        assert experimental_delegates == ["libedgetpu.so.1"]
+        assert experimental_delegates == ["delegate"]
         self.opened.append(Interpreter(model_content=self.original))
         return self.opened[-1]
 
@@ -167,9 +165,10 @@ def test_compiled_file_runs_on_the_one_device(shared, monkeypatch, images):
     folder = shared("models")
     original = (folder / "mobilenet_v1_0.25_128_quant.tflite").read_bytes()
     device = OneDevice(original)
-    monkeypatch.setattr(interpreter, "_runtime", lambda: device)
-    monkeypatch.setattr(interpreter.sys, "platform", "linux")
-    monkeypatch.setattr(interpreter.ctypes, "CDLL", lambda library: None)
+    here = Runtime("tflite-runtime", "2.17.1", device)
+    monkeypatch.setattr(interpreter, "find_runtime", lambda: here)
+    monkeypatch.setattr(interpreter, "load_delegate", lambda *_, **__: "delegate")
+    monkeypatch.setattr(interpreter, "_OPENED", {})
     compiled = folder / "mobilenet_v1_0.25_128_quant_edgetpu.tflite"
     opened = classifiers.open_classifier(compiled, workers=4)
     assert len(device.opened) == 1

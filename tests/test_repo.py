@@ -80,6 +80,7 @@ BOARD = {
     "specs",
     "board",
     "tflite",
+    "images/listing",
     "images/opening",
     "images/pixels",
     "images/normalization",

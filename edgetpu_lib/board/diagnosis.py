@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import signal
 from collections.abc import Iterator
 
 from edgetpu_lib.base.artifacts import InputError
@@ -99,7 +98,9 @@ def _load(found: Library, system: System) -> tuple[str, Finding]:
     if done.returncode == 0:
         return done.stdout, Finding(RIGHT, "loading", "the library can be loaded")
     if done.returncode < 0:
-        text = f"{found.path} ends the process ({_signal(-done.returncode)})"
+        text = (
+            f"{found.path} ends the process ({library.signal_name(-done.returncode)})"
+        )
         remedy = remedies.install_library(system)
     elif "libusb" in reason:
         text = f"{found.path} needs libusb, which is not installed"
@@ -111,13 +112,6 @@ def _load(found: Library, system: System) -> tuple[str, Finding]:
         text = f"{found.path} cannot be loaded ({reason})"
         remedy = remedies.install_library(system)
     return "", Finding(WRONG, "loading", text, remedy)
-
-
-def _signal(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
 
 
 def _fit(found: Library, runtime: Runtime, system: System) -> Finding:

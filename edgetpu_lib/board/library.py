@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -170,6 +171,8 @@ def load_in_child(library: Library) -> subprocess.CompletedProcess:
         signal; it prints the library's version, where that has one. No device is
         opened.
     """
+    if not sys.executable:
+        return subprocess.CompletedProcess([], 0, "", "")
     command = [sys.executable, "-c", _CHILD, str(library.path)]
     try:
         return subprocess.run(
@@ -177,6 +180,14 @@ def load_in_child(library: Library) -> subprocess.CompletedProcess:
         )
     except subprocess.TimeoutExpired:
         return subprocess.CompletedProcess(command, 1, "", "it takes more than 20 s")
+
+
+def signal_name(number: int) -> str:
+    """Return what a signal is called, such as SIGSEGV."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def runtime_version(printed: str, library: Library) -> int | None:

@@ -31,14 +31,14 @@ class DeviceOptions:
         InputError: a value is none of these, or a setting has no numbered device.
     """
 
-    device: str = ""
-    performance: Optional[str] = None  # noqa: UP045 (evaluated on Python 3.9)
+    device: Optional[str] = None  # noqa: UP045 (evaluated on Python 3.9)
+    performance: Optional[str] = None  # noqa: UP045
     usb_always_dfu: Optional[bool] = None  # noqa: UP045
     usb_max_bulk_in_queue_length: Optional[int] = None  # noqa: UP045
 
     def __post_init__(self) -> None:
         """Refuse what the library would refuse, or ignore, without a word."""
-        if not re.fullmatch(r"|usb|pci|(usb|pci)?:\d+", self.device):
+        if not re.fullmatch(r"|usb|pci|(usb|pci)?:\d+", self.device or ""):
             raise InputError(
                 f"no Edge TPU is called {self.device!r}; give usb, pci, usb:0, pci:0"
                 " or :0"
@@ -56,19 +56,19 @@ class DeviceOptions:
             )
         if self.given().keys() - {"device"} and self.number is None:
             raise InputError(
-                f"settings are ignored for device {self.device!r}; name one with its"
+                "settings are ignored for any device; name one with its"
                 " number, such as usb:0"
             )
 
     @property
     def kind(self) -> str:
         """Kind of the device: "usb", "pci", or "" for any."""
-        return self.device.split(":")[0]
+        return (self.device or "").split(":")[0]
 
     @property
     def number(self) -> int | None:
         """The place among the devices of this kind, from 0; `None` for any."""
-        _, colon, number = self.device.partition(":")
+        _, colon, number = (self.device or "").partition(":")
         return int(number) if colon else None
 
     def given(self) -> dict[str, str]:

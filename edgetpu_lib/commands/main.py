@@ -22,7 +22,8 @@ EXIT_BAD_INPUT = 2
 MODULES = (
     *("fetch", "train", "fine_tune", "search"),
     *("export", "evaluate", "report", "diagnose"),
-    *("dummy", "check", "estimate", "targets", "compile", "classify", "page", "to_tf1"),
+    *("dummy", "check", "estimate", "targets", "compile"),
+    *("device", "classify", "page", "to_tf1"),
     "grade",
 )
 

@@ -16,7 +16,7 @@ from edgetpu_lib.base.artifacts import InputError
 from edgetpu_lib.base.quiet import quiet_native
 from edgetpu_lib.board.delegate import load_delegate
 from edgetpu_lib.board.options import DeviceOptions
-from edgetpu_lib.board.runtime import cannot_start, find_runtime
+from edgetpu_lib.board.runtime import RUNTIMES, cannot_start, import_runtime
 from edgetpu_lib.tflite.compiled import before_compilation, is_compiled, needed_runtime
 from edgetpu_lib.tflite.contract import TensorContract, takes_raw_pixels
 from edgetpu_lib.tflite.feed import quantize_input
@@ -137,12 +137,12 @@ def _on_edge_tpu(
 def _start(
     content: bytes, name: str, threads: int | None, keep: bool, delegates: list | None
 ) -> Any:
-    runtime = find_runtime()
+    runtime = import_runtime()
     try:
         with quiet_native(), warnings.catch_warnings():
             # Of the memory that kept tensors take.
             warnings.simplefilter("ignore", UserWarning)
-            interpreter = runtime.module.Interpreter(
+            interpreter = runtime.Interpreter(
                 model_content=content,
                 num_threads=threads,
                 experimental_delegates=delegates,
@@ -155,7 +155,7 @@ def _start(
         ) from error
     # A NumPy of another binary interface.
     except SystemError as error:
-        raise cannot_start(runtime.package, error) from error
+        raise cannot_start(RUNTIMES[runtime.__name__][0], error) from error
     return interpreter
 
 
@@ -255,9 +255,12 @@ def run(interpreter: Any, pixels: np.ndarray, **preprocessing: Any) -> np.ndarra
     return scores
 
 
-def run_noise(content: bytes) -> None:
-    """Run a file once, whatever its inputs: images get noise, other inputs zeros."""
-    interpreter = start(content)
+def run_noise(content: bytes, *, device: DeviceOptions = ANY_DEVICE) -> None:
+    """Run a file once, whatever its inputs: images get noise, other inputs zeros.
+
+    `device` is the Edge TPU that runs a compiled file.
+    """
+    interpreter = start(content, device=device)
     rng = np.random.default_rng(0)
     for details in interpreter.get_input_details():
         values = np.zeros(details["shape"], details["dtype"])

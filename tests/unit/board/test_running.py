@@ -1,7 +1,5 @@
 """A compiled file is run by the real runtime through a delegate."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 import zoo
@@ -77,12 +75,13 @@ def test_published_file_asks_for_its_runtime(attached, shared):
 
 def test_runtime_that_numpy_does_not_fit(float_tflite, monkeypatch):
     class Broken:
+        __name__ = "tflite_runtime.interpreter"
+
         def Interpreter(self, **_):  # noqa: N802
             raise SystemError("<built-in> returned NULL") from ImportError(
                 "numpy.core.multiarray failed to import"
             )
 
-    found = dataclasses.replace(interpreter.find_runtime(), module=Broken())
-    monkeypatch.setattr(interpreter, "find_runtime", lambda: found)
-    with pytest.raises(InputError, match="numpy<2"):
+    monkeypatch.setattr(interpreter, "import_runtime", Broken)
+    with pytest.raises(InputError, match="tflite-runtime.*numpy<2"):
         interpreter.start(float_tflite.read_bytes())

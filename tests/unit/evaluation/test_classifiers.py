@@ -7,7 +7,6 @@ import tensorflow as tf
 
 from edgetpu_lib import checkpoint, convert, data
 from edgetpu_lib.base.artifacts import InputError
-from edgetpu_lib.board.runtime import Runtime
 from edgetpu_lib.evaluation import classifiers
 from edgetpu_lib.images import pixels
 from edgetpu_lib.tflite import interpreter
@@ -48,7 +47,7 @@ def test_keras_model_and_file(classifier, arrays, logits, tmp_path):
 def test_one_image_of_any_model(request, kind, images, arrays, logits):
     model = request.getfixturevalue(kind)
     expected = np.asarray(keras.ops.softmax(logits[1]))
-    found = classifiers.score_image(model, images.paths[5])
+    found = classifiers.image_scorer(model)(images.paths[5])
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
@@ -165,8 +164,7 @@ def test_compiled_file_runs_on_the_one_device(shared, monkeypatch, images):
     folder = shared("models")
     original = (folder / "mobilenet_v1_0.25_128_quant.tflite").read_bytes()
     device = OneDevice(original)
-    here = Runtime("tflite-runtime", "2.17.1", device)
-    monkeypatch.setattr(interpreter, "find_runtime", lambda: here)
+    monkeypatch.setattr(interpreter, "import_runtime", lambda: device)
     monkeypatch.setattr(interpreter, "load_delegate", lambda *_, **__: "delegate")
     monkeypatch.setattr(interpreter, "_OPENED", {})
     compiled = folder / "mobilenet_v1_0.25_128_quant_edgetpu.tflite"

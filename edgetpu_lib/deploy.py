@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +17,11 @@ import numpy as np
 from edgetpu_lib.base.artifacts import InputError
 from edgetpu_lib.base.metadata import verified_metadata
 from edgetpu_lib.base.plain_files import read_plain_file
-from edgetpu_lib.images import pixels
+from edgetpu_lib.board.options import DeviceOptions
+from edgetpu_lib.images import listing, pixels
 from edgetpu_lib.tflite import scores
 from edgetpu_lib.tflite.contract import PixelScale
+from edgetpu_lib.tflite.interpreter import ANY_DEVICE
 from edgetpu_lib.tflite.labels import labels_inside
 
 
@@ -53,27 +57,71 @@ def classify(
     """
     if labels is None:
         labels = class_names(model, verified_metadata(model))
-    return best_predictions(score_image(model, image), labels, top=top)
+    return best_predictions(image_scorer(model)(image), labels, top=top)
+
+
+def image_scorer(
+    model: str | Path,
+    *,
+    pixel_scale: PixelScale | None = None,
+    device: DeviceOptions = ANY_DEVICE,
+) -> Callable[[str | Path], np.ndarray]:
+    """Open a TFLite file once, for any number of images.
+
+    Args:
+        model: float, int8 or compiled for the Edge TPU.
+        pixel_scale: what is subtracted from pixels, 0..255, and what they are divided
+            by; `None` takes what the file tells.
+        device: the Edge TPU that runs a compiled file.
+
+    Returns:
+        A function: an image file to its probabilities, float32 [classes]. It raises
+        `InputError` if the image cannot be used.
+
+    Raises:
+        InputError: the model cannot be used, or nothing tells which pixels it takes.
+    """
+    scorer = scores.open_scorer(model, pixel_scale=pixel_scale, device=device)
+
+    def score(image: str | Path) -> np.ndarray:
+        image_f32 = pixels.load_on_device(image, max(scorer.shape))
+        return scores.probabilities(scorer(image_f32)[None])[0]
+
+    return score
 
 
 def score_image(
-    model: str | Path, image: str | Path, *, pixel_scale: PixelScale | None = None
+    model: str | Path, image: str | Path, **options: PixelScale
 ) -> np.ndarray:
     """Return the probabilities that a TFLite file gives one image: float32 [classes].
 
+    The options, and what is raised, are those of `image_scorer`.
+    """
+    return image_scorer(model, **options)(image)
+
+
+def image_paths(source: str | Path, listed: Iterable[bytes] = ()) -> Iterator[str]:
+    """Yield the image files that are to be classified.
+
     Args:
-        model: float or int8.
-        image: an image file.
-        pixel_scale: what is subtracted from pixels, 0..255, and what they are divided
-            by; `None` takes what the file tells.
+        source: an image file; a folder, of which all images at any depth are taken,
+            sorted; or "-", which takes one path a line of `listed`.
+        listed: lines, read one by one as they come.
 
     Raises:
-        InputError: the model or the image cannot be used, or nothing tells which pixels
-            the model takes.
+        InputError: the folder holds no image.
     """
-    scorer = scores.open_scorer(model, pixel_scale=pixel_scale)
-    image_f32 = pixels.load_on_device(image, max(scorer.shape))
-    return scores.probabilities(scorer(image_f32)[None])[0]
+    if str(source) == "-":
+        yield from (
+            os.fsdecode(line.rstrip(b"\r\n")) for line in listed if line.strip()
+        )
+    elif Path(source).is_dir():
+        found, _ = listing.files_in(Path(source))
+        if not found:
+            raise InputError(f"{source} holds no image; give a folder of JPEG or PNG")
+        yield from map(str, found)
+    else:
+        yield str(source)
 
 
 def class_names(model: str | Path | None, metadata: dict) -> list[str] | None:

@@ -38,7 +38,8 @@ ROAD = [
 MAY_IMPORT = {
     "base": set(),
     "images": {"base"},
-    "tflite": {"base", "images"},
+    "board": {"base"},
+    "tflite": {"base", "images", "board"},
     "datasets": {"base", "images"},
     "weights": {"base", "specs"},
     "training": {"base", "images", "data", "checkpoint"},
@@ -60,7 +61,7 @@ MAY_IMPORT = {
         *("specs", "build"),
     },
     "evaluate": {"base", "images", "tflite", "data", "checkpoint", "evaluation"},
-    "deploy": {"base", "images", "tflite"},
+    "deploy": {"base", "images", "board", "tflite"},
 }
 MAY_IMPORT["doctor"] = {
     *("base", "images", "tflite", "data", "checkpoint", "hardware", "evaluation"),
@@ -77,7 +78,9 @@ MAY_IMPORT["commands"] = set(MAY_IMPORT)
 BOARD = {
     "base",
     "specs",
+    "board",
     "tflite",
+    "images/listing",
     "images/opening",
     "images/pixels",
     "images/normalization",

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import itertools
-import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from edgetpu_lib.base.artifacts import InputError
 from edgetpu_lib.datasets.labelled import Images
-from edgetpu_lib.datasets.notes import is_image, passed_over
+from edgetpu_lib.datasets.notes import passed_over
 from edgetpu_lib.images import opening
+from edgetpu_lib.images.listing import files_below, files_in, is_image
 
 
 def list_images(data_dir: str | Path, *, labelled: bool = True) -> Images:
@@ -81,7 +81,7 @@ def class_folders(folder: Path) -> list[Path]:
 
 def holds_images(folder: Path) -> bool:
     """Return whether there is an image in a folder, at any depth."""
-    return any(is_image(path) for path in _walk(folder))
+    return any(is_image(path) for path in files_below(folder))
 
 
 def classes_in(data_dir: Path) -> tuple[dict[str, list[Path]], list[Path]]:
@@ -96,37 +96,6 @@ def classes_in(data_dir: Path) -> tuple[dict[str, list[Path]], list[Path]]:
 def loose_files(folder: Path) -> list[Path]:
     """Return the files beside the class folders: an image there has no label."""
     return list(itertools.chain(*files_in(folder, depth=0)))
-
-
-def files_in(
-    folder: Path, *, depth: int | None = None
-) -> tuple[list[Path], list[Path]]:
-    """Return the images in a folder at any depth, sorted, and all other files."""
-    found = sorted(_walk(folder, depth))
-    images = [path for path in found if is_image(path)]
-    return images, [path for path in found if not is_image(path)]
-
-
-def _walk(folder: Path, depth: int | None = None) -> Iterable[Path]:
-    """Yield all files below a folder, links followed.
-
-    Folders that are not entered, hidden ones and those named as images, count as files.
-    """
-    seen = set()
-    for place, folders, files in os.walk(folder, followlinks=True):
-        here = Path(place)
-        real = os.path.realpath(place)
-        if real in seen:
-            # A link leads back to a folder above it.
-            folders.clear()
-            continue
-        seen.add(real)
-        yield from (here / name for name in files)
-        images = [name for name in folders if is_image(Path(name))]
-        yield from (here / name for name in images)
-        kept = [n for n in folders if n not in images and not n.startswith((".", "__"))]
-        yield from (here / name for name in set(folders) - {*images, *kept})
-        folders[:] = [] if depth == 0 else sorted(kept)
 
 
 def images_of(

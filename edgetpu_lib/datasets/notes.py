@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from edgetpu_lib.datasets.labelled import Images, file_digest
 from edgetpu_lib.images import opening
+from edgetpu_lib.images.listing import is_image
 
 # So many names are written out.
 _SHOWN = 5
@@ -31,13 +32,6 @@ def enumerated(names: Sequence[str]) -> str:
     """Write names out, the first few of many."""
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return ", ".join(names[:_SHOWN]) + more
-
-
-def is_image(path: Path) -> bool:
-    """Return whether a name is that of an image that can be read here."""
-    return not path.name.startswith(".") and (
-        path.suffix.lower() in opening.readable_suffixes()
-    )
 
 
 def passed_over(others: Sequence[Path]) -> tuple[str, ...]:

@@ -11,7 +11,6 @@ from edgetpu_lib.base.artifacts import InputError
 from edgetpu_lib.datasets.folders import (
     class_folders,
     classes_in,
-    files_in,
     folders_in,
     holds_images,
     images_of,
@@ -20,6 +19,7 @@ from edgetpu_lib.datasets.folders import (
 )
 from edgetpu_lib.datasets.labelled import Images
 from edgetpu_lib.datasets.notes import enumerated, passed_over
+from edgetpu_lib.images.listing import files_in
 
 # What Roboflow, Kaggle, Ultralytics and torchvision call the splits.
 SPLIT_OF = {

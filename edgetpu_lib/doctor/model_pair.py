@@ -15,7 +15,7 @@ from edgetpu_lib.base.metadata import verified_metadata
 from edgetpu_lib.doctor import layer_errors
 from edgetpu_lib.evaluation import classifiers, keras_inputs, metrics
 from edgetpu_lib.evaluation.metrics import Predictions
-from edgetpu_lib.tflite import contract, interpreter, preprocessing
+from edgetpu_lib.tflite import compiled, contract, preprocessing
 from edgetpu_lib.tflite.contract import PixelScale
 from edgetpu_lib.tflite.file import read_bytes, read_tflite
 from edgetpu_lib.tflite.trial import require_running
@@ -112,10 +112,10 @@ def open_pair(
 def _int8_content(model: str | Path | bytes) -> bytes:
     """Return the bytes of an int8 model; refuse compiled and float models."""
     name, content = read_bytes(model)
-    if interpreter.is_compiled(content):
+    if compiled.is_compiled(content):
         raise InputError(
             f"{name} is compiled for the Edge TPU; give"
-            f" {interpreter.before_compilation(name)}"
+            f" {compiled.before_compilation(name)}"
         )
     if not _has_integers(content):
         raise InputError(f"{name} is not quantized; give the int8 model with --int8")

@@ -18,7 +18,7 @@ from edgetpu_lib.base.metadata import verified_metadata
 from edgetpu_lib.conversion import front
 from edgetpu_lib.evaluation import keras_inputs
 from edgetpu_lib.images import pixels
-from edgetpu_lib.tflite import contract, interpreter, preprocessing, scores
+from edgetpu_lib.tflite import compiled, contract, interpreter, preprocessing, scores
 from edgetpu_lib.tflite.contract import PixelScale
 from edgetpu_lib.tflite.feed import middle_of
 from edgetpu_lib.weights import keras_files
@@ -168,7 +168,7 @@ def _of_tflite(
 ) -> Classifier:
     # One thread each: whole images in parallel leave no core waiting.
     first = scores.open_scorer(model, pixel_scale=given, threads=1)
-    if interpreter.is_compiled(first.content):
+    if compiled.is_compiled(first.content):
         workers = 1  # There is one device.
     others = (
         dataclasses.replace(
@@ -216,19 +216,27 @@ def _digest_of(*facts: object) -> str:
     return hashlib.sha256(repr(facts).encode()).hexdigest()
 
 
-def score_image(
-    model: str | Path | keras.Model | None, image: str | Path, **options: Any
-) -> np.ndarray:
-    """Return the probabilities that a model of any kind gives one image file.
+def image_scorer(
+    model: str | Path | keras.Model | None, **options: Any
+) -> Callable[[str | Path], np.ndarray]:
+    """Open a model of any kind once, for any number of images.
 
-    Model and options are as for `open_classifier`; returns float32 [classes], 0..1.
+    Model and options are as for `open_classifier`.
+
+    Returns:
+        A function: an image file to its probabilities, float32 [classes]. It raises
+        `InputError` if the image cannot be used.
 
     Raises:
-        InputError: the model or the image cannot be used.
+        InputError: the model cannot be used.
     """
     classifier = open_classifier(model, workers=1, **options)
-    array = data.load_image(image, classifier.image_size)
-    return scores.probabilities(classifier.predict(array[None]))[0]
+
+    def score(image: str | Path) -> np.ndarray:
+        array = data.load_image(image, classifier.image_size)
+        return scores.probabilities(classifier.predict(array[None]))[0]
+
+    return score
 
 
 def measure_latency(classifier: Classifier, *, runs: int = 30) -> interpreter.Latency:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 import dataclasses
-import importlib
 import queue
-import sys
 import time
 import warnings
 from collections.abc import Callable, Iterable
@@ -17,6 +14,10 @@ import numpy as np
 
 from edgetpu_lib.base.artifacts import InputError
 from edgetpu_lib.base.quiet import quiet_native
+from edgetpu_lib.board.delegate import load_delegate
+from edgetpu_lib.board.options import DeviceOptions
+from edgetpu_lib.board.runtime import RUNTIMES, cannot_start, import_runtime
+from edgetpu_lib.tflite.compiled import before_compilation, is_compiled, needed_runtime
 from edgetpu_lib.tflite.contract import TensorContract, takes_raw_pixels
 from edgetpu_lib.tflite.feed import quantize_input
 from edgetpu_lib.tflite.file import read_bytes
@@ -28,9 +29,9 @@ __all__ = ["TensorContract", "quantize_input", "takes_raw_pixels"]
 
 Thing, Result = TypeVar("Thing"), TypeVar("Result")
 
-_RUNTIMES = ("ai_edge_litert.interpreter", "tflite_runtime.interpreter")
-# Source: google-coral/pycoral, pycoral/utils/edgetpu.py.
-_EDGE_TPU_LIBRARIES = {"darwin": "libedgetpu.1.dylib", "win32": "edgetpu.dll"}
+ANY_DEVICE = DeviceOptions()
+# Interpreters of compiled files: opening a device again takes seconds, or fails.
+_OPENED: dict[tuple, Any] = {}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,12 +43,18 @@ class Latency:
     p99_ms: float
 
 
-def open_interpreter(model: str | Path | bytes, *, threads: int | None = None) -> Any:
+def open_interpreter(
+    model: str | Path | bytes,
+    *,
+    threads: int | None = None,
+    device: DeviceOptions = ANY_DEVICE,
+) -> Any:
     """Return an interpreter of a classifier: one image in, scores out.
 
     Args:
         model: path or bytes of a `.tflite` file.
         threads: CPU threads; `None` leaves the choice to the runtime.
+        device: the Edge TPU that runs a compiled file.
 
     Raises:
         InputError: no runtime is installed, or the model cannot be used. A file that
@@ -57,7 +64,7 @@ def open_interpreter(model: str | Path | bytes, *, threads: int | None = None) -
     name, content = read_bytes(model)
     if not isinstance(model, bytes) and not is_compiled(content):
         require_running(model, content)
-    interpreter = start(content, name=name, threads=threads)
+    interpreter = start(content, name=name, threads=threads, device=device)
     inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
     shapes = [[int(n) for n in tensor["shape"]] for tensor in (*inputs, *outputs)]
     kinds = [np.dtype(tensor["dtype"]) for tensor in (*inputs, *outputs)]
@@ -82,6 +89,7 @@ def start(
     name: str = "the model",
     threads: int | None = 1,
     keep_tensors: bool = False,
+    device: DeviceOptions = ANY_DEVICE,
 ) -> Any:
     """Return an interpreter of any file with its tensors allocated.
 
@@ -92,13 +100,44 @@ def start(
         name: for messages.
         threads: CPU threads; `None` leaves the choice to the runtime.
         keep_tensors: keep what all operators compute, to be read after a run.
+        device: the Edge TPU that runs a compiled file. Such a file has one interpreter
+            in this process, as opening a device takes seconds.
 
     Raises:
         InputError: no runtime is installed, no device answers, or the runtime refuses
             the file.
     """
-    runtime = _runtime()
-    delegates = _edge_tpu(runtime, name) if is_compiled(content) else None
+    if is_compiled(content):
+        return _on_edge_tpu(content, name, threads, keep_tensors, device)
+    if device.given():
+        raise InputError(
+            f"{name} is not compiled for the Edge TPU, so that it cannot run on"
+            f" {device.device}; run `python -m edgetpu_lib compile` first"
+        )
+    return _start(content, name, threads, keep_tensors, None)
+
+
+def _on_edge_tpu(
+    content: bytes, name: str, threads: int | None, keep: bool, device: DeviceOptions
+) -> Any:
+    """Return the interpreter of a compiled file, opened once."""
+    wanted = (content, threads, keep, device)
+    if wanted not in _OPENED:
+        try:
+            delegate = load_delegate(device, needed=needed_runtime(content))
+        except InputError as error:
+            raise InputError(
+                f"{name} is compiled for the Edge TPU and cannot run on this CPU:"
+                f" {error}; or give {before_compilation(name)}"
+            ) from error
+        _OPENED[wanted] = _start(content, name, threads, keep, [delegate])
+    return _OPENED[wanted]
+
+
+def _start(
+    content: bytes, name: str, threads: int | None, keep: bool, delegates: list | None
+) -> Any:
+    runtime = import_runtime()
     try:
         with quiet_native(), warnings.catch_warnings():
             # Of the memory that kept tensors take.
@@ -107,13 +146,16 @@ def start(
                 model_content=content,
                 num_threads=threads,
                 experimental_delegates=delegates,
-                experimental_preserve_all_tensors=keep_tensors,
+                experimental_preserve_all_tensors=keep,
             )
             interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
         raise InputError(
-            f"{name} cannot be run ({_first_line(error)}); convert the model again"
+            f"{name} cannot be run ({_first_line(error)}); {_remedy(error)}"
         ) from error
+    # A NumPy of another binary interface.
+    except SystemError as error:
+        raise cannot_start(RUNTIMES[runtime.__name__][0], error) from error
     return interpreter
 
 
@@ -136,48 +178,6 @@ def pool(runners: Iterable[Callable[[Thing], Result]]) -> Callable[[Thing], Resu
             idle.put(borrowed)
 
     return run
-
-
-def is_compiled(content: bytes) -> bool:
-    """Return whether a file is compiled for the Edge TPU."""
-    return COMPILED_OPERATOR.encode() in content
-
-
-def before_compilation(name: str) -> str:
-    """Return words for the file that a compiled one was made of."""
-    path = Path(name)
-    original = path.with_name(path.name.replace("_edgetpu", ""))
-    if original == path:
-        return "the file before compilation"
-    return f"the file before compilation ({original.name})"
-
-
-def _edge_tpu(runtime: Any, name: str) -> list:
-    """Return the delegate that runs a compiled file on an attached Edge TPU."""
-    library = _EDGE_TPU_LIBRARIES.get(sys.platform, "libedgetpu.so.1")
-    try:
-        # Loaded first, as a delegate without its library raises again when deleted.
-        ctypes.CDLL(library)
-        with quiet_native():
-            return [runtime.load_delegate(library)]
-    except (ValueError, OSError) as error:
-        raise InputError(
-            f"{name} is compiled for the Edge TPU and cannot run on this CPU: no"
-            f" device answers through {library}; attach one and install its runtime,"
-            f" or give {before_compilation(name)}"
-        ) from error
-
-
-def _runtime():
-    for name in _RUNTIMES:
-        try:
-            return importlib.import_module(name)
-        except ImportError:
-            continue
-    raise InputError(
-        "no TFLite runtime is installed; run `pip install ai-edge-litert`, or on a"
-        " board `pip install tflite-runtime`"
-    )
 
 
 def input_contract(interpreter: Any) -> TensorContract:
@@ -211,12 +211,21 @@ def invoke(interpreter: Any, fed: np.ndarray) -> None:
         interpreter.invoke()
     except (RuntimeError, ValueError) as error:
         raise InputError(
-            f"the model cannot be run ({_first_line(error)}); convert it again"
+            f"the model cannot be run ({_first_line(error)}); {_remedy(error)}"
         ) from error
 
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _remedy(error: Exception) -> str:
+    # Source: google-coral/libedgetpu api/package_registry.cc.
+    if "requires runtime version" in str(error):
+        return "compile it with a lower --min_runtime_version, or update libedgetpu"
+    if COMPILED_OPERATOR in str(error):
+        return "compile it again, or give the file before compilation"
+    return "convert the model again"
 
 
 def run(interpreter: Any, pixels: np.ndarray, **preprocessing: Any) -> np.ndarray:
@@ -246,9 +255,12 @@ def run(interpreter: Any, pixels: np.ndarray, **preprocessing: Any) -> np.ndarra
     return scores
 
 
-def run_noise(content: bytes) -> None:
-    """Run a file once, whatever its inputs: images get noise, other inputs zeros."""
-    interpreter = start(content)
+def run_noise(content: bytes, *, device: DeviceOptions = ANY_DEVICE) -> None:
+    """Run a file once, whatever its inputs: images get noise, other inputs zeros.
+
+    `device` is the Edge TPU that runs a compiled file.
+    """
+    interpreter = start(content, device=device)
     rng = np.random.default_rng(0)
     for details in interpreter.get_input_details():
         values = np.zeros(details["shape"], details["dtype"])

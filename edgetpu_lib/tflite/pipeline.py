@@ -12,6 +12,7 @@ import numpy as np
 
 from edgetpu_lib.base.artifacts import InputError
 from edgetpu_lib.tflite import interpreter
+from edgetpu_lib.tflite.compiled import is_compiled
 from edgetpu_lib.tflite.file import read_bytes
 from edgetpu_lib.tflite.trial import require_running
 
@@ -70,7 +71,7 @@ def open_stage(model: str | Path | bytes, *, threads: int | None = 1) -> Stage:
         InputError: the file cannot be read or run.
     """
     name, content = read_bytes(model)
-    if not isinstance(model, bytes) and not interpreter.is_compiled(content):
+    if not isinstance(model, bytes) and not is_compiled(content):
         require_running(model, content)
     return Stage(interpreter.start(content, name=name, threads=threads), name)
 

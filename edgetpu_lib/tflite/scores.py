@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from edgetpu_lib.base.artifacts import InputError
+from edgetpu_lib.board.options import DeviceOptions
 from edgetpu_lib.tflite import contract, interpreter, preprocessing
 from edgetpu_lib.tflite.contract import PixelScale
 from edgetpu_lib.tflite.file import TfliteFile, read_bytes, read_tflite
@@ -70,6 +71,7 @@ def open_scorer(
     *,
     pixel_scale: PixelScale | None = None,
     threads: int | None = None,
+    device: DeviceOptions = interpreter.ANY_DEVICE,
 ) -> Scorer:
     """Open a TFLite classifier with what its file tells of its input.
 
@@ -78,11 +80,12 @@ def open_scorer(
         pixel_scale: mean and standard deviation of its training; `None` takes what the
             file or its metadata tell, and of bytes what this library trains with.
         threads: CPU threads; `None` leaves the choice to the runtime.
+        device: the Edge TPU that runs a compiled file.
 
     Raises:
         InputError: the model cannot be used, or nothing tells which pixels it takes.
     """
-    opened = interpreter.open_interpreter(model, threads=threads)
+    opened = interpreter.open_interpreter(model, threads=threads, device=device)
     name, content = read_bytes(model)
     file = read_tflite(content)
     pixel_scale = pixel_scale or preprocessing.of_model(model, file)

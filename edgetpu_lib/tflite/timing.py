@@ -19,6 +19,7 @@ from PIL import Image
 from edgetpu_lib.base.artifacts import InputError
 from edgetpu_lib.images import pixels
 from edgetpu_lib.tflite import contract, interpreter, preprocessing, scores
+from edgetpu_lib.tflite.compiled import is_compiled
 from edgetpu_lib.tflite.feed import dequantize, quantize_input
 from edgetpu_lib.tflite.file import read_bytes, read_tflite
 from edgetpu_lib.tflite.interpreter import Latency
@@ -96,7 +97,7 @@ def time_models(
     source = _Drawn() if image is None else image
     runners, passed = [], []
     for model in models:
-        compiled = interpreter.is_compiled(read_bytes(model)[1])
+        compiled = is_compiled(read_bytes(model)[1])
         try:
             for count in threads[:1] if compiled else threads:
                 runners.append(_Runner(model, count, source))
@@ -137,7 +138,7 @@ class _Runner:
     def __init__(self, model: str | Path, threads: int, image: Any) -> None:
         name, content = read_bytes(model)
         self.model, self.threads, self.image = name, threads, image
-        self.compiled, self.size_bytes = interpreter.is_compiled(content), len(content)
+        self.compiled, self.size_bytes = is_compiled(content), len(content)
         if not self.compiled:
             require_running(model, content)
             # The first of a process also loads the runtime.

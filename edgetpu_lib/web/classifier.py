@@ -24,7 +24,7 @@ from edgetpu_lib.base.artifacts import InputError
 from edgetpu_lib.base.metadata import verified_metadata
 from edgetpu_lib.costs import estimate
 from edgetpu_lib.images import opening, pixels
-from edgetpu_lib.tflite import interpreter
+from edgetpu_lib.tflite import compiled, interpreter
 from edgetpu_lib.tflite.contract import PixelScale, takes_raw_pixels
 from edgetpu_lib.tflite.file import read_bytes
 from edgetpu_lib.tflite.scores import Scorer, open_scorer
@@ -122,10 +122,10 @@ def write_page(
 
 def _open(model: str | Path, pixel_scale: PixelScale | None) -> Scorer:
     """Open a model as `deploy` does; raise InputError if a browser cannot run it."""
-    if interpreter.is_compiled(read_bytes(model)[1]):
+    if compiled.is_compiled(read_bytes(model)[1]):
         raise InputError(
             f"{model} is compiled for the Edge TPU, and a browser has none; give"
-            f" {interpreter.before_compilation(str(model))}"
+            f" {compiled.before_compilation(str(model))}"
         )
     scorer = open_scorer(model, pixel_scale=pixel_scale)
     ends = (interpreter.input_contract, interpreter.output_contract)

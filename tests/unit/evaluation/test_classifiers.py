@@ -47,7 +47,7 @@ def test_keras_model_and_file(classifier, arrays, logits, tmp_path):
 def test_one_image_of_any_model(request, kind, images, arrays, logits):
     model = request.getfixturevalue(kind)
     expected = np.asarray(keras.ops.softmax(logits[1]))
-    found = classifiers.score_image(model, images.paths[5])
+    found = classifiers.image_scorer(model)(images.paths[5])
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
@@ -151,14 +151,11 @@ class OneDevice:
     def __init__(self, original):
         self.original, self.opened = original, []
 
-    def load_delegate(self, library):
-        return library
-
     def Interpreter(self, model_content, experimental_delegates, **options):  # noqa: N802
         from ai_edge_litert.interpreter import Interpreter
 
         assert b"edgetpu-custom-op" in model_content
-        assert experimental_delegates == ["libedgetpu.so.1"]
+        assert experimental_delegates == ["delegate"]
         self.opened.append(Interpreter(model_content=self.original))
         return self.opened[-1]
 
@@ -167,9 +164,9 @@ def test_compiled_file_runs_on_the_one_device(shared, monkeypatch, images):
     folder = shared("models")
     original = (folder / "mobilenet_v1_0.25_128_quant.tflite").read_bytes()
     device = OneDevice(original)
-    monkeypatch.setattr(interpreter, "_runtime", lambda: device)
-    monkeypatch.setattr(interpreter.sys, "platform", "linux")
-    monkeypatch.setattr(interpreter.ctypes, "CDLL", lambda library: None)
+    monkeypatch.setattr(interpreter, "import_runtime", lambda: device)
+    monkeypatch.setattr(interpreter, "load_delegate", lambda *_, **__: "delegate")
+    monkeypatch.setattr(interpreter, "_OPENED", {})
     compiled = folder / "mobilenet_v1_0.25_128_quant_edgetpu.tflite"
     opened = classifiers.open_classifier(compiled, workers=4)
     assert len(device.opened) == 1

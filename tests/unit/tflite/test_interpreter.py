@@ -8,6 +8,7 @@ import pytest
 
 from edgetpu_lib.base import parallel
 from edgetpu_lib.base.artifacts import InputError
+from edgetpu_lib.board import runtime
 from edgetpu_lib.images import pixels
 from edgetpu_lib.tflite import interpreter
 from edgetpu_lib.tflite.interpreter import TensorContract
@@ -169,7 +170,7 @@ def test_foreign_classifier_runs(shared):
 
 
 def test_absent_runtime_is_named(float_tflite, monkeypatch):
-    monkeypatch.setattr(interpreter, "_RUNTIMES", ("no_such_runtime",))
+    monkeypatch.setattr(runtime, "RUNTIMES", {"no_such_runtime": ("none",)})
     assert "pip install" in refused(float_tflite, "runtime")
 
 

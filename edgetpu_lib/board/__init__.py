@@ -1,0 +1,1 @@
+"""What a computer or board needs to run compiled files: runtime, library, device."""

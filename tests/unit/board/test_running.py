@@ -1,0 +1,87 @@
+"""A compiled file is run by the real runtime through a delegate."""
+
+import numpy as np
+import pytest
+import zoo
+
+from edgetpu_lib.base.artifacts import InputError
+from edgetpu_lib.board import delegate
+from edgetpu_lib.board.options import DeviceOptions
+from edgetpu_lib.tflite import interpreter
+
+
+@pytest.fixture
+def attached(computer, build, monkeypatch):
+    """Attach a stick to this computer; return the list of what was opened."""
+    computer.install(build())
+    computer.plug()
+    noted = []
+
+    def load(options, **settings):
+        noted.append((options, settings))
+        return delegate.load_delegate(options, system=computer.system(), **settings)
+
+    monkeypatch.setattr(interpreter, "load_delegate", load)
+    monkeypatch.setattr(interpreter, "_OPENED", {})
+    return noted
+
+
+@pytest.fixture(scope="module")
+def compiled(int8_tflite):
+    """Return the bytes of a classifier whose convolutions are compiled."""
+    content = int8_tflite.read_bytes()
+    return zoo.as_custom(content, "CONV_2D", b"edgetpu-custom-op")
+
+
+def test_compiled_file_runs_on_the_device(attached, compiled):
+    opened = interpreter.start(compiled)
+    details = opened.get_input_details()[0]
+    interpreter.invoke(opened, np.zeros(details["shape"], details["dtype"]))
+    assert attached == [(DeviceOptions(), {"needed": 0})]
+
+
+def test_a_file_has_one_interpreter(attached, compiled):
+    first = interpreter.start(compiled)
+    assert interpreter.start(compiled, name="again") is first
+    assert len(attached) == 1
+    other = interpreter.start(compiled, device=DeviceOptions("usb:0"))
+    assert other is not first
+
+
+def test_failed_opening_is_tried_again(attached, computer, compiled):
+    library = computer.root / "usr/lib/x86_64-linux-gnu/libedgetpu.so.1"
+    library.rename(library.with_name("away"))
+    with pytest.raises(InputError, match="on this CPU.*not installed.*before comp"):
+        interpreter.start(compiled, name="a_edgetpu.tflite")
+    library.with_name("away").rename(library)
+    assert interpreter.start(compiled)
+
+
+def test_a_file_for_the_cpu_needs_no_device(attached, int8_tflite):
+    assert interpreter.open_interpreter(int8_tflite)
+    assert attached == []
+    with pytest.raises(InputError, match=r"usb:0.*compile"):
+        interpreter.open_interpreter(int8_tflite, device=DeviceOptions("usb:0"))
+
+
+def test_published_file_asks_for_its_runtime(attached, shared):
+    path = shared("models/mobilenet_v1_0.25_128_quant_edgetpu.tflite")
+    scores = interpreter.run(
+        interpreter.open_interpreter(path), np.zeros((128, 128, 3), np.uint8)
+    )
+    assert scores.shape == (1001,)
+    assert attached[0][1]["needed"] == 12
+
+
+def test_runtime_that_numpy_does_not_fit(float_tflite, monkeypatch):
+    class Broken:
+        __name__ = "tflite_runtime.interpreter"
+
+        def Interpreter(self, **_):  # noqa: N802
+            raise SystemError("<built-in> returned NULL") from ImportError(
+                "numpy.core.multiarray failed to import"
+            )
+
+    monkeypatch.setattr(interpreter, "import_runtime", Broken)
+    with pytest.raises(InputError, match="tflite-runtime.*numpy<2"):
+        interpreter.start(float_tflite.read_bytes())

@@ -60,7 +60,7 @@ def write_bundle(
         InputError: a model or the labels cannot be used, the two models take or give
             different things, or the file cannot be written.
     """
-    require_not_compiled(model)
+    require_not_compiled(model, hint=", and this one as --compiled")
     scorer = open_scorer(model, pixel_scale=pixel_scale)
     names = (labels or Labels()).of(model, scorer.classes)
     files = {contents.MODEL: scorer.content}
@@ -77,12 +77,12 @@ def write_bundle(
     return write_file(output, _packed(files))
 
 
-def require_not_compiled(model: str | Path) -> None:
-    """Raise InputError of a file that the Edge TPU alone runs."""
+def require_not_compiled(model: str | Path, *, hint: str = "") -> None:
+    """Raise InputError, with a hint at its end, of a file for the Edge TPU alone."""
     if interpreter.is_compiled(read_bytes(model)[1]):
         raise InputError(
             f"{model} is compiled for the Edge TPU; give"
-            f" {interpreter.before_compilation(str(model))}, and this as --compiled"
+            f" {interpreter.before_compilation(str(model))}{hint}"
         )
 
 

@@ -121,15 +121,12 @@ def _form(contract: TensorContract) -> str:
 
 def _require_plain(names: list[str]) -> None:
     """Raise InputError if some version of Frigate would read other labels."""
-    # Frigate strips lines; older versions take such a number for the index of a class.
+    # Some versions take such a number for the index of a class.
     if re.match(r"\d+ ", names[0]):
         raise InputError(
             f"label {names[0]!r} begins with a number, which Frigate takes for an"
             " index; rename the class"
         )
-    stripped = [name.strip() for name in names]
     for name in names:
-        if not name.strip() or stripped.count(name.strip()) > 1:
-            raise InputError(
-                f"label {name!r} is empty or names several classes; rename them"
-            )
+        if not name.strip():
+            raise InputError(f"label {name!r} is empty; name the class")

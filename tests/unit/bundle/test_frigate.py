@@ -154,8 +154,6 @@ def test_a_name_that_is_no_name_of_a_folder_is_refused(model, tmp_path, name):
     "names",
     [
         ["2 cars", "none", "one"],
-        ["a", "a", "b"],
-        ["a", "a ", "b"],
         ["a", " ", "b"],
         ["a\nb", "c", "d"],
     ],

@@ -297,6 +297,18 @@ def test_every_text_is_shown_and_the_service_knows_this_machine(call, app, tmp_p
     assert "${" not in service
 
 
+def test_systemd_takes_the_service(call, app, tmp_path):
+    if not shutil.which("systemd-analyze"):
+        pytest.skip("needs systemd-analyze")
+    _, service, _ = call(app, "--show=watch.service", f"--watch={tmp_path / 'a b%'}")
+    unit = tmp_path / "classify.service"
+    unit.write_text(service)
+    done = subprocess.run(
+        ["systemd-analyze", "verify", unit], capture_output=True, text=True
+    )
+    assert str(unit.name) not in done.stderr, done.stderr
+
+
 def test_the_readme_names_the_bundle_and_every_system(call, app, with_compiled):
     _, text, _ = call(app, "--show=README.txt")
     for word in ("app.zip", "Raspberry Pi OS", "Debian", "macOS", "Windows", "systemd"):

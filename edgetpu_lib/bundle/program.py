@@ -42,16 +42,21 @@ def main(
     sys.stdout.reconfigure(errors="backslashreplace")
     bundle = Bundle(read)
     try:
-        return _run(bundle, archive, _parser(bundle, archive).parse_args(arguments))
+        code = _run(bundle, archive, _parser(bundle, archive).parse_args(arguments))
+        sys.stdout.flush()
+        return code
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT
-    except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        # Python would complain again when it flushes at the end.
+    except OSError as error:
+        # Of the output; Python would complain again when it flushes at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_PIPE
+        if isinstance(error, BrokenPipeError):
+            return EXIT_PIPE
+        print(f"error: cannot write the output: {error.strerror}", file=sys.stderr)
+        return EXIT_BAD_INPUT
 
 
 def _parser(bundle: Bundle, archive: str) -> argparse.ArgumentParser:

@@ -61,6 +61,8 @@ def write_bundle(
             different things, or the file cannot be written.
     """
     require_not_compiled(model, hint=", and this one as --compiled")
+    if Path(output).resolve() in [Path(m).resolve() for m in (model, compiled) if m]:
+        raise InputError(f"{output} is the model; choose another output path")
     scorer = open_scorer(model, pixel_scale=pixel_scale)
     names = (labels or Labels()).of(model, scorer.classes)
     files = {contents.MODEL: scorer.content}

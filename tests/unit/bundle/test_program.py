@@ -232,6 +232,13 @@ def test_a_bundle_needs_the_model_before_compilation(run, tmp_path):
         assert not output.exists()
 
 
+def test_a_bundle_does_not_replace_its_model(run, tmp_path):
+    model = tmp_path / "flowers.tflite"
+    shutil.copy(MODEL, model)
+    assert run("bundle", model, f"--output={tmp_path}/./flowers.tflite")[0] == 2
+    assert model.read_bytes() == MODEL.read_bytes()
+
+
 def test_a_compiled_file_of_another_model_is_refused(run, tmp_path, int8_tflite):
     import zoo
 
@@ -467,3 +474,20 @@ def test_a_reader_that_leaves_ends_the_watch_quietly(app, tmp_path):
     )
     assert done.stderr == ""
     assert len(records(done.stdout)) == 1
+
+
+@pytest.mark.parametrize(
+    ("command", "lines"),
+    [
+        ("--show=README.txt | head -n 1", 0),
+        (f"'{FLOWER}' --json > /dev/full", 1),
+        ("--show=README.txt > /dev/full", 1),
+    ],
+)
+def test_an_output_that_ends_early_is_at_most_one_line(app, tmp_path, command, lines):
+    if not Path("/dev/full").exists():
+        pytest.skip("needs /dev/full")
+    program = f"'{sys.executable}' '{app}' {command}"
+    done = subprocess.run(["sh", "-c", program], capture_output=True, text=True)
+    assert done.stderr.count("\n") == lines
+    assert "Traceback" not in done.stderr

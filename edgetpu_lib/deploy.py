@@ -148,13 +148,24 @@ def best_predictions(
     Raises:
         InputError: the number of labels does not fit the model.
     """
-    names = list(map(str, range(len(found))))
-    if labels is not None:
-        names = ["background"] * label_offset + labels
-    if len(names) != len(found):
-        raise InputError(_misfit(len(labels), len(found), label_offset))
+    names = output_names(labels, len(found), label_offset=label_offset)
     best = np.argsort(-found, kind="stable")[: max(1, top)]
     return [Prediction(int(i), names[i], float(found[i])) for i in best]
+
+
+def output_names(
+    labels: list[str] | None, classes: int, *, label_offset: int = 0
+) -> list[str]:
+    """Return one name for each of a model's outputs.
+
+    Arguments and errors are those of `best_predictions`.
+    """
+    if labels is None:
+        return list(map(str, range(classes)))
+    names = ["background"] * label_offset + labels
+    if len(names) != classes:
+        raise InputError(_misfit(len(labels), classes, label_offset))
+    return names
 
 
 def _misfit(labels: int, classes: int, label_offset: int) -> str:

@@ -23,7 +23,7 @@ MODULES = (
     *("fetch", "train", "fine_tune", "search"),
     *("export", "evaluate", "report", "diagnose"),
     *("dummy", "check", "estimate", "targets", "split", "compile"),
-    *("device", "classify", "benchmark", "page", "to_tf1"),
+    *("device", "classify", "benchmark", "page", "bundle", "to_tf1"),
     "grade",
 )
 

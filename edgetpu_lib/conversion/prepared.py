@@ -63,7 +63,7 @@ def prepare(
     is_own = names.is_of_this_family(model)
     if not is_own:
         ends.use_float32(model)
-        model = keras_files.with_size(model, image_size, name)
+    model = keras_files.with_size(model, image_size, name)
     if endpoint_name:
         exported = build.feature_model(model, endpoint_name)
     else:

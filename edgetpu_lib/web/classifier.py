@@ -144,13 +144,8 @@ def _labels(
     """Return one name for each output; indices where nothing names them."""
     given = options.labels_map_file
     labels = deploy.read_labels(given) if given else deploy.class_names(model, metadata)
-    ranked = deploy.best_predictions(
-        np.zeros(classes),
-        labels,
-        top=classes,
-        label_offset=int(options.include_background_label),
-    )
-    return [each.label for each in sorted(ranked, key=lambda each: each.index)]
+    background = int(options.include_background_label)
+    return deploy.output_names(labels, classes, label_offset=background)
 
 
 def _samples(pattern: str | None, labels: list[str]) -> list[tuple[int, Path]]:

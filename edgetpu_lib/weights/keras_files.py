@@ -143,7 +143,7 @@ def with_size(model: keras.Model, image_size: int | None, name: str) -> keras.Mo
         if image_size and (image_size, image_size) != shape[1:3]:
             raise InputError(
                 f"{name} takes {shape[1]}×{shape[2]} pixels, not"
-                f" --image_size={image_size}; leave it out"
+                f" --image_size={image_size}; leave it out, or train at this size"
             )
         return model
     if not image_size and None in shape[1:3]:

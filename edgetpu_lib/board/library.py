@@ -96,12 +96,26 @@ def name_on(system: System) -> str:
 
 
 def find_library(system: System) -> Library | None:
-    """Return the library that would be loaded, if there is one."""
-    for folder in _folders(system):
-        path = folder / name_on(system)
-        if path.is_file():
-            return read_library(path, system)
-    return None
+    """Return the library that would be loaded, if there is one.
+
+    As the loader does, it passes over one for another processor if it finds a fit one.
+    """
+    paths = [folder / name_on(system) for folder in _folders(system)]
+    found = [read_library(path, system) for path in paths if path.is_file()]
+    wanted = processors_of_python(system)
+    fit = [each for each in found if each.processors & wanted]
+    return next(iter(fit or found), None)
+
+
+def processors_of_python(system: System) -> frozenset[str]:
+    """Return for which processors the running Python was built; empty if unknown.
+
+    Not the kernel's, which may be of 64 bits below a system of 32.
+    """
+    try:
+        return processors_of(system.python)
+    except OSError:
+        return frozenset()
 
 
 def read_library(path: Path, system: System) -> Library:
@@ -147,7 +161,9 @@ def _package_version(path: Path, system: System) -> str:
         for listed in folder.glob(f"info/{package}*.list"):
             lines = listed.read_text(errors="replace").splitlines()
             if any(_is_same(_below(system, line), path) for line in lines):
-                return _version_in((folder / "status").read_text("utf-8"), package)
+                return _version_in(
+                    (folder / "status").read_text(errors="replace"), package
+                )
     return ""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import queue
+import re
 import time
 import warnings
 from collections.abc import Callable, Iterable
@@ -146,7 +147,8 @@ def _start(
                 model_content=content,
                 num_threads=threads,
                 experimental_delegates=delegates,
-                experimental_preserve_all_tensors=keep,
+                # Runtimes of a board may be too old for it.
+                **({"experimental_preserve_all_tensors": True} if keep else {}),
             )
             interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
@@ -225,6 +227,9 @@ def _remedy(error: Exception) -> str:
         return "compile it with a lower --min_runtime_version, or update libedgetpu"
     if COMPILED_OPERATOR in str(error):
         return "compile it again, or give the file before compilation"
+    # What libedgetpu says of a device that was unplugged, or of a weak port or cable.
+    if re.search("usb|transfer|deadline|apex|edge ?tpu", str(error), re.I):
+        return "replug the device; `python -m edgetpu_lib device` looks further"
     return "convert the model again"
 
 

@@ -1,5 +1,6 @@
 """A compiled file runs on a device, or one line says what is missing and the remedy."""
 
+import shutil
 import types
 
 import pytest
@@ -47,7 +48,7 @@ def test_device_is_opened_at_once(opening, computer, build, caplog):
 def test_a_card_opens_without_a_remark(opening, computer, build, caplog):
     computer.install(build())
     computer.insert()
-    assert opening(DeviceOptions("pci"))
+    assert opening(DeviceOptions())
     assert caplog.text == ""
 
 
@@ -94,6 +95,18 @@ def test_library_that_is_missing(opening, computer):
         system = computer.system(platform=platform)
         message = refused(opening, name, system=system)
         assert "apt" not in message
+
+
+@pytest.mark.parametrize("failures", [2, 1000])
+def test_system_that_lists_no_devices(opening, computer, build, failures):
+    library = computer.install(build(FAILURES=failures), folder="usr/local/lib")
+    library.rename(library.with_name("libedgetpu.1.dylib"))
+    system = computer.system(platform="darwin")
+    if failures < delegate.ATTEMPTS:
+        assert opening(system=system)
+    else:
+        refused(opening, "attach", system=system)
+    assert len(opening.waits) == min(failures, 7)
 
 
 def test_stick_that_keeps_its_first_mode(opening, computer, build):
@@ -216,6 +229,17 @@ def test_library_for_another_processor(opening, computer, build):
     refused(opening, str(path), "is for arm")
 
 
+def test_library_for_this_processor_is_taken_of_two(opening, computer, build):
+    # As on a board with packages of 32 and of 64 bits.
+    other = computer.install(build(), folder="usr/lib/arm-linux-gnueabihf")
+    content = bytearray(other.read_bytes())
+    content[18:20] = (0x28).to_bytes(2, "little")
+    other.write_bytes(content)
+    computer.install(build(), folder="usr/lib/x86_64-linux-gnu")
+    computer.plug()
+    assert opening()
+
+
 def test_file_that_is_no_library(opening, computer, build):
     path = computer.install(build())
     computer.plug()
@@ -228,6 +252,15 @@ def test_library_that_crashes_when_loaded(opening, computer, build):
     computer.install(build(CRASH=1))
     computer.plug()
     refused(opening, "SIGABRT")
+
+
+def test_library_without_libusb(opening, computer, build, tmp_path):
+    libusb = tmp_path / "libusb-1.0.so.0"
+    shutil.copy(build(NO_PLUGIN=1), libusb)
+    computer.install(build(link=libusb))
+    libusb.unlink()
+    computer.plug()
+    refused(opening, "needs libusb", "sudo apt install libusb-1.0-0")
 
 
 def test_library_of_something_else(opening, computer, build):

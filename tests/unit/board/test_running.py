@@ -73,6 +73,28 @@ def test_published_file_asks_for_its_runtime(attached, shared):
     assert attached[0][1]["needed"] == 12
 
 
+@pytest.mark.parametrize(
+    ("said", "remedy"),
+    [
+        ("Failed to execute request. USB transfer error 5 [LibUsbDataOut]", "replug"),
+        ("transfer on tag 1 failed. Abort. Deadline exceeded", "replug"),
+        ("requires runtime version (14), which is newer than this (13)", "min_runtime"),
+        ("Encountered unresolved custom op: edgetpu-custom-op.", "before compilation"),
+        ("Node number 3 (CONV_2D) failed to invoke.", "convert"),
+    ],
+)
+def test_what_the_runtime_says_has_its_remedy(said, remedy):
+    class Failing:
+        def get_input_details(self):
+            return [{"index": 0}]
+
+        def set_tensor(self, index, fed):
+            raise RuntimeError(said)
+
+    with pytest.raises(InputError, match=remedy):
+        interpreter.invoke(Failing(), np.zeros(1))
+
+
 def test_runtime_that_numpy_does_not_fit(float_tflite, monkeypatch):
     class Broken:
         __name__ = "tflite_runtime.interpreter"

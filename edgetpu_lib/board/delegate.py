@@ -82,7 +82,10 @@ def _waits() -> list[float]:
 
 
 def _no_reply(system: System, options: DeviceOptions, error: Exception) -> Finding:
-    """Say why a device that is attached and may be opened does not open."""
+    """Say why a device that was attached and might be opened did not open."""
+    # Firmware gives a stick another number, whose file may be missing or closed.
+    if wrong := first_wrong(diagnosis.look_at_devices(system, options)):
+        return wrong
     devices = attached.find_devices(system)
     reason = " ".join(str(error).split()) or type(error).__name__
     if devices is None:

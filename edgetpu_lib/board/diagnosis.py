@@ -93,10 +93,9 @@ def _load(found: Library, system: System) -> tuple[str, Finding]:
     reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
     if done.returncode == 0:
         return done.stdout, Finding(RIGHT, "loading", "the library can be loaded")
-    if done.returncode < 0:
-        text = (
-            f"{found.path} ends the process ({library.signal_name(-done.returncode)})"
-        )
+    # An exception of Python has the number 1.
+    if done.returncode != 1:
+        text = f"{found.path} ends the process ({library.ending(done.returncode)})"
         remedy = remedies.install_library(system)
     elif "libusb" in reason:
         text = f"{found.path} needs libusb, which is not installed"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import re
 import signal
@@ -27,7 +28,8 @@ _PACKAGES = ("libedgetpu1-std", "libedgetpu1-max")
 # or by a compiler without the C++17 that it asks for, has the old one; what a compiler
 # of that year built has the new one.
 _YEAR_OF_CHANGE, _OLD_GCC, _NEW_GCC = 2023, 8, 13
-# The library writes this into its version.
+# The library writes this into its version. That Google's build also holds the text in
+# one piece was not seen; its version is asked too, in a child.
 _LABEL = re.compile(rb"COMPILER=([^\0,]{1,60},DATE=[^\0,]{1,40})")
 _TIMEOUT_S = 20
 _CHILD = """
@@ -198,12 +200,14 @@ def load_in_child(library: Library) -> subprocess.CompletedProcess:
         return subprocess.CompletedProcess(command, 1, "", "it takes more than 20 s")
 
 
-def signal_name(number: int) -> str:
-    """Return what a signal is called, such as SIGSEGV."""
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
+def ending(code: int) -> str:
+    """Return how a process ended: the name of a signal, or its exit code.
+
+    A crash has a negative number, and on Windows a large one.
+    """
+    with contextlib.suppress(ValueError):
+        return signal.Signals(-code).name
+    return f"exit code {code}"
 
 
 def runtime_version(printed: str, library: Library) -> int | None:

@@ -122,6 +122,7 @@ def _on_edge_tpu(
     content: bytes, name: str, threads: int | None, keep: bool, device: DeviceOptions
 ) -> Any:
     """Return the interpreter of a compiled file, opened once."""
+    import_runtime()  # Without one, the file before compilation is no remedy.
     wanted = (content, threads, keep, device)
     if wanted not in _OPENED:
         try:

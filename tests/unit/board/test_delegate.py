@@ -116,6 +116,25 @@ def test_stick_that_keeps_its_first_mode(opening, computer, build):
     assert len(opening.waits) == 7
 
 
+@pytest.mark.parametrize("change", ["closed", "unseen", "unplugged"])
+def test_stick_whose_second_mode_is_out_of_reach(computer, build, change):
+    # A rule or a container that knows the first mode alone.
+    computer.install(build(FAILURES=1000))
+    old = computer.plug("1a6e:089a")
+
+    def renumber(_):
+        old.unlink(missing_ok=True)
+        new = computer.plug(number=6, file=change == "closed")
+        computer.closed.add(new)
+        if change == "unplugged":
+            shutil.rmtree(computer.root / "sys/bus/usb/devices/2-1")
+
+    with pytest.raises(InputError) as caught:
+        delegate.load_delegate(ANY, system=computer.system(), pause=renumber)
+    says = {"closed": "may not open", "unseen": "no file", "unplugged": "attached"}
+    assert says[change] in str(caught.value)
+
+
 def test_stick_in_its_first_mode_is_opened(opening, computer, build):
     computer.install(build(FAILURES=1))
     computer.plug("1a6e:089a", speed="480")

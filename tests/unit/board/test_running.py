@@ -5,7 +5,7 @@ import pytest
 import zoo
 
 from edgetpu_lib.base.artifacts import InputError
-from edgetpu_lib.board import delegate
+from edgetpu_lib.board import delegate, runtime
 from edgetpu_lib.board.options import DeviceOptions
 from edgetpu_lib.tflite import interpreter
 
@@ -71,6 +71,13 @@ def test_published_file_asks_for_its_runtime(attached, shared):
     )
     assert scores.shape == (1001,)
     assert attached[0][1]["needed"] == 12
+
+
+def test_compiled_file_without_a_runtime(attached, compiled, monkeypatch):
+    monkeypatch.setattr(runtime, "RUNTIMES", {"no_such_runtime": ("none",)})
+    with pytest.raises(InputError, match="pip install") as caught:
+        interpreter.start(compiled)
+    assert "before compilation" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

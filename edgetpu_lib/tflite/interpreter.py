@@ -15,7 +15,6 @@ import numpy as np
 
 from edgetpu_lib.base.artifacts import InputError
 from edgetpu_lib.base.quiet import quiet_native
-from edgetpu_lib.board.delegate import load_delegate
 from edgetpu_lib.board.options import DeviceOptions
 from edgetpu_lib.board.runtime import RUNTIMES, cannot_start, import_runtime
 from edgetpu_lib.tflite.compiled import before_compilation, is_compiled, needed_runtime
@@ -122,17 +121,20 @@ def _on_edge_tpu(
     content: bytes, name: str, threads: int | None, keep: bool, device: DeviceOptions
 ) -> Any:
     """Return the interpreter of a compiled file, opened once."""
+    # Imported here: other files start without it.
+    from edgetpu_lib.board import delegate
+
     import_runtime()  # Without one, the file before compilation is no remedy.
     wanted = (content, threads, keep, device)
     if wanted not in _OPENED:
         try:
-            delegate = load_delegate(device, needed=needed_runtime(content))
+            opened = delegate.load_delegate(device, needed=needed_runtime(content))
         except InputError as error:
             raise InputError(
                 f"{name} is compiled for the Edge TPU and cannot run on this CPU:"
                 f" {error}; or give {before_compilation(name)}"
             ) from error
-        _OPENED[wanted] = _start(content, name, threads, keep, [delegate])
+        _OPENED[wanted] = _start(content, name, threads, keep, [opened])
     return _OPENED[wanted]
 
 

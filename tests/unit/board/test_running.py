@@ -15,13 +15,13 @@ def attached(computer, build, monkeypatch):
     """Attach a stick to this computer; return the list of what was opened."""
     computer.install(build())
     computer.plug()
-    noted = []
+    noted, original = [], delegate.load_delegate
 
     def load(options, **settings):
         noted.append((options, settings))
-        return delegate.load_delegate(options, system=computer.system(), **settings)
+        return original(options, system=computer.system(), **settings)
 
-    monkeypatch.setattr(interpreter, "load_delegate", load)
+    monkeypatch.setattr(delegate, "load_delegate", load)
     monkeypatch.setattr(interpreter, "_OPENED", {})
     return noted
 

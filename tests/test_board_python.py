@@ -100,4 +100,5 @@ def test_deploy_starts_with_little():
     )
     slow = "click tqdm keras tensorflow matplotlib ai_edge_litert importlib.metadata"
     slow += " asyncio multiprocessing unittest email http ssl"
+    slow += " edgetpu_lib.board.delegate"
     assert not set(slow.split()) & set(done.stdout.split())

@@ -10,7 +10,7 @@ from typing import Any
 from edgetpu_lib.base.artifacts import InputError
 from edgetpu_lib.base.quiet import quiet_native
 from edgetpu_lib.board import attached, diagnosis
-from edgetpu_lib.board.finding import Finding, first_wrong
+from edgetpu_lib.board.finding import WRONG, Finding, first_wrong
 from edgetpu_lib.board.options import DeviceOptions
 from edgetpu_lib.board.runtime import Runtime
 from edgetpu_lib.board.system import System
@@ -51,21 +51,26 @@ def load_delegate(
         raise _error(wrong)
     assert software.runtime and software.library
     wrong = first_wrong(diagnosis.look_at_devices(system, options))
-    if not options.kind == "pci" and not wrong:
+    if not wrong and _may_be_usb(system, options):
         _LOG.warning(SLOW)
     # Where the system shows no usable device, one attempt tells that it is right.
-    waits = _waits() if not wrong else []
-    path = str(software.library.path)
+    waits = [] if wrong else _waits()
+    path, given = str(software.library.path), options.given()
     for wait_s in [*waits, None]:
         try:
             with quiet_native():
-                return software.runtime.module.load_delegate(path, options.given())
-        except (ValueError, OSError) as error:
+                return software.runtime.module.load_delegate(path, given)
+        except (ValueError, OSError, RuntimeError) as error:
             if wait_s is None:
-                reason = str(error).strip().splitlines()[-1]
-                raise _error(wrong or _no_reply(system, options, reason)) from error
+                raise _error(wrong or _no_reply(system, options, error)) from error
         pause(wait_s)
     raise AssertionError("the last attempt returns or raises")
+
+
+def _may_be_usb(system: System, options: DeviceOptions) -> bool:
+    devices = attached.find_devices(system)
+    is_there = devices is None or any(device.kind == "usb" for device in devices)
+    return is_there and options.kind != "pci"
 
 
 def _waits() -> list[float]:
@@ -76,12 +81,23 @@ def _waits() -> list[float]:
     ]
 
 
-def _no_reply(system: System, options: DeviceOptions, reason: str) -> Finding:
-    """Say why a device that is attached and may be opened does not open."""
-    devices = attached.find_devices(system) or []
+def _no_reply(system: System, options: DeviceOptions, error: Exception) -> Finding:
+    """Say why a device that was attached and might be opened did not open."""
+    # Firmware gives a stick another number, whose file may be missing or closed.
+    if wrong := first_wrong(diagnosis.look_at_devices(system, options)):
+        return wrong
+    devices = attached.find_devices(system)
+    reason = " ".join(str(error).split()) or type(error).__name__
+    if devices is None:
+        return Finding(
+            WRONG,
+            "device",
+            f"no Edge TPU opens in {ATTEMPTS} attempts ({reason})",
+            "attach one or replug it, and end other programs that use it",
+        )
     if any(d.is_first_mode and options.kind in ("", d.kind) for d in devices):
         return Finding(
-            "wrong",
+            WRONG,
             "firmware",
             "the stick stays in its first mode (1a6e:089a), so its firmware was not"
             " loaded",
@@ -89,7 +105,7 @@ def _no_reply(system: System, options: DeviceOptions, reason: str) -> Finding:
             " /dev/bus/usb, as its number changes",
         )
     return Finding(
-        "wrong",
+        WRONG,
         "device",
         f"the Edge TPU does not open in {ATTEMPTS} attempts ({reason})",
         "end other programs that use it and replug it; `python -m edgetpu_lib device`"

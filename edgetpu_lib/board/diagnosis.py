@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterator
 
 from edgetpu_lib.base.artifacts import InputError
-from edgetpu_lib.board import attached, binary, library, remedies
+from edgetpu_lib.board import attached, library, remedies
 from edgetpu_lib.board.finding import RIGHT, UNSURE, WRONG, Finding
 from edgetpu_lib.board.library import Library
 from edgetpu_lib.board.options import DeviceOptions
@@ -73,11 +73,7 @@ def look_at_software(
 
 def _processor(found: Library, system: System) -> Finding:
     """Say whether a library is for the processor that Python was built for."""
-    try:
-        # Not the kernel's, which may be of 64 bits below a system of 32.
-        wanted = binary.processors_of(system.python)
-    except OSError:
-        wanted = frozenset()
+    wanted = library.processors_of_python(system)
     if not found.processors:
         text = f"{found.path} is no shared library"
         return Finding(WRONG, "library", text, remedies.install_library(system))
@@ -97,10 +93,9 @@ def _load(found: Library, system: System) -> tuple[str, Finding]:
     reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
     if done.returncode == 0:
         return done.stdout, Finding(RIGHT, "loading", "the library can be loaded")
-    if done.returncode < 0:
-        text = (
-            f"{found.path} ends the process ({library.signal_name(-done.returncode)})"
-        )
+    # An exception of Python has the number 1.
+    if done.returncode != 1:
+        text = f"{found.path} ends the process ({library.ending(done.returncode)})"
         remedy = remedies.install_library(system)
     elif "libusb" in reason:
         text = f"{found.path} needs libusb, which is not installed"
@@ -167,9 +162,8 @@ def look_at_devices(system: System, options: DeviceOptions) -> tuple[Finding, ..
         text = f"this system ({system.platform}) does not list its devices"
         return (Finding(UNSURE, "device", text),)
     chosen = [d for d in devices if options.kind in ("", d.kind)]
-    if options.number is not None:
-        chosen = chosen[options.number : options.number + 1]
-    if not chosen:
+    # Which of them has the number, the library alone knows.
+    if len(chosen) <= (options.number or 0):
         return (_absent(devices, options),)
     findings = tuple(f for device in chosen for f in _of_device(device))
     # Of several, one that can be used is enough.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import re
 import signal
@@ -27,7 +28,8 @@ _PACKAGES = ("libedgetpu1-std", "libedgetpu1-max")
 # or by a compiler without the C++17 that it asks for, has the old one; what a compiler
 # of that year built has the new one.
 _YEAR_OF_CHANGE, _OLD_GCC, _NEW_GCC = 2023, 8, 13
-# The library writes this into its version.
+# The library writes this into its version. That Google's build also holds the text in
+# one piece was not seen; its version is asked too, in a child.
 _LABEL = re.compile(rb"COMPILER=([^\0,]{1,60},DATE=[^\0,]{1,40})")
 _TIMEOUT_S = 20
 _CHILD = """
@@ -96,12 +98,26 @@ def name_on(system: System) -> str:
 
 
 def find_library(system: System) -> Library | None:
-    """Return the library that would be loaded, if there is one."""
-    for folder in _folders(system):
-        path = folder / name_on(system)
-        if path.is_file():
-            return read_library(path, system)
-    return None
+    """Return the library that would be loaded, if there is one.
+
+    As the loader does, it passes over one for another processor if it finds a fit one.
+    """
+    paths = [folder / name_on(system) for folder in _folders(system)]
+    found = [read_library(path, system) for path in paths if path.is_file()]
+    wanted = processors_of_python(system)
+    fit = [each for each in found if each.processors & wanted]
+    return next(iter(fit or found), None)
+
+
+def processors_of_python(system: System) -> frozenset[str]:
+    """Return for which processors the running Python was built; empty if unknown.
+
+    Not the kernel's, which may be of 64 bits below a system of 32.
+    """
+    try:
+        return processors_of(system.python)
+    except OSError:
+        return frozenset()
 
 
 def read_library(path: Path, system: System) -> Library:
@@ -147,7 +163,9 @@ def _package_version(path: Path, system: System) -> str:
         for listed in folder.glob(f"info/{package}*.list"):
             lines = listed.read_text(errors="replace").splitlines()
             if any(_is_same(_below(system, line), path) for line in lines):
-                return _version_in((folder / "status").read_text("utf-8"), package)
+                return _version_in(
+                    (folder / "status").read_text(errors="replace"), package
+                )
     return ""
 
 
@@ -182,12 +200,14 @@ def load_in_child(library: Library) -> subprocess.CompletedProcess:
         return subprocess.CompletedProcess(command, 1, "", "it takes more than 20 s")
 
 
-def signal_name(number: int) -> str:
-    """Return what a signal is called, such as SIGSEGV."""
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
+def ending(code: int) -> str:
+    """Return how a process ended: the name of a signal, or its exit code.
+
+    A crash has a negative number, and on Windows a large one.
+    """
+    with contextlib.suppress(ValueError):
+        return signal.Signals(-code).name
+    return f"exit code {code}"
 
 
 def runtime_version(printed: str, library: Library) -> int | None:

@@ -14,10 +14,10 @@ from edgetpu_lib.tflite.device import examine
 @options.command
 @options.JSON
 def device(*, device: DeviceOptions, model: str | None = None, as_json: bool) -> None:
-    """Examine this computer's Edge TPU: runtime, library, driver, permissions.
+    """Examine an Edge TPU, its library, driver and permissions.
 
-    Opens it in the end, in a process of its own. Exit code 0: it can be used. 2: it
-    cannot; the line on standard error says what to do first.
+    Opens the device in the end, in a process of its own. Exit code 0: it can be used.
+    2: it cannot; the line on standard error says what to do first.
 
     Args:
         model: compiled .tflite file to run on it once.

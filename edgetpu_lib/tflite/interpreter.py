@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import queue
+import re
 import time
 import warnings
 from collections.abc import Callable, Iterable
@@ -14,7 +15,6 @@ import numpy as np
 
 from edgetpu_lib.base.artifacts import InputError
 from edgetpu_lib.base.quiet import quiet_native
-from edgetpu_lib.board.delegate import load_delegate
 from edgetpu_lib.board.options import DeviceOptions
 from edgetpu_lib.board.runtime import RUNTIMES, cannot_start, import_runtime
 from edgetpu_lib.tflite.compiled import before_compilation, is_compiled, needed_runtime
@@ -121,16 +121,20 @@ def _on_edge_tpu(
     content: bytes, name: str, threads: int | None, keep: bool, device: DeviceOptions
 ) -> Any:
     """Return the interpreter of a compiled file, opened once."""
+    # Imported here: other files start without it.
+    from edgetpu_lib.board import delegate
+
+    import_runtime()  # Without one, the file before compilation is no remedy.
     wanted = (content, threads, keep, device)
     if wanted not in _OPENED:
         try:
-            delegate = load_delegate(device, needed=needed_runtime(content))
+            opened = delegate.load_delegate(device, needed=needed_runtime(content))
         except InputError as error:
             raise InputError(
                 f"{name} is compiled for the Edge TPU and cannot run on this CPU:"
                 f" {error}; or give {before_compilation(name)}"
             ) from error
-        _OPENED[wanted] = _start(content, name, threads, keep, [delegate])
+        _OPENED[wanted] = _start(content, name, threads, keep, [opened])
     return _OPENED[wanted]
 
 
@@ -146,7 +150,8 @@ def _start(
                 model_content=content,
                 num_threads=threads,
                 experimental_delegates=delegates,
-                experimental_preserve_all_tensors=keep,
+                # Runtimes of a board may be too old for it.
+                **({"experimental_preserve_all_tensors": True} if keep else {}),
             )
             interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
@@ -225,6 +230,9 @@ def _remedy(error: Exception) -> str:
         return "compile it with a lower --min_runtime_version, or update libedgetpu"
     if COMPILED_OPERATOR in str(error):
         return "compile it again, or give the file before compilation"
+    # What libedgetpu says of a device that was unplugged, or of a weak port or cable.
+    if re.search("usb|transfer|deadline|apex|edge ?tpu", str(error), re.I):
+        return "replug the device; `python -m edgetpu_lib device` looks further"
     return "convert the model again"
 
 

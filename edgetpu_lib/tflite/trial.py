@@ -12,7 +12,7 @@ from pathlib import Path
 from edgetpu_lib.base.artifacts import InputError
 from edgetpu_lib.base.metadata import is_own
 from edgetpu_lib.board.finding import RIGHT, UNSURE, WRONG, Finding
-from edgetpu_lib.board.library import signal_name
+from edgetpu_lib.board.library import ending
 from edgetpu_lib.board.options import DeviceOptions
 from edgetpu_lib.tflite.file import read_tflite
 
@@ -72,7 +72,7 @@ def require_running(path: str | Path, content: bytes) -> None:
         ) from error
     if done.returncode not in (0, _EXCEPTION):
         raise InputError(
-            f"{path} crashes the TFLite runtime ({_status(done.returncode)}); convert"
+            f"{path} crashes the TFLite runtime ({ending(done.returncode)}); convert"
             " the model again"
         )
 
@@ -84,11 +84,6 @@ def _in_child(code: str, content: bytes, *given: object) -> subprocess.Completed
     return subprocess.run(
         command, input=content, capture_output=True, timeout=TIMEOUT_S
     )
-
-
-def _status(code: int) -> str:
-    """Return the name of the signal that ended a process, or its exit code."""
-    return signal_name(-code) if code < 0 else f"exit code {code}"
 
 
 def try_device(options: DeviceOptions, content: bytes = b"") -> Finding:
@@ -113,6 +108,6 @@ def try_device(options: DeviceOptions, content: bytes = b"") -> Finding:
     if done.returncode == _REFUSED:
         text, _, remedy = done.stdout.decode(errors="replace").strip().partition("; ")
         return Finding(WRONG, "trial", text, remedy)
-    text = f"opening the device ends the process ({_status(done.returncode)})"
+    text = f"opening the device ends the process ({ending(done.returncode)})"
     remedy = "take a libedgetpu that was built for the TFLite that is installed here"
     return Finding(WRONG, "trial", text, remedy)

@@ -19,15 +19,17 @@ def build(tmp_path_factory):
     compiler = shutil.which("cc") or shutil.which("gcc")
 
     @functools.cache
-    def made(**settings):
+    def made(link=None, **settings):
         if not compiler:
             pytest.skip("needs a C compiler")
         path = tmp_path_factory.mktemp("fake") / "libedgetpu.so.1"
         defined = {"FAILURES": 0, "LABEL": f'"{NEW}"', **settings}
         command = [compiler, "-shared", "-fPIC", "-O1", "-o", path]
         command += [f"-D{name}={value}" for name, value in defined.items()]
-        source = Path(__file__).with_name("fake_edgetpu.c")
-        subprocess.run([*command, source], check=True)
+        command += [Path(__file__).with_name("fake_edgetpu.c")]
+        # What nothing uses is needed all the same.
+        command += ["-Wl,--no-as-needed", link] if link else []
+        subprocess.run(command, check=True)
         return path
 
     return made

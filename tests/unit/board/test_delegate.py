@@ -1,5 +1,6 @@
 """A compiled file runs on a device, or one line says what is missing and the remedy."""
 
+import shutil
 import types
 
 import pytest
@@ -47,7 +48,7 @@ def test_device_is_opened_at_once(opening, computer, build, caplog):
 def test_a_card_opens_without_a_remark(opening, computer, build, caplog):
     computer.install(build())
     computer.insert()
-    assert opening(DeviceOptions("pci"))
+    assert opening(DeviceOptions())
     assert caplog.text == ""
 
 
@@ -96,11 +97,42 @@ def test_library_that_is_missing(opening, computer):
         assert "apt" not in message
 
 
+@pytest.mark.parametrize("failures", [2, 1000])
+def test_system_that_lists_no_devices(opening, computer, build, failures):
+    library = computer.install(build(FAILURES=failures), folder="usr/local/lib")
+    library.rename(library.with_name("libedgetpu.1.dylib"))
+    system = computer.system(platform="darwin")
+    if failures < delegate.ATTEMPTS:
+        assert opening(system=system)
+    else:
+        refused(opening, "attach", system=system)
+    assert len(opening.waits) == min(failures, 7)
+
+
 def test_stick_that_keeps_its_first_mode(opening, computer, build):
     computer.install(build(FAILURES=1000))
     computer.plug("1a6e:089a", speed="480")
     refused(opening, "1a6e:089a", "firmware")
     assert len(opening.waits) == 7
+
+
+@pytest.mark.parametrize("change", ["closed", "unseen", "unplugged"])
+def test_stick_whose_second_mode_is_out_of_reach(computer, build, change):
+    # A rule or a container that knows the first mode alone.
+    computer.install(build(FAILURES=1000))
+    old = computer.plug("1a6e:089a")
+
+    def renumber(_):
+        old.unlink(missing_ok=True)
+        new = computer.plug(number=6, file=change == "closed")
+        computer.closed.add(new)
+        if change == "unplugged":
+            shutil.rmtree(computer.root / "sys/bus/usb/devices/2-1")
+
+    with pytest.raises(InputError) as caught:
+        delegate.load_delegate(ANY, system=computer.system(), pause=renumber)
+    says = {"closed": "may not open", "unseen": "no file", "unplugged": "attached"}
+    assert says[change] in str(caught.value)
 
 
 def test_stick_in_its_first_mode_is_opened(opening, computer, build):
@@ -216,6 +248,17 @@ def test_library_for_another_processor(opening, computer, build):
     refused(opening, str(path), "is for arm")
 
 
+def test_library_for_this_processor_is_taken_of_two(opening, computer, build):
+    # As on a board with packages of 32 and of 64 bits.
+    other = computer.install(build(), folder="usr/lib/arm-linux-gnueabihf")
+    content = bytearray(other.read_bytes())
+    content[18:20] = (0x28).to_bytes(2, "little")
+    other.write_bytes(content)
+    computer.install(build(), folder="usr/lib/x86_64-linux-gnu")
+    computer.plug()
+    assert opening()
+
+
 def test_file_that_is_no_library(opening, computer, build):
     path = computer.install(build())
     computer.plug()
@@ -228,6 +271,15 @@ def test_library_that_crashes_when_loaded(opening, computer, build):
     computer.install(build(CRASH=1))
     computer.plug()
     refused(opening, "SIGABRT")
+
+
+def test_library_without_libusb(opening, computer, build, tmp_path):
+    libusb = tmp_path / "libusb-1.0.so.0"
+    shutil.copy(build(NO_PLUGIN=1), libusb)
+    computer.install(build(link=libusb))
+    libusb.unlink()
+    computer.plug()
+    refused(opening, "needs libusb", "sudo apt install libusb-1.0-0")
 
 
 def test_library_of_something_else(opening, computer, build):

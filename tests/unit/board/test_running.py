@@ -5,7 +5,7 @@ import pytest
 import zoo
 
 from edgetpu_lib.base.artifacts import InputError
-from edgetpu_lib.board import delegate
+from edgetpu_lib.board import delegate, runtime
 from edgetpu_lib.board.options import DeviceOptions
 from edgetpu_lib.tflite import interpreter
 
@@ -15,13 +15,13 @@ def attached(computer, build, monkeypatch):
     """Attach a stick to this computer; return the list of what was opened."""
     computer.install(build())
     computer.plug()
-    noted = []
+    noted, original = [], delegate.load_delegate
 
     def load(options, **settings):
         noted.append((options, settings))
-        return delegate.load_delegate(options, system=computer.system(), **settings)
+        return original(options, system=computer.system(), **settings)
 
-    monkeypatch.setattr(interpreter, "load_delegate", load)
+    monkeypatch.setattr(delegate, "load_delegate", load)
     monkeypatch.setattr(interpreter, "_OPENED", {})
     return noted
 
@@ -71,6 +71,35 @@ def test_published_file_asks_for_its_runtime(attached, shared):
     )
     assert scores.shape == (1001,)
     assert attached[0][1]["needed"] == 12
+
+
+def test_compiled_file_without_a_runtime(attached, compiled, monkeypatch):
+    monkeypatch.setattr(runtime, "RUNTIMES", {"no_such_runtime": ("none",)})
+    with pytest.raises(InputError, match="pip install") as caught:
+        interpreter.start(compiled)
+    assert "before compilation" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("said", "remedy"),
+    [
+        ("Failed to execute request. USB transfer error 5 [LibUsbDataOut]", "replug"),
+        ("transfer on tag 1 failed. Abort. Deadline exceeded", "replug"),
+        ("requires runtime version (14), which is newer than this (13)", "min_runtime"),
+        ("Encountered unresolved custom op: edgetpu-custom-op.", "before compilation"),
+        ("Node number 3 (CONV_2D) failed to invoke.", "convert"),
+    ],
+)
+def test_what_the_runtime_says_has_its_remedy(said, remedy):
+    class Failing:
+        def get_input_details(self):
+            return [{"index": 0}]
+
+        def set_tensor(self, index, fed):
+            raise RuntimeError(said)
+
+    with pytest.raises(InputError, match=remedy):
+        interpreter.invoke(Failing(), np.zeros(1))
 
 
 def test_runtime_that_numpy_does_not_fit(float_tflite, monkeypatch):

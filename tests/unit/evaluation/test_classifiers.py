@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from edgetpu_lib import checkpoint, convert, data
 from edgetpu_lib.base.artifacts import InputError
+from edgetpu_lib.board import delegate
 from edgetpu_lib.evaluation import classifiers
 from edgetpu_lib.images import pixels
 from edgetpu_lib.tflite import interpreter
@@ -165,7 +166,7 @@ def test_compiled_file_runs_on_the_one_device(shared, monkeypatch, images):
     original = (folder / "mobilenet_v1_0.25_128_quant.tflite").read_bytes()
     device = OneDevice(original)
     monkeypatch.setattr(interpreter, "import_runtime", lambda: device)
-    monkeypatch.setattr(interpreter, "load_delegate", lambda *_, **__: "delegate")
+    monkeypatch.setattr(delegate, "load_delegate", lambda *_, **__: "delegate")
     monkeypatch.setattr(interpreter, "_OPENED", {})
     compiled = folder / "mobilenet_v1_0.25_128_quant_edgetpu.tflite"
     opened = classifiers.open_classifier(compiled, workers=4)

@@ -52,6 +52,11 @@ class _Look:
     size: tuple[int, int]
     error: str = ""
 
+    @property
+    def contrast(self) -> float:
+        """Standard deviation of the grey levels, 0..255; 0 if there are none."""
+        return float(self.grey_u8.std())
+
 
 def audit(
     splits: Mapping[str, Images],
@@ -63,11 +68,11 @@ def audit(
 
     Args:
         splits: all with the same classes, as `splits.stored_splits` opens them.
-        features_of: returns float32 [images, channels] for readable images.
+        features_of: returns float32 [images, channels] for images that can be read.
         seed: of the parts of the cross-validation.
 
     Raises:
-        InputError: no image can be read.
+        InputError: all images are unreadable or blank.
     """
     images = merged(splits)
     members = [
@@ -76,12 +81,15 @@ def audit(
         for path, label in zip(part.paths, part.labels, strict=True)
     ]
     looks = _look_at(images)
-    readable = np.flatnonzero([not look.error for look in looks])
-    if not len(readable):
-        raise InputError(f"no image of {images.data_dir} can be read; {looks[0].error}")
-    pairs = _same_scenes([looks[place] for place in readable])
-    scenes = duplicates.components(len(readable), pairs)
-    kept = images.take(readable)
+    # Blank images are all alike, and show no class.
+    full = np.flatnonzero([look.contrast >= MIN_CONTRAST for look in looks])
+    if not len(full):
+        why = looks[0].error or f"{images.paths[0]} is blank"
+        raise InputError(f"{images.data_dir} has no image to look at: {why}")
+    greys_u8 = np.stack([looks[place].grey_u8 for place in full])
+    pairs = duplicates.near_pairs(greys_u8, progress="comparing images")
+    scenes = duplicates.components(len(full), pairs)
+    kept = images.take(full)
     probabilities = held_out_probabilities(
         features_of(kept),
         kept.labels,
@@ -93,7 +101,7 @@ def audit(
     suspects = _suspects(
         probabilities[judged],
         kept.take(np.flatnonzero(judged)),
-        [members[place] for place in readable[judged]],
+        [members[place] for place in full[judged]],
     )
     count = int(judged.sum())
     return Audit(
@@ -101,7 +109,7 @@ def audit(
         judged=count,
         agreement=1 - len(suspects) / count if count else 0.0,
         suspects=suspects,
-        copies=_copies(members, readable[pairs]),
+        copies=_copies(members, full[pairs]),
         flaws=_flaws(members, looks),
         rare=rare_classes(images),
     )
@@ -131,15 +139,6 @@ def _look(path: Any) -> _Look:
     except InputError as error:
         return _Look(np.zeros([duplicates.GREY_SIZE] * 2, np.uint8), (0, 0), str(error))
     return _Look(np.rint(rgb.mean(axis=-1)).clip(0, 255).astype(np.uint8), size)
-
-
-def _same_scenes(looks: Sequence[_Look]) -> np.ndarray:
-    """Return pairs of positions; blank images, which are all alike, are in none."""
-    full = np.flatnonzero([look.grey_u8.std() >= MIN_CONTRAST for look in looks])
-    if not len(full):
-        return np.empty((0, 2), np.int64)
-    greys = np.stack([looks[place].grey_u8 for place in full])
-    return full[duplicates.near_pairs(greys, progress="comparing images")]
 
 
 def _suspects(
@@ -199,7 +198,7 @@ def _flaws(members: Sequence[Member], looks: Sequence[_Look]) -> tuple[Flaw, ...
         width, height = look.size
         if look.error:
             found.append(Flaw("unreadable", member, look.error))
-        elif look.grey_u8.std() < MIN_CONTRAST:
+        elif look.contrast < MIN_CONTRAST:
             found.append(Flaw("blank", member, "one colour, almost"))
         elif min(look.size) < MIN_SIDE:
             found.append(Flaw("small", member, f"{width} × {height} pixels"))

@@ -30,8 +30,8 @@ def held_out_probabilities(
     """Return each image's class probabilities, by cross-validation.
 
     The images are dealt into five parts, class by class; those of a part are predicted
-    by linear discriminant analysis of the others. One temperature, fitted to all, makes
-    probabilities of scores.
+    by linear discriminant analysis of the others, on features of length one. One
+    temperature, fitted to all, makes probabilities of scores.
 
     Args:
         features: float32 [images, channels], of a frozen network.
@@ -44,6 +44,8 @@ def held_out_probabilities(
     Returns:
         float64 [images, num_classes]; NaN for images of a class with too few others.
     """
+    lengths = np.linalg.norm(features.astype(np.float64), axis=1, keepdims=True)
+    features = features / np.maximum(lengths, 1e-12)
     part_of = _deal(labels, groups, seed)
     scores = np.full((len(labels), num_classes), -np.inf)
     for part in range(FOLDS):
@@ -80,7 +82,7 @@ def _discriminant(
     if not len(usable):
         return scores
     kept = np.isin(labels, usable)
-    known, labels = known[kept].astype(np.float64), labels[kept]
+    known, labels = known[kept], labels[kept]
     mean, deviation = known.mean(axis=0), known.std(axis=0) + 1e-6
     known, asked = (
         np.clip((each - mean) / deviation, -_CLIP, _CLIP) for each in (known, asked)

@@ -60,15 +60,14 @@ def audit(data_dir: str, *, flags: Flags, network: Network, as_json: bool) -> No
         data_dir: folder of class folders, of splits with class folders, or of TFRecord
             shards.
     """
-    for path in filter(None, (flags.output, flags.list_)):
-        require_writable(path)
+    _require_outputs(flags)
     splits = _open(data_dir)
     quiet.prefer_onednn()
     quiet.start_tensorflow()
     from edgetpu_lib.doctor import audit as doctor
     from edgetpu_lib.training import features
 
-    model, source = _open_network(flags.model, network)
+    model, source = open_network(flags.model, network)
     features_of = functools.partial(
         features.pooled_features, model, cache_dir=flags.cache_dir
     )
@@ -85,6 +84,19 @@ def audit(data_dir: str, *, flags: Flags, network: Network, as_json: bool) -> No
         print(f"wrote {flags.output}")
 
 
+def _require_outputs(flags: Flags) -> None:
+    """Raise InputError if a file cannot be written; it would be known only at the end.
+
+    A page without the ending of one opens in no browser.
+    """
+    if not flags.output.endswith((".html", ".htm")):
+        raise InputError(f"--output={flags.output} must end in .html")
+    for path in filter(None, (flags.output, flags.list_)):
+        if Path(path).is_dir():
+            raise InputError(f"{path} is a folder; give the name of a file in it")
+        require_writable(path)
+
+
 def _open(data_dir: str) -> dict[str, Images]:
     """Return the images by the split that they lie in, "all" where there is none."""
     from edgetpu_lib.datasets.folders import list_images
@@ -94,10 +106,13 @@ def _open(data_dir: str) -> dict[str, Images]:
     return tell(stored_splits(data_dir) or {"all": list_images(data_dir)})
 
 
-def _open_network(path: str | None, network: Network) -> tuple[keras.Model, str]:
+def open_network(path: str | None, network: Network) -> tuple[keras.Model, str]:
     """Return the network whose features are compared, and where its weights are from.
 
     Without a file or checkpoint it is the one that ships, as in `fine-tune`.
+
+    Raises:
+        InputError: no weights fit, or the file is of another kind of network.
     """
     from edgetpu_lib import build, checkpoint
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from edgetpu_lib.doctor.doubts import Audit, Copies, Member
 
 TITLES = {
-    "label": "Doubtful labels",
+    "label": "Predicted otherwise",
     "two classes": "Same image in two classes",
     "two splits": "Same image in two splits",
     "same bytes": "Same file twice",

@@ -65,7 +65,7 @@ MAY_IMPORT = {
 }
 MAY_IMPORT["doctor"] = {
     *("base", "images", "tflite", "data", "checkpoint", "hardware", "evaluation"),
-    *("calibrate", "convert"),
+    *("calibrate", "convert", "datasets"),
 }
 MAY_IMPORT["search"] = {
     *("base", "specs", "build", "images", "data", "training", "costs", "fine_tune"),

@@ -146,7 +146,7 @@ def _build(
         **network.overrides,
     )
     start = network.ckpt_dir
-    if not (start or network.width_coefficient or network.depth_coefficient):
+    if not start and network.has_published_layers:
         start = checkpoint.shipped_checkpoint(network.model_name)
     if not (start and pretrained):
         return model, None

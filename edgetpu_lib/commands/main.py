@@ -20,7 +20,7 @@ from edgetpu_lib.commands.interrupts import EXIT_INTERRUPTED, MESSAGE, ended_soo
 EXIT_BAD_INPUT = 2
 # Files beside this one, each with a command of the same name; in the order of the work.
 MODULES = (
-    *("fetch", "train", "fine_tune", "search"),
+    *("fetch", "audit", "train", "fine_tune", "search"),
     *("export", "evaluate", "report", "diagnose"),
     *("dummy", "check", "estimate", "targets", "split", "compile"),
     *("device", "classify", "benchmark", "page", "bundle", "to_tf1"),

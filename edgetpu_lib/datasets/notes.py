@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import collections
-import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
-from edgetpu_lib.datasets.labelled import Images, file_digest
+from edgetpu_lib.datasets.duplicates import same_bytes
+from edgetpu_lib.datasets.labelled import Images
 from edgetpu_lib.images import opening
 from edgetpu_lib.images.listing import is_image
 
 # So many names are written out.
 _SHOWN = 5
-_END_BYTES = 4096
 
 
 def tell(splits: dict[str, Images]) -> dict[str, Images]:
@@ -56,21 +54,17 @@ def _kind_of(path: Path) -> str:
 
 
 def duplicate_notes(splits: Iterable[Images]) -> tuple[str, ...]:
-    """Return a line for files with the same bytes in two classes, or in two splits.
-
-    Of files of the same size the ends are read, and of the same ends the whole: a large
-    folder holds many of one size.
-    """
-    groups = [
-        [
-            (path, images.class_names[label], images.split)
-            for images in splits
-            for path, label in zip(images.paths, images.labels, strict=True)
-            if isinstance(path, Path) and path.is_file()
-        ]
+    """Return a line for files with the same bytes in two classes, or in two splits."""
+    places = [
+        (path, images.class_names[label], images.split)
+        for images in splits
+        for path, label in zip(images.paths, images.labels, strict=True)
+        if isinstance(path, Path)
     ]
-    for key in (_size, _end, file_digest):
-        groups = [same for group in groups for same in _alike(group, key)]
+    groups = [
+        [places[index] for index in same]
+        for same in same_bytes([path for path, *_ in places])
+    ]
     notes = []
     for kind, position in (("classes", 1), ("splits", 2)):
         pairs = [
@@ -85,25 +79,3 @@ def duplicate_notes(splits: Iterable[Images]) -> tuple[str, ...]:
                 f" {other[0]}: remove one of them"
             )
     return tuple(notes)
-
-
-def _alike(places: list[tuple], key: Callable[[Path], Any]) -> list[list[tuple]]:
-    """Return the places whose files have the same key, two or more together."""
-    found = collections.defaultdict(list)
-    for place in places:
-        found[key(place[0])].append(place)
-    return [same for same in found.values() if len(same) > 1]
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size
-
-
-def _end(path: Path) -> bytes:
-    """Return the last bytes of a file: photos of one camera begin alike."""
-    try:
-        with open(path, "rb") as stream:
-            stream.seek(-min(_END_BYTES, _size(path)), os.SEEK_END)
-            return stream.read(_END_BYTES)
-    except OSError:
-        return b""

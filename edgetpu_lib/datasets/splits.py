@@ -87,6 +87,17 @@ def with_train(splits: dict[str, Images], name: str | Path) -> dict[str, Images]
     return splits
 
 
+def stored_splits(data_dir: str | Path) -> dict[str, Images]:
+    """Return the splits that a folder has by itself; none if nothing was split.
+
+    Raises:
+        InputError: the folder is missing, or it cannot be told what its splits are.
+    """
+    if has_shards(data_dir):
+        return open_shards(data_dir)
+    return open_split_folders(data_dir)
+
+
 def choose_split(
     data_dir: str | Path,
     split: str | None,
@@ -98,9 +109,7 @@ def choose_split(
 
     The arguments and errors are those of `data.open_images`.
     """
-    splits = (
-        open_shards(data_dir) if has_shards(data_dir) else open_split_folders(data_dir)
-    )
+    splits = stored_splits(data_dir)
     if splits:
         split = split or _nearest(splits, default_split)
     else:

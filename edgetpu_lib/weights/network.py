@@ -42,3 +42,8 @@ class Network:
             "width_coefficient": self.width_coefficient,
             "depth_coefficient": self.depth_coefficient,
         }
+
+    @property
+    def has_published_layers(self) -> bool:
+        """Whether published weights fit: neither width nor depth is changed."""
+        return not (self.width_coefficient or self.depth_coefficient)

@@ -16,6 +16,7 @@ from edgetpu_lib.base.artifacts import InputError
 from edgetpu_lib.base.metadata import verified_metadata
 from edgetpu_lib.base.plain_files import read_plain_file
 from edgetpu_lib.images import pixels
+from edgetpu_lib.images.normalization import Resize
 from edgetpu_lib.tflite import scores
 from edgetpu_lib.tflite.contract import PixelScale
 from edgetpu_lib.tflite.labels import labels_inside
@@ -57,7 +58,11 @@ def classify(
 
 
 def score_image(
-    model: str | Path, image: str | Path, *, pixel_scale: PixelScale | None = None
+    model: str | Path,
+    image: str | Path,
+    *,
+    pixel_scale: PixelScale | None = None,
+    resize: Resize | None = None,
 ) -> np.ndarray:
     """Return the probabilities that a TFLite file gives one image: float32 [classes].
 
@@ -66,13 +71,15 @@ def score_image(
         image: an image file.
         pixel_scale: what is subtracted from pixels, 0..255, and what they are divided
             by; `None` takes what the file tells.
+        resize: how the image becomes square, "crop" or "stretch"; `None` takes what
+            the metadata tell.
 
     Raises:
         InputError: the model or the image cannot be used, or nothing tells which pixels
             the model takes.
     """
-    scorer = scores.open_scorer(model, pixel_scale=pixel_scale)
-    image_f32 = pixels.load_on_device(image, max(scorer.shape))
+    scorer = scores.open_scorer(model, pixel_scale=pixel_scale, resize=resize)
+    image_f32 = pixels.load_on_device(image, scorer.image_size, resize=scorer.resize)
     return scores.probabilities(scorer(image_f32)[None])[0]
 
 

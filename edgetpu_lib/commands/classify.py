@@ -39,14 +39,21 @@ def classify(
     metadata = model_flags.metadata_of(model, needed=labels is None)
     pixel_scale = pixels.read()
     if model and model.endswith(".tflite"):
-        scores = deploy.score_image(model, example_img, pixel_scale=pixel_scale)
+        scores = deploy.score_image(
+            model, example_img, pixel_scale=pixel_scale, resize=pixels.resize
+        )
     else:
         quiet.start_tensorflow()
         from edgetpu_lib.evaluation import classifiers
 
         mean, stddev = pixel_scale or (None, None)
         scores = classifiers.score_image(
-            model, example_img, network=network, mean=mean, stddev=stddev
+            model,
+            example_img,
+            network=network,
+            mean=mean,
+            stddev=stddev,
+            resize=pixels.resize,
         )
     labels = labels or deploy.class_names(model, metadata)
     predictions = deploy.best_predictions(

@@ -145,6 +145,7 @@ def _train(
         target,
         model_name=model.name,
         image_size=model.input_shape[1],
+        resize=recipe.resize,
         class_names=images.class_names,
         include_background_label=flags.include_background_label,
         data_dir=data_set.data_dir,

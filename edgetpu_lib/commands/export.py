@@ -19,7 +19,6 @@ from edgetpu_lib.base.artifacts import (
 )
 from edgetpu_lib.commands import model_flags, options
 from edgetpu_lib.conversion.settings import MIN_AGREEMENT
-from edgetpu_lib.images.pixels import square_side
 from edgetpu_lib.weights.network import Network
 
 if TYPE_CHECKING:
@@ -79,6 +78,7 @@ def export(
         require_writable(output)
     quiet.start_tensorflow()
     from edgetpu_lib import checkpoint, convert, data
+    from edgetpu_lib.images.pixels import square_side
 
     opened = checkpoint.open_model(flags.model, network)
     metadata = model_flags.metadata_of(flags.model)

@@ -42,13 +42,15 @@ def verified_metadata(path: str | Path) -> dict:
 def resize_of(path: str | Path) -> str:
     """Return how a model's images become square: "crop", or "stretch".
 
-    Its metadata say which; where they say nothing, it is "crop". Metadata of another
-    file are not needed for that.
+    Its metadata say which, of the prefix of a checkpoint those of its folder; where
+    they say nothing, it is "crop". Metadata of another file are not needed for that.
 
     Raises:
         StaleMetadata: they say "stretch" and were written for another file.
         InputError: as `verified_metadata`.
     """
+    if Path(f"{path}.index").is_file():
+        path = Path(path).parent
     try:
         metadata = verified_metadata(path)
     except StaleMetadata:

@@ -10,6 +10,7 @@ from PIL import Image
 
 from edgetpu_lib import calibrate, checkpoint, convert, data, deploy, evaluate
 from edgetpu_lib.base.artifacts import InputError, metadata_path, read_metadata
+from edgetpu_lib.base.metadata import resize_of
 from edgetpu_lib.commands.main import main
 from edgetpu_lib.evaluation import classifiers
 from edgetpu_lib.images import graph, pixels
@@ -267,13 +268,24 @@ def test_the_reference_training_stretches_too(borders, tmp_path):
     """Its training and validation images, and what its checkpoint tells."""
     command = ["train", f"--data_dir={borders}", *SLIM, "--resize=stretch"]
     command += ["--epochs=1", "--batch_size=8", f"--output={tmp_path / 'out'}"]
-    assert main([*command, "--min_crop_area=0.8"]) == 0
+    tarball = tmp_path / "averages.tar.gz"
+    command += ["--min_crop_area=0.8", f"--output_tarball={tarball}"]
+    assert main(command) == 0
     target = tmp_path / "out/checkpoint"
-    assert read_metadata(target)["resize"] == "stretch"
+    (index,) = target.glob("*.index")
+    for path in (target, index.with_suffix(""), tarball):
+        assert resize_of(path) == "stretch"
     saved = tmp_path / "saved"
     command = ["export", f"--ckpt_dir={target}", *SLIM, "--num_classes=3"]
     assert main([*command, f"--output_saved_model_dir={saved}"]) == 0
     assert read_metadata(saved)["resize"] == "stretch"
+
+
+def test_checkpoint_made_of_a_keras_file_tells_it(fitted, tmp_path):
+    target = tmp_path / "checkpoint"
+    command = ["to-tf1", f"--model={fitted / 'model.keras'}", f"--output={target}"]
+    assert main(command) == 0
+    assert resize_of(target) == "stretch"
 
 
 def test_page_tells_its_scripts(fitted, monkeypatch, tmp_path):

@@ -225,11 +225,11 @@ def stream(
     )
     loop.compile_model(model, keras.optimizers.AdamW(1e-4), label_smoothing=0.1)
     margin_size = round(image_size / pixels.CROP_FRACTION)
-    held = data.load_pixels(images, margin_size, whole_square=True)
+    held = data.load_pixels(images, margin_size, resize="square")
     plain = in_memory(held, images.labels, image_size, batch_size, classes)
     streamed = examples.ShuffledBatches(
         examples.from_images(
-            images, margin_size, whole_square=True, progress="training images"
+            images, margin_size, resize="square", progress="training images"
         ),
         batch_size,
         0,

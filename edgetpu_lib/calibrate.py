@@ -17,7 +17,7 @@ from edgetpu_lib import data
 from edgetpu_lib.base import parallel
 from edgetpu_lib.base.artifacts import InputError
 from edgetpu_lib.images import pixels
-from edgetpu_lib.images.normalization import MEAN, STDDEV
+from edgetpu_lib.images.normalization import MEAN, STDDEV, Resize
 from edgetpu_lib.tflite import edit, interpreter
 
 # Fraction of the images whose activations must lie inside the range.
@@ -71,7 +71,10 @@ class Ranges:
 
 
 def device_images(
-    images: data.Images, image_size: int | tuple[int, int]
+    images: data.Images,
+    image_size: int | tuple[int, int],
+    *,
+    resize: Resize = "crop",
 ) -> Iterator[np.ndarray]:
     """Load images as the device receives them, one at a time.
 
@@ -79,18 +82,20 @@ def device_images(
         images: what to load.
         image_size: height and width; of an oblong input (height, width), which get the
             middle of the square around them.
+        resize: how images become square.
 
     Yields:
         uint8 [height, width, 3], RGB: rounded, and clipped to 0..255, which bicubic
         interpolation overshoots.
 
     Raises:
-        InputError: an image cannot be used; the message names it.
+        InputError: an image cannot be used, and is named; or an oblong input is to be
+            stretched.
     """
     size = image_size if isinstance(image_size, tuple) else (image_size, image_size)
-    side = max(size)
+    side = pixels.square_side(size, resize)
     top, left = ((side - n) // 2 for n in size)
-    for image in data.iterate_pixels(images, side):
+    for image in data.iterate_pixels(images, side, resize=resize):
         middle = image[top : top + size[0], left : left + size[1]]
         yield pixels.to_uint8(middle)
 

@@ -31,7 +31,7 @@ from edgetpu_lib.conversion.saved_model import save_saved_model
 from edgetpu_lib.conversion.settings import MAX_VERIFIED_IMAGES
 from edgetpu_lib.hardware import check
 from edgetpu_lib.images import pixels
-from edgetpu_lib.images.normalization import MEAN, STDDEV
+from edgetpu_lib.images.normalization import MEAN, STDDEV, Resize
 from edgetpu_lib.tflite import edit
 from edgetpu_lib.tflite.contract import takes_raw_pixels
 
@@ -51,6 +51,7 @@ def to_int8_tflite(
     *,
     mean: float | None = None,
     stddev: float | None = None,
+    resize: Resize = "crop",
 ) -> bytes:
     """Convert to an int8 TFLite file of batch 1 that the Edge TPU can run.
 
@@ -64,6 +65,7 @@ def to_int8_tflite(
         mean: the model takes (pixel − mean) / stddev. `None` looks for preprocessing
             inside the model, and takes 127 without.
         stddev: likewise; without, 128.
+        resize: how training images become square, "crop" or "stretch".
 
     Returns:
         The file's bytes. Input: uint8 [1, height, width, 3], scale 1 / stddev, zero
@@ -81,7 +83,7 @@ def to_int8_tflite(
         raise InputError("calibration needs at least one image; got none")
     images = calibration
     if isinstance(calibration, data.Images):
-        images = calibrate.device_images(calibration, size_of(model))
+        images = calibrate.device_images(calibration, size_of(model), resize=resize)
     float_tflite = to_float_tflite(model)
     if mean is None or stddev is None:
         mean, stddev = front.expected_pixels(model) or (MEAN, STDDEV)
@@ -171,6 +173,7 @@ def write_tflite(
     *,
     mean: float | Sequence[float] | None = None,
     stddev: float | Sequence[float] | None = None,
+    resize: Resize = "crop",
     min_agreement: float | None = None,
     **facts: Any,
 ) -> Path:
@@ -182,6 +185,7 @@ def write_tflite(
         calibration: images that set the ranges of an int8 model; `None` keeps float32.
         mean: as for `to_int8_tflite`, or three, which become a layer.
         stddev: likewise.
+        resize: how the model's images become square; the metadata say it too.
         min_agreement: compare the int8 file with the model on calibration images, and
             refuse less than this share, 0..1; `None` compares nothing. The metadata's
             "agreement" tells the result, "remarks" what the images cannot show.
@@ -197,15 +201,18 @@ def write_tflite(
     if calibration is None:
         content = to_float_tflite(model)
     else:
-        content = to_int8_tflite(model, calibration, mean=mean, stddev=stddev)
+        way = {"mean": mean, "stddev": stddev, "resize": resize}
+        content = to_int8_tflite(model, calibration, **way)
         if min_agreement is not None:
             some = calibration.take(np.arange(len(calibration))[:MAX_VERIFIED_IMAGES])
-            images = list(calibrate.device_images(some, size_of(model)))
+            size = size_of(model)
+            images = list(calibrate.device_images(some, size, resize=resize))
             found = agreement.verify(model, content, images, least=min_agreement)
             facts["agreement"] = {"share": found.share, "images": found.images}
             facts["remarks"] = agreement.calibration_remarks(
                 images, calibration.labels, found.one_class
             )
+    facts["resize"] = resize
     return _write(path, content, facts | facts_of(content, calibration))
 
 

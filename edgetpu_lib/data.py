@@ -33,6 +33,7 @@ from edgetpu_lib.datasets.splits import (
 )
 from edgetpu_lib.images import pixels
 from edgetpu_lib.images.loading import load_image
+from edgetpu_lib.images.pixels import Window
 
 # What is called as `data.…`, parts of `datasets` among it.
 __all__ = ["Images", "list_images", "open_data_set", "digest_of", "list_digest"]
@@ -158,7 +159,7 @@ def iterate_pixels(
     images: Images,
     image_size: int,
     *,
-    whole_square: bool = False,
+    resize: Window = "crop",
     progress: str | None = None,
     workers: int | None = None,
     ahead: int | None = None,
@@ -168,7 +169,7 @@ def iterate_pixels(
     Args:
         images: what to load.
         image_size: height and width.
-        whole_square: as `load_image`.
+        resize: as `load_image`.
         progress: title of a progress bar; `None` shows none.
         workers: threads; `None` takes one a core.
         ahead: images decoded before they are asked for; `None` takes a few a core.
@@ -181,7 +182,7 @@ def iterate_pixels(
     """
 
     def load(path: Any) -> np.ndarray:
-        return load_image(path, image_size, whole_square=whole_square)
+        return load_image(path, image_size, resize=resize)
 
     yield from _map_images(load, images, progress, workers=workers, ahead=ahead)
 
@@ -224,7 +225,7 @@ def verify_images(
     def error_of(path: Any) -> InputError | None:
         try:
             # The whole square: a cut image may still hold what evaluation crops.
-            load_image(path, 32, whole_square=True)
+            load_image(path, 32, resize="square")
         except InputError as error:
             return error
         return None

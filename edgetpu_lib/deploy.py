@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from edgetpu_lib.base.metadata import verified_metadata
 from edgetpu_lib.base.plain_files import read_plain_file
 from edgetpu_lib.board.options import DeviceOptions
 from edgetpu_lib.images import listing, pixels
+from edgetpu_lib.images.normalization import Resize
 from edgetpu_lib.tflite import scores
 from edgetpu_lib.tflite.contract import PixelScale
 from edgetpu_lib.tflite.interpreter import ANY_DEVICE
@@ -64,6 +66,7 @@ def image_scorer(
     model: str | Path,
     *,
     pixel_scale: PixelScale | None = None,
+    resize: Resize | None = None,
     device: DeviceOptions = ANY_DEVICE,
 ) -> Callable[[str | Path], np.ndarray]:
     """Open a TFLite file once, for any number of images.
@@ -72,6 +75,8 @@ def image_scorer(
         model: float, int8 or compiled for the Edge TPU.
         pixel_scale: what is subtracted from pixels, 0..255, and what they are divided
             by; `None` takes what the file tells.
+        resize: how an image becomes square, "crop" or "stretch"; `None` takes what the
+            metadata tell.
         device: the Edge TPU that runs a compiled file.
 
     Returns:
@@ -81,17 +86,21 @@ def image_scorer(
     Raises:
         InputError: the model cannot be used, or nothing tells which pixels it takes.
     """
-    scorer = scores.open_scorer(model, pixel_scale=pixel_scale, device=device)
+    scorer = scores.open_scorer(
+        model, pixel_scale=pixel_scale, resize=resize, device=device
+    )
 
     def score(image: str | Path) -> np.ndarray:
-        image_f32 = pixels.load_on_device(image, max(scorer.shape))
+        image_f32 = pixels.load_on_device(
+            image, scorer.image_size, resize=scorer.resize
+        )
         return scores.probabilities(scorer(image_f32)[None])[0]
 
     return score
 
 
 def score_image(
-    model: str | Path, image: str | Path, **options: PixelScale
+    model: str | Path, image: str | Path, **options: Any
 ) -> np.ndarray:
     """Return the probabilities that a TFLite file gives one image: float32 [classes].
 

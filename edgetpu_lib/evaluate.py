@@ -69,7 +69,7 @@ def _predictions(
     """Yield the predictions for one or more images at a time, in order."""
 
     def load_and_predict(path: Any) -> metrics.Predictions:
-        image = data.load_image(path, classifier.image_size)
+        image = data.load_image(path, classifier.image_size, resize=classifier.resize)
         return _predict_batch(classifier, image[None], [path])
 
     if classifier.batch_size == 1:
@@ -78,6 +78,7 @@ def _predictions(
         return
     paths = iter(images.paths)
     options = {"batch_size": classifier.batch_size, "workers": workers}
+    options["resize"] = classifier.resize
     for arrays in data.iterate_batches(images, classifier.image_size, **options):
         batch_paths = list(itertools.islice(paths, len(arrays)))
         yield _predict_batch(classifier, arrays, batch_paths)

@@ -16,12 +16,16 @@ import keras
 from edgetpu_lib import build, checkpoint, data
 from edgetpu_lib.base.artifacts import InputError
 from edgetpu_lib.images import pixels
+from edgetpu_lib.images.normalization import Resize
 from edgetpu_lib.training import examples, features, loop, phases
 from edgetpu_lib.training.examples import Examples, ShuffledBatches
 from edgetpu_lib.training.phases import Epoch
 from edgetpu_lib.training.settings import FineTuneConfig
 from edgetpu_lib.training.state import TrainingState
 
+# Of stretched images, random crops keep so much of each side: boxes around an object
+# differ by that much, and its proportions are kept.
+STRETCHED_FRACTION = 15 / 16
 # The published 0.99 averages over hundreds of steps, more than a short training has.
 SCRATCH_MOMENTUM = 0.9
 
@@ -69,7 +73,7 @@ def fine_tune(
     new_state = functools.partial(
         TrainingState, state_dir, settings, keep_minutes=keep_minutes
     )
-    train, validation = _open_examples(splits, model.input_shape[1])
+    train, validation = _open_examples(splits, model.input_shape[1], config.resize)
     if not pretrained:
         return train_all_layers(model, train, validation, config, new_state=new_state)
     build.zero_classifier(model)
@@ -89,19 +93,24 @@ def fine_tune(
 
 
 def _open_examples(
-    splits: dict[str, data.Images], image_size: int
+    splits: dict[str, data.Images], image_size: int, resize: Resize
 ) -> tuple[Examples, Examples]:
     """Return training and validation images, after every image was read once.
 
-    Training images keep a margin for random crops of the scale of evaluation, which
-    crops the centre of the same square.
+    Training images keep a margin for random crops: of the square whose centre is cut
+    out in evaluation, and so of its scale, or of the stretched image.
     """
-    margin_size = round(image_size / pixels.CROP_FRACTION)
+    window, fraction = "square", pixels.CROP_FRACTION
+    if resize == "stretch":
+        window, fraction = "stretch", STRETCHED_FRACTION
     train = examples.from_images(
-        splits["train"], margin_size, whole_square=True, progress="training images"
+        splits["train"],
+        round(image_size / fraction),
+        resize=window,
+        progress="training images",
     )
     validation = examples.from_images(
-        splits["validation"], image_size, progress="validation images"
+        splits["validation"], image_size, resize=resize, progress="validation images"
     )
     # A damaged test image must fail before the training, not after it.
     for name in splits.keys() - {"train", "validation"}:
@@ -184,7 +193,9 @@ def _train_head(
     """Train the classifier on pooled features that are computed once."""
     train, validation = (
         examples.from_array(
-            features.pooled_features(model, images, cache_dir=cache_dir),
+            features.pooled_features(
+                model, images, resize=config.resize, cache_dir=cache_dir
+            ),
             images.labels,
             len(images.class_names),
         )

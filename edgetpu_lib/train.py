@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from edgetpu_lib import checkpoint, data
 from edgetpu_lib.images import pixels
+from edgetpu_lib.images.normalization import Resize
 from edgetpu_lib.training import devices, fast_layers, loop
 from edgetpu_lib.training.batches import TrainingBatches
 from edgetpu_lib.training.recipe import (
@@ -179,7 +180,9 @@ def _run(
     def end_epoch(**means: float) -> dict[str, Any]:
         held_out = None
         if validation is not None:
-            stream = _validation_batches(validation, batches.image_size)
+            stream = _validation_batches(
+                validation, batches.image_size, batches.recipe.resize
+            )
             offset = batches.label_offset
             with averages.applied():
                 _, held_out = loop.evaluate(state.model, stream, label_offset=offset)
@@ -209,10 +212,14 @@ def _run(
 
 
 def _validation_batches(
-    images: data.Images, image_size: int
+    images: data.Images, image_size: int, resize: Resize
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     stream = data.iterate_batches(
-        images, image_size, batch_size=loop.EVALUATION_BATCH, progress="validate"
+        images,
+        image_size,
+        batch_size=loop.EVALUATION_BATCH,
+        resize=resize,
+        progress="validate",
     )
     starts = range(loop.EVALUATION_BATCH, len(images), loop.EVALUATION_BATCH)
     labels = np.split(images.labels, starts)

@@ -39,6 +39,27 @@ def verified_metadata(path: str | Path) -> dict:
     return metadata
 
 
+def resize_of(path: str | Path) -> str:
+    """Return how a model's images become square: "crop", or "stretch".
+
+    Its metadata say which, of the prefix of a checkpoint those of its folder; where
+    they say nothing, it is "crop". Metadata of another file are not needed for that.
+
+    Raises:
+        StaleMetadata: they say "stretch" and were written for another file.
+        InputError: as `verified_metadata`.
+    """
+    if Path(f"{path}.index").is_file():
+        path = Path(path).parent
+    try:
+        metadata = verified_metadata(path)
+    except StaleMetadata:
+        metadata = _read(path)
+        if metadata.get("resize") == "stretch":
+            raise
+    return metadata.get("resize") or "crop"
+
+
 def is_own(path: str | Path) -> bool:
     """Return whether a file has metadata with its digest: this library wrote it."""
     try:
@@ -88,12 +109,18 @@ def _is_calibration(value: Any) -> bool:
     return isinstance(value, dict) and _is_whole(value.get("photos", 0))
 
 
+def _is_resize(value: Any) -> bool:
+    """Return whether a value is one of `normalization.Resize`."""
+    return value in ("crop", "stretch")
+
+
 # What readers rely on: key → whether a value of it is of the right type.
 _FITS = {
     "calibration": _is_calibration,
     "class_names": _are_names,
     "data_dir": _is_text,
     "mean": _are_channels,
+    "resize": _is_resize,
     "seed": _is_whole,
     "sha256": _is_text,
     "stddev": _are_channels,

@@ -91,7 +91,9 @@ def _scorer(
     if model and model.endswith(".tflite"):
         from edgetpu_lib import deploy
 
-        return deploy.image_scorer(model, pixel_scale=pixel_scale, device=device)
+        return deploy.image_scorer(
+            model, pixel_scale=pixel_scale, resize=pixels.resize, device=device
+        )
     if device.given():
         raise InputError(
             f"--device={device.device} is for compiled .tflite files; leave it out"
@@ -100,7 +102,9 @@ def _scorer(
     from edgetpu_lib.evaluation import classifiers
 
     mean, stddev = pixel_scale or (None, None)
-    return classifiers.image_scorer(model, network=network, mean=mean, stddev=stddev)
+    return classifiers.image_scorer(
+        model, network=network, mean=mean, stddev=stddev, resize=pixels.resize
+    )
 
 
 def printable(path: str) -> str:

@@ -59,14 +59,9 @@ def diagnose(
     from edgetpu_lib.doctor import diagnose as stage
 
     images, calibration = _open(data_dir, split, metadata, num_images)
-    diagnosis = stage.diagnose(
-        float_,
-        int8,
-        images,
-        calibration=calibration,
-        label_offset=int(include_background_label),
-        pixel_scale=pixels.read(),
-    )
+    given = {"pixel_scale": pixels.read(), "resize": pixels.resize}
+    given["label_offset"] = int(include_background_label)
+    diagnosis = stage.diagnose(float_, int8, images, calibration=calibration, **given)
     if as_json:
         options.print_result({**as_dict(diagnosis), "split": images.split}, True, [])
     else:

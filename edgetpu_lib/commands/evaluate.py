@@ -61,6 +61,7 @@ def evaluate(
     metadata = model_flags.metadata_of(flags.model, needed=bool(source.data_dir))
     mean, stddev = pixels.read() or (None, None)
     wanted = {"mean": mean, "stddev": stddev, "image_size": network.image_size}
+    wanted["resize"] = pixels.resize
     if flags.output:
         require_writable(Path(flags.output) / "evaluation.json")
     quiet.start_tensorflow()
@@ -126,7 +127,11 @@ def _as_dict(
     from edgetpu_lib.evaluation import metrics, report
 
     content, *others = [
-        {"model": model.name, **report.as_dict(evaluation, images)}
+        {
+            "model": model.name,
+            "resize": model.resize,
+            **report.as_dict(evaluation, images),
+        }
         for model, evaluation in zip(models, evaluations, strict=True)
     ]
     for other in others:

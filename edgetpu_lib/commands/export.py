@@ -78,12 +78,15 @@ def export(
         require_writable(output)
     quiet.start_tensorflow()
     from edgetpu_lib import checkpoint, convert, data
+    from edgetpu_lib.images.pixels import square_side
 
     opened = checkpoint.open_model(flags.model, network)
     metadata = model_flags.metadata_of(flags.model)
     exported = _prepare(flags, network, pixels, opened)
     scale = {"mean": exported.mean, "stddev": exported.stddev}
     weights = str(flags.model or network.ckpt_dir)
+    resize = pixels.resize_for(weights)
+    square_side(convert.size_of(exported.model), resize)
     facts = _facts_of(exported.model, opened, weights, network, metadata)
     facts["output"] = exported.output
     if flags.endpoint_name:
@@ -99,8 +102,8 @@ def export(
     if flags.output_saved_model_dir:
         folder = flags.output_saved_model_dir
         with one_writer(folder):
-            convert.save_saved_model(exported.model, folder, **scale)
-            save_metadata(folder, **facts, **scale)
+            convert.save_saved_model(exported.model, folder, **scale, resize=resize)
+            save_metadata(folder, **facts, **scale, resize=resize)
         written["saved_model"] = folder
     if flags.output_tflite:
         convert.write_tflite(
@@ -108,6 +111,7 @@ def export(
             flags.output_tflite,
             calibration,
             **scale,
+            resize=resize,
             min_agreement=flags.min_agreement,
             **facts,
         )

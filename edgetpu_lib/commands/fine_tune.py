@@ -12,6 +12,7 @@ from edgetpu_lib.base import quiet
 from edgetpu_lib.base.artifacts import InputError, require_writable, save_metadata
 from edgetpu_lib.base.single_run import only_run
 from edgetpu_lib.commands import class_tables, options
+from edgetpu_lib.images.normalization import Resize
 from edgetpu_lib.training.settings import FineTuneConfig
 from edgetpu_lib.weights.network import Network
 
@@ -95,13 +96,14 @@ def _fine_tune(
         state_dir=f"{flags.output}.state",
         keep_minutes=flags.keep_minutes,
     )
-    found, per_class = _measure(model, splits["test"])
+    found, per_class = _measure(model, splits["test"], config.resize)
     facts = {"test": found, "per_class": per_class, "skipped": skipped}
     checkpoint.save_model(model, flags.output)
     save_metadata(
         flags.output,
         model_name=model.name,
         image_size=model.input_shape[1],
+        resize=config.resize,
         class_names=images.class_names,
         data_dir=str(Path(images.data_dir).resolve()),
         seed=config.seed,
@@ -180,13 +182,14 @@ def _open_splits(
 
 
 def _measure(
-    model: keras.Model, images: Images
+    model: keras.Model, images: Images, resize: Resize
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Return the accuracies of a model on test images, of all and of each class."""
     from edgetpu_lib import evaluate
     from edgetpu_lib.evaluation import classifiers, metrics
 
-    predictions = evaluate.predict(classifiers.open_classifier(model), images)
+    opened = classifiers.open_classifier(model, resize=resize)
+    predictions = evaluate.predict(opened, images)
     rows = metrics.per_class(predictions, images.labels, images.class_names)
     measured = metrics.measure(predictions, images.labels)
     return dataclasses.asdict(measured), [dataclasses.asdict(row) for row in rows]

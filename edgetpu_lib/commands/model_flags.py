@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgetpu_lib.base.artifacts import InputError
-from edgetpu_lib.base.metadata import StaleMetadata, verified_metadata
+from edgetpu_lib.base.metadata import StaleMetadata, resize_of, verified_metadata
 from edgetpu_lib.commands import options
+from edgetpu_lib.images.normalization import Resize
 
 if TYPE_CHECKING:
     from edgetpu_lib.tflite.contract import PixelScale
@@ -24,10 +25,21 @@ class Pixels:
             [default: what the model tells]
         std: the difference is divided by it; one number, or three with commas.
             [default: what the model tells]
+        resize: how an image becomes square: its centre is cut out, or it is stretched
+            whole. [default: what the model's metadata say, or else crop]
     """
 
     mean: str | None = None
     std: str | None = None
+    resize: Resize | None = None
+
+    def resize_for(self, model: str | Path | None) -> Resize:
+        """Return how a model's images become square, as given or as it tells.
+
+        Raises:
+            InputError: its metadata cannot be read, or are of another file.
+        """
+        return self.resize or (resize_of(model) if model else "crop")
 
     def read(self) -> PixelScale | None:
         """Return mean and standard deviation, or `None` where they are not given.

@@ -52,6 +52,7 @@ def page(
             output,
             options=shown,
             pixel_scale=pixels.read(),
+            resize=pixels.resize,
             split_files=split_files,
         )
     size_mb = sum(path.stat().st_size for path in written) / 1e6

@@ -22,6 +22,7 @@ from edgetpu_lib.specs import SPECS
 from edgetpu_lib.weights.network import Network
 
 if TYPE_CHECKING:
+    from edgetpu_lib.images.normalization import Resize
     from edgetpu_lib.tflite.contract import PixelScale
 
 # Folder below the output for the predictions of an interrupted report.
@@ -81,6 +82,7 @@ def report(
         metadata = model_flags.metadata_of(path, needed=bool(source.data_dir))
         model = _load(path, network)
         pixel_scale = _pixel_scale(path, model, pixels)
+        resize = pixels.resize_for(path)
         images = source.open(metadata)
         label_offset = source.label_offset(images, model.output_shape[-1])
         int8 = _quantized(
@@ -91,8 +93,9 @@ def report(
             metadata,
             output,
             pixel_scale,
+            resize,
         )
-        opened = _open(model, int8, pixel_scale)
+        opened = _open(model, int8, pixel_scale, resize)
         digests += [each.digest for each in opened.values()]
         rows.append(_row(path, opened, images, label_offset, output))
         facts = {"checkpoint": str(path), "split": images.split, "int8_file": str(int8)}
@@ -161,6 +164,7 @@ def _quantized(
     metadata: dict,
     output: Path,
     pixel_scale: PixelScale,
+    resize: Resize,
 ) -> Path:
     """Return the int8 model, made unless the same one is there already."""
     from edgetpu_lib import checkpoint, convert, data
@@ -175,7 +179,7 @@ def _quantized(
         "calibration_sha256": data.digest_of(calibration),
     }
     mean, stddev = pixel_scale
-    facts |= {"mean": mean, "stddev": stddev}
+    facts |= {"mean": mean, "stddev": stddev, "resize": resize}
     if target.is_file() and is_own(target):
         if facts.items() <= read_metadata(target).items():
             return target
@@ -199,13 +203,17 @@ def _pixel_scale(path: Path, model: Any, pixels: model_flags.Pixels) -> PixelSca
     return contract.require_known(told, str(path))
 
 
-def _open(model: Any, int8: Path, pixel_scale: PixelScale) -> dict[str, Any]:
+def _open(
+    model: Any, int8: Path, pixel_scale: PixelScale, resize: Resize
+) -> dict[str, Any]:
     """Return the classifiers of a float model and of its int8 model."""
     from edgetpu_lib.evaluation import classifiers
 
     mean, stddev = pixel_scale
     return {
-        "float": classifiers.open_classifier(model, mean=mean, stddev=stddev),
+        "float": classifiers.open_classifier(
+            model, mean=mean, stddev=stddev, resize=resize
+        ),
         "int8": classifiers.open_classifier(int8),
     }
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from edgetpu_lib.base import quiet
-from edgetpu_lib.base.artifacts import require_writable
+from edgetpu_lib.base.artifacts import require_writable, save_metadata
+from edgetpu_lib.base.metadata import resize_of
 from edgetpu_lib.commands import options
 
 
@@ -33,11 +34,13 @@ def to_tf1(
     from edgetpu_lib import checkpoint
     from edgetpu_lib.weights import tf1_writer
 
+    network = checkpoint.load_model(model)
     path = tf1_writer.save_weights(
-        checkpoint.load_model(model),
+        network,
         output,
         global_step=global_step,
         only_averages=only_averages,
         round_to_bfloat16=round_to_bfloat16,
     )
+    save_metadata(path, model_name=network.name, resize=resize_of(model))
     options.print_result({"checkpoint": str(path)}, as_json, [f"wrote {path}"])

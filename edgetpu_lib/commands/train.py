@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from edgetpu_lib.base import quiet
@@ -141,18 +142,20 @@ def _train(
         "skipped": list(dict.fromkeys((*images.skipped, *held_out, *trained.skipped))),
     }
     target = _save_weights(model, trained, flags)
-    save_metadata(
-        target,
-        model_name=model.name,
-        image_size=model.input_shape[1],
-        class_names=images.class_names,
-        include_background_label=flags.include_background_label,
-        data_dir=data_set.data_dir,
-        seed=flags.seed,
-        recipe=dataclasses.asdict(recipe),
-        history=facts["epochs"],
-        skipped=facts["skipped"],
-    )
+    metadata = {
+        "model_name": model.name,
+        "image_size": model.input_shape[1],
+        "resize": recipe.resize,
+        "class_names": images.class_names,
+        "include_background_label": flags.include_background_label,
+        "data_dir": data_set.data_dir,
+        "seed": flags.seed,
+        "recipe": dataclasses.asdict(recipe),
+        "history": facts["epochs"],
+        "skipped": facts["skipped"],
+    }
+    for path in _written(target, flags):
+        save_metadata(path, **metadata)
     content = {"checkpoint": target, "step": trained.step, **facts}
     line = f"wrote {target}, step {trained.step}, loss {trained.history[-1].loss:.3f}"
     options.print_training(content, as_json, [line])
@@ -244,6 +247,13 @@ def _archive(output: str) -> Callable[[keras.Model, Mapping[str, Any], int], Non
         tf1_writer.save_weights(model, folder, averages=averages, global_step=step)
 
     return keep
+
+
+def _written(target: str, flags: Flags) -> list[Path]:
+    """Return all checkpoints of a training: the last, its averages and the best."""
+    found = [target, flags.output_tarball]
+    found += [f"{flags.output}/archive"] if flags.archive_ckpt else []
+    return [Path(path) for path in found if path and Path(path).exists()]
 
 
 def _save_weights(model: keras.Model, trained: Trained, flags: Flags) -> str:

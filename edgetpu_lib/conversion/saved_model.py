@@ -9,7 +9,7 @@ import keras
 from edgetpu_lib.base.artifacts import InputError, atomic_path
 from edgetpu_lib.base.quiet import quiet_native
 from edgetpu_lib.images import graph
-from edgetpu_lib.images.normalization import MEAN, STDDEV
+from edgetpu_lib.images.normalization import MEAN, STDDEV, Resize
 from edgetpu_lib.weights.keras_files import is_opened
 
 
@@ -19,13 +19,14 @@ def save_saved_model(
     *,
     mean: float = MEAN,
     stddev: float = STDDEV,
+    resize: Resize = "crop",
 ) -> Path:
     """Write a TensorFlow SavedModel.
 
     Its signature `serving_default` takes float32 [batch, height, width, 3], pixels as
     (pixel − mean) / stddev. `encoded_images`, of a square model, takes the bytes of
-    JPEG, PNG, GIF or BMP files, strings [batch], which it crops and resizes as
-    `data.load_image` does. Both give the model's outputs.
+    JPEG, PNG, GIF or BMP files, strings [batch], which it crops or stretches, as
+    `resize` says and as `data.load_image` does. Both give the model's outputs.
 
     The folder is made, or replaced as a whole, and returned.
 
@@ -41,7 +42,7 @@ def save_saved_model(
 
     with atomic_path(folder) as path, quiet_native():
         try:
-            _export(model, path, mean, stddev)
+            _export(model, path, mean, stddev, resize)
         except tf.errors.OpError as error:
             # TensorFlow raises its own kind of error for a full disk.
             reason = str(error).splitlines()[0].split("; ")[-1]
@@ -49,7 +50,9 @@ def save_saved_model(
     return Path(folder)
 
 
-def _export(model: keras.Model, path: Path, mean: float, stddev: float) -> None:
+def _export(
+    model: keras.Model, path: Path, mean: float, stddev: float, resize: Resize
+) -> None:
     import tensorflow as tf
 
     first, size, width, channels = model.inputs[0].shape
@@ -66,7 +69,7 @@ def _export(model: keras.Model, path: Path, mean: float, stddev: float) -> None:
     @tf.function(input_signature=[files], autograph=False)
     def encoded_images(encoded_images):
         images = tf.map_fn(
-            lambda encoded: graph.load_image(encoded, size),
+            lambda encoded: graph.load_image(encoded, size, resize=resize),
             encoded_images,
             fn_output_signature=tf.TensorSpec((size, size, 3), tf.float32),
         )

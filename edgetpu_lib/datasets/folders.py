@@ -19,7 +19,8 @@ def list_images(data_dir: str | Path, *, labelled: bool = True) -> Images:
     """List the images of a folder, sorted by class and file name.
 
     Args:
-        data_dir: `data_dir/<class name>/<image>`; the notes count what is passed over.
+        data_dir: `data_dir/<class name>/<image>`, or a folder as `classes_folder`
+            takes it; the notes count what is passed over.
         labelled: whether classes are needed. If not, a folder with fewer than two
             class folders may hold images at any depth, and is one class.
 
@@ -27,7 +28,8 @@ def list_images(data_dir: str | Path, *, labelled: bool = True) -> Images:
         InputError: the folder is missing, has too few class folders, or one of them
             holds no image.
     """
-    data_dir = require_folder(data_dir)
+    given = require_folder(data_dir)
+    data_dir = classes_folder(given)
     folders = class_folders(data_dir)
     if len(folders) < 2 and not labelled:
         found, others = files_in(data_dir)
@@ -51,7 +53,8 @@ def list_images(data_dir: str | Path, *, labelled: bool = True) -> Images:
             raise InputError(
                 f"{data_dir / name} holds no image{why}; add some or remove the folder"
             )
-    return images_of(groups, list(groups), data_dir, passed_over(others))
+    notes = _unlabelled(given) if data_dir != given else ()
+    return images_of(groups, list(groups), data_dir, notes + passed_over(others))
 
 
 def require_folder(data_dir: str | Path) -> Path:
@@ -60,6 +63,29 @@ def require_folder(data_dir: str | Path) -> Path:
     if not data_dir.is_dir():
         raise InputError(f"{data_dir} is not a folder; give a folder of images")
     return data_dir
+
+
+def classes_folder(data_dir: Path) -> Path:
+    """Return the folder of class folders: `dataset/` of a classifier's in Frigate.
+
+    Frigate keeps labelled images in `clips/<name>/dataset/<class>/`. In
+    `clips/<name>/train/` are images that nobody has labelled yet: no split, and no
+    class. Any other folder is returned itself.
+    """
+    inside, unlabelled = data_dir / "dataset", data_dir / "train"
+    if not inside.is_dir() or not class_folders(inside):
+        return data_dir
+    others = set(class_folders(data_dir)) - {inside, unlabelled}
+    is_split = unlabelled.is_dir() and class_folders(unlabelled)
+    return data_dir if others or is_split else inside
+
+
+def _unlabelled(data_dir: Path) -> tuple[str, ...]:
+    """Return a line on the classes of `dataset/` and the images without a label."""
+    found, _ = files_in(data_dir)
+    count = sum(data_dir / "dataset" not in path.parents for path in found)
+    others = f"; {count} images outside it have no label" if count else ""
+    return (f"{data_dir}: the classes are the folders in dataset/{others}",)
 
 
 def folders_in(folder: Path) -> list[Path]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from edgetpu_lib.base.artifacts import InputError
 from edgetpu_lib.datasets.folders import (
     class_folders,
+    classes_folder,
     classes_in,
     folders_in,
     holds_images,
@@ -40,7 +41,7 @@ def open_split_folders(data_dir: str | Path) -> dict[str, Images]:
     Raises:
         InputError: it cannot be told which folders are splits and which classes.
     """
-    data_dir = require_folder(data_dir)
+    data_dir = classes_folder(require_folder(data_dir))
     children = class_folders(data_dir)
     places = _split_places(data_dir, children)
     if not places:

@@ -12,7 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from edgetpu_lib.base.artifacts import InputError
-from edgetpu_lib.datasets.folders import list_images
+from edgetpu_lib.datasets.folders import classes_folder, list_images
 from edgetpu_lib.datasets.labelled import Images, file_digest
 from edgetpu_lib.datasets.shards import has_shards, open_shards
 from edgetpu_lib.datasets.split_folders import open_split_folders
@@ -115,7 +115,8 @@ def choose_split(
     else:
         splits = {"all": list_images(data_dir, labelled=labelled)}
         trained_on = metadata.get("data_dir")
-        same = trained_on and Path(trained_on).resolve() == Path(data_dir).resolve()
+        folder = classes_folder(Path(data_dir)).resolve()
+        same = trained_on and classes_folder(Path(trained_on)).resolve() == folder
         split = split or (default_split if same else "all")
         if split != "all":
             splits |= split_images(splits["all"], seed=metadata.get("seed", 0))

@@ -176,6 +176,8 @@ def _resembling(evidence: Evidence) -> CalibrationFault | None:
 def _candidates(evidence: Evidence) -> Iterator[tuple[str, str, float, np.ndarray]]:
     """Yield code, description, weight and `curve` of each kind of faulty images."""
     for variant, (code, words) in FAULTS.items():
+        if variant not in evidence.images:
+            continue
         rows = evidence.file.features_of(evidence.images[variant])
         weight = 1.0 if variant == DIVIDED else _RELATED
         yield code, f"images {words}", weight, curve(rows)

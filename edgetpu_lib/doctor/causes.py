@@ -52,6 +52,8 @@ REMEDIES = {
     " quantization in mind, or compute those layers in floats",
     "preprocessing-bgr": "exchange red and blue: OpenCV reads BGR, these models take"
     " RGB",
+    "preprocessing-crop": "stretch the whole image to a square, as in training,"
+    " instead of cropping its centre",
     "preprocessing-div255": "normalise as in training, (pixel − 127) / 128, not pixel /"
     " 255",
     "preprocessing-no-crop": "crop the centre 87.5 % before resizing, as in training",
@@ -186,7 +188,7 @@ def of_preprocessing(
     right = metrics.best_predictions(images[RIGHT].scores).best == labels
     likely = []
     for variant, (code, words) in FAULTS.items():
-        if variant == DIVIDED:
+        if variant == DIVIDED or variant not in images:
             continue
         better = metrics.best_predictions(images[variant].scores).best == labels
         gain = float(better.mean() - right.mean())

@@ -34,6 +34,7 @@ from edgetpu_lib.doctor.preprocessing_variants import RIGHT
 from edgetpu_lib.doctor.ranges import FloatNetwork, Observations
 from edgetpu_lib.evaluation.metrics import Predictions
 from edgetpu_lib.hardware import check
+from edgetpu_lib.images.normalization import Resize
 from edgetpu_lib.tflite.contract import PixelScale
 
 # Images are observed in parts, until some are found among the calibration images.
@@ -90,6 +91,7 @@ def diagnose(
     calibration: data.Images | None = None,
     label_offset: int = 0,
     pixel_scale: PixelScale | None = None,
+    resize: Resize | None = None,
     progress: bool = True,
 ) -> Diagnosis:
     """Diagnose why an int8 model predicts worse than its float model.
@@ -103,6 +105,7 @@ def diagnose(
         label_offset: added to every label: 1 where output 0 is the background.
         pixel_scale: what is subtracted from pixels and what they are divided by;
             `None` takes what the models tell, or in memory this library's.
+        resize: of images to a square; `None` takes what the metadata tell.
         progress: show progress bars.
 
     Raises:
@@ -110,23 +113,21 @@ def diagnose(
 
     See: notebooks/05_evaluate.ipynb.
     """
-    told = {"pixel_scale": pixel_scale, "progress": progress}
+    told = {"pixel_scale": pixel_scale, "resize": resize, "progress": progress}
     pair = open_pair(float_model, int8, images, **told)
     calibration = calibration or images
-    files = pair.float_tflite, pair.int8_tflite
-    weights, paddings = weight_errors.compare_stored(*files)
+    weights, padding = weight_errors.compare_stored(pair.float_tflite, pair.int8_tflite)
     twin = dequantize.to_float(pair.int8_tflite)
     agreement_of_weights = pair.agreement_with(pair.predict(twin))
-    stored = causes.of_weights(weights, paddings, agreement_of_weights)
+    stored = causes.of_weights(weights, padding, agreement_of_weights)
     # The ranges belong to the network that was quantized, which may be another.
     network = doctor_ranges.open_network(twin if stored else pair.float_tflite)
     faults, seen = _calibration_faults(pair, network, calibration, progress)
     sweep, predictions, notes = _sweep(pair, network, seen[RIGHT], progress)
     labels, note = _labels(images, label_offset, pair.float_predictions.classes)
     found = [*stored, *_of_calibration(pair, faults, predictions)]
-    if labels is not None:
-        known = calibration.labels[: len(seen[RIGHT])] + label_offset
-        found += _of_labels(pair, labels, None if stored else seen, known)
+    known = calibration.labels[: len(seen[RIGHT])] + label_offset
+    found += _of_labels(pair, labels, None if stored else seen, known)
     found += causes.on_device(check.check_tflite(pair.int8_tflite))
     found = found or causes.unnamed(pair, predictions, agreement_of_weights)
     return Diagnosis(
@@ -146,7 +147,7 @@ def diagnose(
 
 def _of_labels(
     pair: FilePair,
-    labels: np.ndarray,
+    labels: np.ndarray | None,
     seen: dict[str, Observations] | None,
     known: np.ndarray,
 ) -> Iterator[Cause]:
@@ -154,6 +155,8 @@ def _of_labels(
 
     `known` are the labels of the images that were observed, `seen`.
     """
+    if labels is None:
+        return
     shifted, shift = causes.of_labels(pair.float_predictions, labels)
     yield from shifted
     if seen:
@@ -171,15 +174,15 @@ def _calibration_faults(
 
     size, names = network.image_size, [str(path) for path in calibration.paths]
     file = doctor_ranges.file_ranges(network, pair.int8_tflite)
-    scale = {"pixel_scale": pair.pixel_scale}
-    noise = variants.synthetic_images(size, **scale)
+    told = {"pixel_scale": pair.pixel_scale, "resize": pair.resize}
+    noise = variants.synthetic_images(size, pixel_scale=pair.pixel_scale)
     synthetic = observe(noise, "observing noise")
     count = min(len(calibration), _MOST_IMAGES)
     seen: dict[str, Observations] = {}
     for start in range(0, count, _PART):
         part = calibration.take(np.arange(start, min(start + _PART, count)))
         title = f"observing images {start + 1}…{start + len(part)} of {count}"
-        more = observe(variants.prepare_variants(part, size, **scale), title)
+        more = observe(variants.prepare_variants(part, size, **told), title)
         seen = {name: seen[name].joined(m) if seen else m for name, m in more.items()}
         evidence = Evidence(file, seen, synthetic, names, pair.calibrated_on)
         faults, proven = calibration_faults.find_faults(evidence)

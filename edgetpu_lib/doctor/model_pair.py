@@ -11,10 +11,11 @@ import numpy as np
 from edgetpu_lib import checkpoint, convert, data
 from edgetpu_lib.base import parallel
 from edgetpu_lib.base.artifacts import InputError
-from edgetpu_lib.base.metadata import verified_metadata
+from edgetpu_lib.base.metadata import resize_of, verified_metadata
 from edgetpu_lib.doctor import layer_errors
 from edgetpu_lib.evaluation import classifiers, keras_inputs, metrics
 from edgetpu_lib.evaluation.metrics import Predictions
+from edgetpu_lib.images.normalization import Resize
 from edgetpu_lib.tflite import compiled, contract, preprocessing
 from edgetpu_lib.tflite.contract import PixelScale
 from edgetpu_lib.tflite.file import read_bytes, read_tflite
@@ -41,6 +42,7 @@ class FilePair:
     int8_tflite: bytes
     calibrated_on: int | None
     pixel_scale: PixelScale
+    resize: Resize
     images: np.ndarray
     layers: tuple[layer_errors.LayerError, ...]
     float_predictions: Predictions
@@ -70,6 +72,7 @@ def open_pair(
     images: data.Images,
     *,
     pixel_scale: PixelScale | None = None,
+    resize: Resize | None = None,
     progress: bool = True,
 ) -> FilePair:
     """Read both models, given as for `diagnose.diagnose`, and compare them on images.
@@ -88,7 +91,8 @@ def open_pair(
     mean, stddev = pixel_scale
     size = _common_size(float_tflite, int8_tflite)
     titles = ("loading images", "comparing layers") if progress else (None, None)
-    arrays = data.load_pixels(images, size, progress=titles[0])
+    resize = resize or _resize_of(float_model, int8)
+    arrays = data.load_pixels(images, size, resize=resize, progress=titles[0])
     compared = layer_errors.compare_layers(
         float_tflite,
         int8_tflite,
@@ -102,6 +106,7 @@ def open_pair(
         int8_tflite,
         metadata.get("calibration", {}).get("photos"),
         pixel_scale,
+        resize,
         arrays,
         compared.layers,
         metrics.best_predictions(compared.float_scores),
@@ -152,6 +157,12 @@ def _beside(model: str | Path | bytes) -> PixelScale | None:
     if isinstance(model, bytes):
         return None
     return preprocessing.of_metadata(verified_metadata(model))
+
+
+def _resize_of(*models: keras.Model | str | Path | bytes) -> Resize:
+    """Return how images become square: "stretch" if the metadata of a model say so."""
+    paths = [each for each in models if isinstance(each, (str, Path))]
+    return "stretch" if "stretch" in map(resize_of, paths) else "crop"
 
 
 def _has_softmax(content: bytes) -> bool:

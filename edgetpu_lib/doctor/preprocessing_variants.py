@@ -16,14 +16,17 @@ import numpy as np
 from edgetpu_lib import data
 from edgetpu_lib.base import parallel
 from edgetpu_lib.images import opening, pixels
+from edgetpu_lib.images.normalization import Resize
 from edgetpu_lib.tflite.contract import OWN, PixelScale
 
 RIGHT = "right"
-BGR, SQUARE, WHOLE = "bgr", "square", "whole"
+BGR, CROPPED, SQUARE, WHOLE = "bgr", "cropped", "square", "whole"
 UNIT, DIVIDED = "0..1", "divided twice"
-# Wrong variant → the cause it is reported as, and how its images are described.
+# Wrong variant → the cause it is reported as, and how its images are described. Of
+# cropped and uncropped ones, images have those that are wrong for the model.
 FAULTS = {
     BGR: ("preprocessing-bgr", "with red and blue exchanged"),
+    CROPPED: ("preprocessing-crop", "with the centre crop"),
     SQUARE: ("preprocessing-no-crop", "without the centre crop"),
     WHOLE: ("preprocessing-no-crop", "squeezed whole to a square"),
     UNIT: ("preprocessing-div255", "divided by 255 instead of normalised"),
@@ -35,21 +38,31 @@ _NOISE_IMAGES = 48
 
 
 def prepare_variants(
-    images: data.Images, image_size: int, *, pixel_scale: PixelScale = OWN
+    images: data.Images,
+    image_size: int,
+    *,
+    pixel_scale: PixelScale = OWN,
+    resize: Resize = "crop",
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Yield names of variants and RGB pixels [images, size, size, 3].
+
+    `resize` is how images become square rightly.
 
     Raises:
         InputError: an image cannot be used.
     """
-    arrays = data.load_pixels(images, image_size)
+    arrays = data.load_pixels(images, image_size, resize=resize)
     yield RIGHT, _for_network(arrays, pixel_scale)
     yield BGR, _for_network(arrays[..., ::-1], pixel_scale)
-    squares = data.load_pixels(images, image_size, whole_square=True)
-    yield SQUARE, _for_network(squares, pixel_scale)
-    squeeze = functools.partial(_squeeze, image_size=image_size)
-    wholes = np.stack(list(parallel.map_in_order(squeeze, images.paths)))
-    yield WHOLE, _for_network(wholes, pixel_scale)
+    if resize == "stretch":
+        cropped = data.load_pixels(images, image_size)
+        yield CROPPED, _for_network(cropped, pixel_scale)
+    else:
+        squares = data.load_pixels(images, image_size, resize="square")
+        yield SQUARE, _for_network(squares, pixel_scale)
+        squeeze = functools.partial(_squeeze, image_size=image_size)
+        wholes = np.stack(list(parallel.map_in_order(squeeze, images.paths)))
+        yield WHOLE, _for_network(wholes, pixel_scale)
     divided = arrays.astype(np.float32) / 255
     yield UNIT, _before_normalisation(divided)
     yield DIVIDED, _for_network(divided, pixel_scale)
@@ -100,4 +113,6 @@ def _for_network(images: np.ndarray, pixel_scale: PixelScale) -> np.ndarray:
 def _squeeze(path: Path, image_size: int) -> np.ndarray:
     """Load a whole image, resized to a square: uint8 [size, size, 3]."""
     _, image = opening.open_image(path)
-    return pixels.to_uint8(pixels.resize(opening.to_rgb(image, path), image_size))
+    return pixels.to_uint8(
+        pixels.resize_bicubic(opening.to_rgb(image, path), image_size)
+    )

@@ -14,10 +14,11 @@ import numpy as np
 from edgetpu_lib import checkpoint, data
 from edgetpu_lib.base import parallel
 from edgetpu_lib.base.artifacts import InputError, sha256_of
-from edgetpu_lib.base.metadata import verified_metadata
+from edgetpu_lib.base.metadata import resize_of, verified_metadata
 from edgetpu_lib.conversion import front
 from edgetpu_lib.evaluation import keras_inputs
 from edgetpu_lib.images import pixels
+from edgetpu_lib.images.normalization import Resize
 from edgetpu_lib.tflite import compiled, contract, interpreter, preprocessing, scores
 from edgetpu_lib.tflite.contract import PixelScale
 from edgetpu_lib.tflite.feed import middle_of
@@ -41,6 +42,7 @@ class Classifier:
             classes]; takes up to `batch_size` images; with 1 it is thread-safe.
         batch_size: images that `predict` takes at a time. With 1, each thread decodes
             and predicts its own images.
+        resize: how an image becomes the square that `predict` takes.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Classifier:
     digest: str
     predict: Callable[[np.ndarray], np.ndarray]
     batch_size: int
+    resize: Resize = "crop"
 
 
 def open_classifier(
@@ -57,6 +60,7 @@ def open_classifier(
     network: Network | None = None,
     mean: float | Sequence[float] | None = None,
     stddev: float | Sequence[float] | None = None,
+    resize: Resize | None = None,
     image_size: int | None = None,
     workers: int | None = None,
 ) -> Classifier:
@@ -72,12 +76,14 @@ def open_classifier(
             the model tells by its quantization, first layers or names; of a model in
             memory that tells nothing, what this library trains with.
         stddev: that pixels are divided by, likewise.
+        resize: how images become square; `None` takes what the metadata beside the
+            model's file tell, or else "crop".
         image_size: of a SavedModel or Keras model that takes any, pixels.
         workers: interpreters of a TFLite file; `None` opens one a core.
 
     Raises:
-        InputError: the model cannot be read or is no image classifier, or nothing tells
-            which pixels it takes.
+        InputError: the model cannot be read or is no image classifier, nothing tells
+            which pixels it takes, or images are stretched to an oblong input.
     """
     given = None
     if mean is not None or stddev is not None:
@@ -85,20 +91,24 @@ def open_classifier(
             default if each is None else each
             for each, default in zip((mean, stddev), contract.OWN, strict=True)
         )
-    if isinstance(model, keras.Model):
-        return _of_keras(model, given or contract.OWN, given, image_size)
     if isinstance(model, bytes) or str(model).endswith(".tflite"):
-        return _of_tflite(model, given, workers or parallel.cores())
+        return _of_tflite(model, given, resize, workers or parallel.cores())
+    if isinstance(model, keras.Model):
+        resize = resize or "crop"
+        return _of_keras(model, given or contract.OWN, given, resize, image_size)
+    source = model or (network and network.ckpt_dir)
+    resize = resize or (resize_of(source) if source else "crop")
     if model and keras_files.is_saved_model(model):
-        return _of_saved_model(Path(model), given, image_size)
+        return _of_saved_model(Path(model), given, resize, image_size)
     opened = checkpoint.open_model(model, network)
-    return _of_keras(opened, None, given, image_size)
+    return _of_keras(opened, None, given, resize, image_size)
 
 
 def _of_keras(
     model: keras.Model,
     default: PixelScale | None,
     given: PixelScale | None,
+    resize: Resize,
     image_size: int | None,
 ) -> Classifier:
     if len(model.inputs) != 1 or len(model.outputs) != 1 or len(model.output_shape) < 2:
@@ -120,12 +130,13 @@ def _of_keras(
         return scores.both_classes(found, is_logistic)
 
     classes = max(2, int(np.prod(model.output_shape[1:])))
-    digest = _digest_of(checkpoint.weights_digest(model), pixel_scale, shape)
-    return Classifier(model.name, max(shape), classes, digest, predict, BATCH_SIZE)
+    digest = _digest_of(checkpoint.weights_digest(model), pixel_scale, shape, resize)
+    size = pixels.square_side(shape, resize)
+    return Classifier(model.name, size, classes, digest, predict, BATCH_SIZE, resize)
 
 
 def _of_saved_model(
-    folder: Path, given: PixelScale | None, image_size: int | None
+    folder: Path, given: PixelScale | None, resize: Resize, image_size: int | None
 ) -> Classifier:
     import tensorflow as tf
 
@@ -159,15 +170,19 @@ def _of_saved_model(
         return scores.both_classes(found, bool(((found >= 0) & (found <= 1)).all()))
 
     classes = max(2, int(np.prod(made.shape[1:])))
-    digest = _digest_of(sha256_of(folder), pixel_scale, shape)
-    return Classifier(folder.name, max(shape), classes, digest, predict, BATCH_SIZE)
+    digest = _digest_of(sha256_of(folder), pixel_scale, shape, resize)
+    size = pixels.square_side(shape, resize)
+    return Classifier(folder.name, size, classes, digest, predict, BATCH_SIZE, resize)
 
 
 def _of_tflite(
-    model: str | Path | bytes, given: PixelScale | None, workers: int
+    model: str | Path | bytes,
+    given: PixelScale | None,
+    resize: Resize | None,
+    workers: int,
 ) -> Classifier:
     # One thread each: whole images in parallel leave no core waiting.
-    first = scores.open_scorer(model, pixel_scale=given, threads=1)
+    first = scores.open_scorer(model, pixel_scale=given, resize=resize, threads=1)
     if compiled.is_compiled(first.content):
         workers = 1  # There is one device.
     others = (
@@ -184,9 +199,10 @@ def _of_tflite(
         # Quantized inputs get whole numbers, as on a device.
         return score(pixels.to_uint8(image) if is_quantized else image)[None]
 
-    digest = _digest_of(hashlib.sha256(first.content).hexdigest(), first.pixel_scale)
-    name, size = Path(first.name).name, max(first.shape)
-    return Classifier(name, size, first.classes, digest, predict, 1)
+    content_digest = hashlib.sha256(first.content).hexdigest()
+    digest = _digest_of(content_digest, first.pixel_scale, first.resize)
+    name, size = Path(first.name).name, first.image_size
+    return Classifier(name, size, first.classes, digest, predict, 1, first.resize)
 
 
 def _prepare(
@@ -233,7 +249,7 @@ def image_scorer(
     classifier = open_classifier(model, workers=1, **options)
 
     def score(image: str | Path) -> np.ndarray:
-        array = data.load_image(image, classifier.image_size)
+        array = data.load_image(image, classifier.image_size, resize=classifier.resize)
         return scores.probabilities(classifier.predict(array[None]))[0]
 
     return score

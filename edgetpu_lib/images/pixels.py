@@ -4,35 +4,74 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
-from edgetpu_lib.images.normalization import MEAN, STDDEV
+from edgetpu_lib.base.artifacts import InputError
+from edgetpu_lib.images.normalization import MEAN, STDDEV, Resize
 from edgetpu_lib.images.opening import open_image, to_rgb
 
 # Source: tensorflow/tpu efficientnet preprocessing.py: 32 pixels of padding at 224.
 CROP_FRACTION = 0.875
 
 
-def center_crop_box(
-    height: int, width: int, image_size: int, *, whole_square: bool = False
-) -> tuple[int, int, int]:
-    """Return (top, left, side) of the evaluation crop of an image, in pixels.
+# `normalization.Resize`, and the square that training takes random crops of.
+Window = Literal["crop", "square", "stretch"]
 
-    `image_size` is that of the model's input; `whole_square` takes the largest square
-    instead of about 87.5 % of it. Source: tensorflow/tpu efficientnet preprocessing.py,
-    `_decode_and_center_crop`: the padding is rounded, the side truncated, the offsets
-    rounded up.
+
+def window_of(
+    height: int, width: int, image_size: int, resize: Window = "crop"
+) -> tuple[int, int, int, int]:
+    """Return (top, left, height, width) of what a network sees of an image, in pixels.
+
+    Args:
+        height: of the image, pixels.
+        width: likewise.
+        image_size: of the network's input, pixels.
+        resize: "crop" is the evaluation crop, about 87.5 % of the largest centred
+            square; "square" is that square; "stretch" is the whole image.
+
+    Raises:
+        InputError: `resize` is none of these.
+
+    Source: tensorflow/tpu efficientnet preprocessing.py, `_decode_and_center_crop`: the
+        padding is rounded, the side truncated, the offsets rounded up.
     """
-    padding = 0 if whole_square else round(image_size * (1 / CROP_FRACTION - 1))
-    side = max(1, int(image_size / (image_size + padding) * min(height, width)))
+    if resize == "stretch":
+        return 0, 0, height, width
     # The reference has no whole square; with it, offsets are rounded down.
-    up = 0 if whole_square else 1
-    return (height - side + up) // 2, (width - side + up) // 2, side
+    padding, up = 0, 0
+    if resize == "crop":
+        padding, up = padding_of(image_size), 1
+    elif resize != "square":
+        raise InputError(f"resize={resize!r} is unknown; use crop or stretch")
+    side = max(1, int(image_size / (image_size + padding) * min(height, width)))
+    return (height - side + up) // 2, (width - side + up) // 2, side, side
 
 
-def resize(pixels: np.ndarray, image_size: int) -> np.ndarray:
-    """Resize bicubically as TensorFlow 1 did: no half-pixel centres, no antialiasing.
+def padding_of(image_size: int) -> int:
+    """Return how many pixels the evaluation crop leaves out, at a network's scale."""
+    return round(image_size * (1 / CROP_FRACTION - 1))
+
+
+def square_side(shape: tuple[int, int], resize: Resize) -> int:
+    """Return the side of the square image that an input takes the middle of, pixels.
+
+    Raises:
+        InputError: images are stretched, but the input is no square.
+    """
+    height, width = shape
+    if resize == "stretch" and height != width:
+        raise InputError(
+            f"an input of {height} × {width} pixels takes the middle of a square, so"
+            " that resize=stretch would cut images; use crop, or a square input"
+        )
+    return max(shape)
+
+
+def resize_bicubic(pixels: np.ndarray, image_size: int) -> np.ndarray:
+    """Resize as TensorFlow 1 did: no half-pixel centres, no antialiasing.
 
     Takes uint8 or float32 [height, width, 3]; gives float32 [image_size, image_size,
     3], which overshoots 0..255.
@@ -96,16 +135,18 @@ def to_uint8(pixels: np.ndarray) -> np.ndarray:
     return np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
 
 
-def load_on_device(path: str | Path, image_size: int) -> np.ndarray:
+def load_on_device(
+    path: str | Path, image_size: int, *, resize: Resize = "crop"
+) -> np.ndarray:
     """Load an image with Pillow alone, for a board without TensorFlow.
 
     JPEG pixels may differ by a few levels from `data.load_image`, which uses the
-    reference's decoder. Returns float32 [image_size, image_size, 3], RGB, 0..255 with
-    bicubic overshoot.
+    reference's decoder. `resize` is as for `window_of`. Returns float32 [image_size,
+    image_size, 3], RGB, 0..255 with bicubic overshoot.
 
     Raises:
         InputError: the image cannot be used; the message says why.
     """
     rgb = to_rgb(open_image(path)[1], path)
-    top, left, side = center_crop_box(*rgb.shape[:2], image_size)
-    return resize(rgb[top : top + side, left : left + side], image_size)
+    top, left, height, width = window_of(*rgb.shape[:2], image_size, resize)
+    return resize_bicubic(rgb[top : top + height, left : left + width], image_size)

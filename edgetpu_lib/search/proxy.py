@@ -87,7 +87,7 @@ def load_task(
     # A margin for crops, as in `fine_tune`.
     margin_size = round(image_size / pixels.CROP_FRACTION)
     train_u8 = data.load_pixels(
-        train, margin_size, whole_square=True, progress="training images"
+        train, margin_size, resize="square", progress="training images"
     )
     held_out_u8 = data.load_pixels(held_out, image_size, progress="held-out images")
     arrays = train_u8, train.labels, held_out_u8, held_out.labels

@@ -9,7 +9,10 @@ from typing import Any
 import numpy as np
 
 from edgetpu_lib.base.artifacts import InputError
+from edgetpu_lib.base.metadata import resize_of
 from edgetpu_lib.board.options import DeviceOptions
+from edgetpu_lib.images.normalization import Resize
+from edgetpu_lib.images.pixels import square_side
 from edgetpu_lib.tflite import contract, interpreter, preprocessing
 from edgetpu_lib.tflite.contract import PixelScale
 from edgetpu_lib.tflite.file import TfliteFile, read_bytes, read_tflite
@@ -27,6 +30,7 @@ class Scorer:
         content: its bytes.
         opened: its interpreter.
         pixel_scale: what is subtracted from pixels and what they are divided by.
+        resize: how an image becomes square, "crop" or "stretch".
         ends_in_logistic: whether the scores come out of a logistic function.
     """
 
@@ -34,12 +38,18 @@ class Scorer:
     content: bytes
     opened: Any
     pixel_scale: PixelScale
+    resize: Resize
     ends_in_logistic: bool
 
     @property
     def shape(self) -> tuple[int, int]:
         """Height and width of the input, pixels."""
         return interpreter.input_contract(self.opened).shape[1:3]
+
+    @property
+    def image_size(self) -> int:
+        """Side of the square images whose middle the input takes, pixels."""
+        return square_side(self.shape, self.resize)
 
     @property
     def classes(self) -> int:
@@ -70,6 +80,7 @@ def open_scorer(
     model: str | Path | bytes,
     *,
     pixel_scale: PixelScale | None = None,
+    resize: Resize | None = None,
     threads: int | None = None,
     device: DeviceOptions = interpreter.ANY_DEVICE,
 ) -> Scorer:
@@ -79,18 +90,25 @@ def open_scorer(
         model: path or bytes of a `.tflite` file.
         pixel_scale: mean and standard deviation of its training; `None` takes what the
             file or its metadata tell, and of bytes what this library trains with.
+        resize: how an image becomes square; `None` takes what the metadata tell, or
+            else "crop".
         threads: CPU threads; `None` leaves the choice to the runtime.
         device: the Edge TPU that runs a compiled file.
 
     Raises:
-        InputError: the model cannot be used, or nothing tells which pixels it takes.
+        InputError: the model cannot be used, nothing tells which pixels it takes, or
+            images are stretched to an oblong input.
     """
     opened = interpreter.open_interpreter(model, threads=threads, device=device)
     name, content = read_bytes(model)
     file = read_tflite(content)
     pixel_scale = pixel_scale or preprocessing.of_model(model, file)
     known = contract.require_known(pixel_scale, name)
-    return Scorer(name, content, opened, known, _ends_in_logistic(file))
+    if resize is None:
+        resize = "crop" if isinstance(model, bytes) else resize_of(model)
+    scorer = Scorer(name, content, opened, known, resize, _ends_in_logistic(file))
+    square_side(scorer.shape, resize)
+    return scorer
 
 
 def _ends_in_logistic(file: TfliteFile) -> bool:

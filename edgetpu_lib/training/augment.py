@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from edgetpu_lib.images import loading, pixels
+from edgetpu_lib.images.normalization import Resize
 from edgetpu_lib.training.settings import Recipe, ResizeMethod
 
 # Source: tensorflow/tpu efficientnet preprocessing.py, `_decode_and_random_crop`.
@@ -26,6 +27,7 @@ def random_crop(
     image_size: int,
     seed: tuple[int, int],
     *,
+    resize: Resize = "crop",
     min_area: float = 0.08,
     resize_method: ResizeMethod = "bicubic",
 ) -> np.ndarray:
@@ -33,6 +35,9 @@ def random_crop(
 
     The crop has at least `min_area` of the image's area. Where ten attempts find none,
     it is the centre crop of evaluation. The same seed gives the same pixels.
+
+    With `resize` "stretch" the crop has the proportions of the image and lies anywhere
+    in it, and is stretched to the square.
 
     Returns:
         float32 [image_size, image_size, 3], RGB, 0..255; bicubic overshoots.
@@ -46,14 +51,19 @@ def random_crop(
         log says "Use default resize_bicubic".
     """
     content, *_ = loading.croppable(image)
-    cutter = _cutter(image_size, min_area, isinstance(content, bytes), resize_method)
+    is_jpeg = isinstance(content, bytes)
+    cutter = _cutter(image_size, resize, min_area, is_jpeg, resize_method)
     with loading.named_damage(image):
         return cutter(content, seed).numpy()
 
 
 @functools.cache
 def _cutter(
-    image_size: int, min_area: float, jpeg: bool, resize_method: ResizeMethod
+    image_size: int,
+    resize: Resize,
+    min_area: float,
+    jpeg: bool,
+    resize_method: ResizeMethod,
 ) -> Any:
     """Return a compiled function that decodes, crops, resizes and mirrors an image."""
     import tensorflow as tf
@@ -62,15 +72,9 @@ def _cutter(
         "bicubic": tf.raw_ops.ResizeBicubic,
         "bilinear": tf.raw_ops.ResizeBilinear,
     }
-    resize = functools.partial(
+    resized_to_square = functools.partial(
         methods[resize_method], size=[image_size] * 2, half_pixel_centers=False
     )
-
-    def center_window(shape: Any) -> Any:
-        padding = round(image_size * (1 / pixels.CROP_FRACTION - 1))
-        share = image_size / (image_size + padding)
-        side = tf.cast(share * tf.cast(tf.reduce_min(shape[:2]), tf.float32), tf.int32)
-        return tf.concat([(shape[:2] - side + 1) // 2, [side, side]], 0)
 
     encoded = tf.TensorSpec([], tf.string)
     decoded = tf.TensorSpec([None, None, 3], tf.uint8)
@@ -79,27 +83,60 @@ def _cutter(
     @tf.function(input_signature=[encoded if jpeg else decoded, seeds])
     def cut(content: Any, seed: Any) -> Any:
         shape = tf.io.extract_jpeg_shape(content) if jpeg else tf.shape(content)
-        begin, size, _ = tf.image.stateless_sample_distorted_bounding_box(
-            shape,
-            [[[0.0, 0.0, 1.0, 1.0]]],
-            seed,
-            min_object_covered=MIN_OBJECT_COVERED,
-            aspect_ratio_range=ASPECT_RATIOS,
-            area_range=(min_area, 1.0),
-            max_attempts=CROP_ATTEMPTS,
-        )
-        window = tf.concat([begin[:2], size[:2]], 0)
-        if tf.reduce_all(size[:2] == shape[:2]):
-            window = center_window(shape)
+        if resize == "stretch":
+            window = _similar_window(shape[:2], seed, min_area)
+        else:
+            window = _distorted_window(shape, seed, min_area, image_size)
         if jpeg:
             crop = tf.io.decode_and_crop_jpeg(content, window, channels=3)
         else:
             top, left, height, width = tf.unstack(window)
             crop = content[top : top + height, left : left + width]
-        resized = resize(images=crop[None])[0]
+        resized = resized_to_square(images=crop[None])[0]
         return tf.image.stateless_random_flip_left_right(resized, seed + 1)
 
     return cut
+
+
+def _distorted_window(shape: Any, seed: Any, min_area: float, image_size: int) -> Any:
+    """Return a random window as the reference draws it: int32 [4].
+
+    It is top, left, height and width, pixels. `shape` is int32 [3], `seed` int64 [2].
+    """
+    import tensorflow as tf
+
+    begin, size, _ = tf.image.stateless_sample_distorted_bounding_box(
+        shape,
+        [[[0.0, 0.0, 1.0, 1.0]]],
+        seed,
+        min_object_covered=MIN_OBJECT_COVERED,
+        aspect_ratio_range=ASPECT_RATIOS,
+        area_range=(min_area, 1.0),
+        max_attempts=CROP_ATTEMPTS,
+    )
+    padding = pixels.padding_of(image_size)
+    share = image_size / (image_size + padding)
+    side = tf.cast(share * tf.cast(tf.reduce_min(shape[:2]), tf.float32), tf.int32)
+    center = tf.concat([(shape[:2] - side + 1) // 2, [side, side]], 0)
+    is_whole = tf.reduce_all(size[:2] == shape[:2])
+    return tf.where(is_whole, center, tf.concat([begin[:2], size[:2]], 0))
+
+
+def _similar_window(sides: Any, seed: Any, min_area: float) -> Any:
+    """Return a random window with the proportions of the image: int32 [4].
+
+    `sides` is int32 [2]: height and width of the image. Values are as those of
+    `_distorted_window`.
+    """
+    import tensorflow as tf
+
+    area, *place = tf.unstack(tf.random.stateless_uniform([3], seed))
+    share = tf.sqrt(min_area + (1 - min_area) * area)
+    whole = tf.cast(sides, tf.float32)
+    kept = tf.maximum(1, tf.cast(tf.round(share * whole), tf.int32))
+    room = tf.cast(sides - kept + 1, tf.float32)
+    begin = tf.cast(tf.floor(tf.stack(place) * room), tf.int32)
+    return tf.concat([begin, kept], 0)
 
 
 class BatchAugmentation:

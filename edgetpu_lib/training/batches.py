@@ -133,6 +133,7 @@ class TrainingBatches:
                     self.images.paths[index],
                     self.image_size,
                     (self.seed * 1_000_003 + epoch, index),
+                    resize=self.recipe.resize,
                     min_area=self.recipe.min_crop_area,
                     resize_method=self.recipe.resize_method,
                 )

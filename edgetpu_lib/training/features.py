@@ -11,21 +11,30 @@ import numpy as np
 from edgetpu_lib import checkpoint, data
 from edgetpu_lib.base.artifacts import atomic_path
 from edgetpu_lib.images import pixels
+from edgetpu_lib.images.normalization import Resize
 from edgetpu_lib.training import fast_layers
 
 # Part of the cache key: change it with the crop, the resize or the normalisation.
-PREPROCESSING = "centre 87.5 %, bicubic, (pixel - 127) / 128"
+PREPROCESSING = {
+    "crop": "centre 87.5 %, bicubic, (pixel - 127) / 128",
+    "stretch": "stretched, bicubic, (pixel - 127) / 128",
+}
 BATCH_SIZE = 64
 
 
 def pooled_features(
-    model: keras.Model, images: data.Images, *, cache_dir: str | Path | None = None
+    model: keras.Model,
+    images: data.Images,
+    *,
+    resize: Resize = "crop",
+    cache_dir: str | Path | None = None,
 ) -> np.ndarray:
     """Return the input of the classifier for every image.
 
     Args:
         model: from `build.build_model`; dropout and classifier are not used.
-        images: cropped as in evaluation.
+        images: of any size.
+        resize: how they become square, as in evaluation.
         cache_dir: folder of the cached features. A file is named after a digest of all
             that they depend on: weights, image size, preprocessing, image contents.
 
@@ -38,29 +47,33 @@ def pooled_features(
     fast = fast_layers.training_twin(model)
     backbone = keras.Model(fast.input, fast.get_layer("head_flatten").output)
     if cache_dir is None:
-        return _compute(backbone, images)
-    path = Path(cache_dir) / f"{_digest(backbone, images)}.npy"
+        return _compute(backbone, images, resize)
+    path = Path(cache_dir) / f"{_digest(backbone, images, resize)}.npy"
     rows = _read(path, (len(images), *backbone.output_shape[1:]))
     if rows is None:
-        rows = _compute(backbone, images)
+        rows = _compute(backbone, images, resize)
         with atomic_path(path) as scratch, open(scratch, "wb") as file:
             np.save(file, rows)
     return rows
 
 
-def _digest(backbone: keras.Model, images: data.Images) -> str:
+def _digest(backbone: keras.Model, images: data.Images, resize: Resize) -> str:
     facts = (
         checkpoint.weights_digest(backbone),
         backbone.input_shape[1],
-        PREPROCESSING,
+        PREPROCESSING[resize],
         data.digest_of(images),
     )
     return hashlib.sha256("\n".join(map(str, facts)).encode()).hexdigest()
 
 
-def _compute(backbone: keras.Model, images: data.Images) -> np.ndarray:
+def _compute(backbone: keras.Model, images: data.Images, resize: Resize) -> np.ndarray:
     stream = data.iterate_batches(
-        images, backbone.input_shape[1], batch_size=BATCH_SIZE, progress="features"
+        images,
+        backbone.input_shape[1],
+        batch_size=BATCH_SIZE,
+        resize=resize,
+        progress="features",
     )
     return np.concatenate([_predict(backbone, arrays) for arrays in stream])
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from edgetpu_lib.base.artifacts import InputError
+from edgetpu_lib.images.normalization import Resize
 
 Optimizer = Literal["rmsprop", "momentum", "sgd", "adamw"]
 Schedule = Literal["exponential", "cosine", "constant"]
@@ -21,6 +22,7 @@ _CHOICES = {
     "schedule": Schedule,
     "optimizer": Optimizer,
     "resize_method": ResizeMethod,
+    "resize": Resize,
 }
 _ABOVE_ZERO = (
     *("epochs", "batch_size", "base_learning_rate", "decay_epochs", "decay_factor"),
@@ -60,6 +62,9 @@ class Recipe:
             0..1.
         batch_norm_epsilon: added to variances. Other programs build these networks
             with 0.001, whatever a checkpoint was trained with.
+        resize: "crop" as the reference, or "stretch" whole images to a square, as
+            programs do that feed the network boxes around objects; random crops then
+            have the image's own proportions.
         min_crop_area: smallest share of an image that a random crop keeps, 0..1.
         resize_method: of the random crops: "bicubic" as the published weights were
             trained, or "bilinear".
@@ -85,6 +90,7 @@ class Recipe:
     average_decay: float = 0.9999
     batch_norm_momentum: float = 0.99
     batch_norm_epsilon: float = 1e-3
+    resize: Resize = "crop"
     min_crop_area: float = 0.08
     resize_method: ResizeMethod = "bicubic"
     randaugment: bool = False
@@ -96,11 +102,7 @@ class Recipe:
     def __post_init__(self) -> None:
         """Refuse values that no training can use."""
         for name, known in _CHOICES.items():
-            if getattr(self, name) not in get_args(known):
-                raise InputError(
-                    f"{name} {getattr(self, name)!r} is unknown; use"
-                    f" {', '.join(get_args(known))}"
-                )
+            _require_choice(name, getattr(self, name), known)
         for name in _ABOVE_ZERO:
             if not 0 < getattr(self, name) < math.inf:
                 raise InputError(f"{name}={getattr(self, name)} must be above 0")
@@ -113,6 +115,13 @@ class Recipe:
             raise InputError(
                 f"min_crop_area={self.min_crop_area} must be above 0 and at most 1"
             )
+
+
+def _require_choice(name: str, value: str, known: Any) -> None:
+    """Raise `InputError` if a value is none of those of a `Literal`."""
+    if value not in get_args(known):
+        words = ", ".join(get_args(known))
+        raise InputError(f"{name} {value!r} is unknown; use {words}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,6 +141,9 @@ class FineTuneConfig:
         unfrozen_blocks: number of last blocks that the second phase trains; S has 16.
             All of them suit the checkpoint that ships, which was trained on small
             images of ten classes; with ImageNet weights the last 6 may do.
+        resize: "crop" the centre of images as the reference does, or "stretch" whole
+            images to a square, as Frigate does; the model's metadata say which, and
+            all other commands obey.
         patience: epochs without a lower validation loss before training stops.
         seed: seed of the split, of new weights, shuffling, augmentation and dropout.
     """
@@ -143,11 +155,13 @@ class FineTuneConfig:
     fine_learning_rate: float = 1e-3
     scratch_learning_rate: float = 1e-3
     unfrozen_blocks: int = 16
+    resize: Resize = "crop"
     patience: int = 4
     seed: int = 0
 
     def __post_init__(self) -> None:
         """Refuse values that no training can use."""
+        _require_choice("resize", self.resize, Resize)
         for name, value in dataclasses.asdict(self).items():
             if isinstance(value, int) and name != "seed" and value < 1:
                 raise InputError(f"{name}={value} must be at least 1")

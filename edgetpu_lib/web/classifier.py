@@ -24,6 +24,7 @@ from edgetpu_lib.base.artifacts import InputError
 from edgetpu_lib.base.metadata import verified_metadata
 from edgetpu_lib.costs import estimate
 from edgetpu_lib.images import opening, pixels
+from edgetpu_lib.images.normalization import Resize
 from edgetpu_lib.tflite import compiled, interpreter
 from edgetpu_lib.tflite.contract import PixelScale, takes_raw_pixels
 from edgetpu_lib.tflite.file import read_bytes
@@ -74,6 +75,7 @@ def write_page(
     *,
     options: PageOptions | None = None,
     pixel_scale: PixelScale | None = None,
+    resize: Resize | None = None,
     split_files: bool = False,
 ) -> list[Path]:
     """Write the page of a classifier.
@@ -84,6 +86,7 @@ def write_page(
         options: labels, title and sample images; `None` takes what the model tells.
         pixel_scale: mean and standard deviation of the model's training; `None` takes
             what the file tells.
+        resize: how images become square; `None` takes what the metadata tell.
         split_files: write page, model, runtime and images as files of a folder, for a
             web server; browsers do not load them from the disk.
 
@@ -95,7 +98,7 @@ def write_page(
             written, or npm cannot give the runtime.
     """
     options = options or PageOptions()
-    scorer = _open(model, pixel_scale)
+    scorer = _open(model, pixel_scale, resize)
     metadata = verified_metadata(model)
     labels = _labels(model, metadata, options, scorer.classes)
     samples = _samples(options.sample_glob, labels)
@@ -120,14 +123,16 @@ def write_page(
     return [Path(output) / name for name in contents]
 
 
-def _open(model: str | Path, pixel_scale: PixelScale | None) -> Scorer:
+def _open(
+    model: str | Path, pixel_scale: PixelScale | None, resize: Resize | None
+) -> Scorer:
     """Open a model as `deploy` does; raise InputError if a browser cannot run it."""
     if compiled.is_compiled(read_bytes(model)[1]):
         raise InputError(
             f"{model} is compiled for the Edge TPU, and a browser has none; give"
             f" {compiled.before_compilation(str(model))}"
         )
-    scorer = open_scorer(model, pixel_scale=pixel_scale)
+    scorer = open_scorer(model, pixel_scale=pixel_scale, resize=resize)
     ends = (interpreter.input_contract, interpreter.output_contract)
     for dtype in [end(scorer.opened).dtype for end in ends]:
         if dtype not in _DTYPES:
@@ -170,7 +175,7 @@ def settings_of(scorer: Scorer, labels: list[str], samples: list[str]) -> dict:
     given = interpreter.output_contract(scorer.opened)
     mean, stddev = scorer.pixel_scale
     height, width = scorer.shape
-    size = max(scorer.shape)
+    size = scorer.image_size
     is_float = taken.dtype.startswith("float")
     limits = None if is_float else np.iinfo(taken.dtype)
     return {
@@ -193,7 +198,11 @@ def settings_of(scorer: Scorer, labels: list[str], samples: list[str]) -> dict:
             "zero_point": given.zero_point,
         },
         "logistic": scorer.ends_in_logistic,
-        "crop": {"size": size, "padding": round(size * (1 / pixels.CROP_FRACTION - 1))},
+        "window": {
+            "size": size,
+            "padding": pixels.padding_of(size),
+            "resize": scorer.resize,
+        },
         "samples": [{"name": name, "type": _media_type(name)} for name in samples],
     }
 

@@ -35,7 +35,7 @@ def rightly(images):
 
 
 def whole_square(images):
-    stream = data.iterate_pixels(images, SIZE, whole_square=True)
+    stream = data.iterate_pixels(images, SIZE, resize="square")
     return [pixels.to_uint8(image) for image in stream]
 
 
@@ -44,7 +44,7 @@ def squeezed(images):
     arrays = []
     for path in images.paths:
         rgb = np.asarray(Image.open(path).convert("RGB"))
-        arrays.append(pixels.to_uint8(pixels.resize(rgb, SIZE)))
+        arrays.append(pixels.to_uint8(pixels.resize_bicubic(rgb, SIZE)))
     return arrays
 
 

@@ -244,7 +244,7 @@ def test_class_of_two_different_images_is_refused(tmp_path, copies):
 
 def test_whole_square_is_the_largest_one(tmp_path):
     path = save(tmp_path / "wide.png", 0, (30, 50))
-    found = data.load_image(path, 30, whole_square=True)
+    found = data.load_image(path, 30, resize="square")
     assert np.array_equal(found, np.asarray(Image.open(path))[:, 10:40])
 
 
@@ -284,9 +284,9 @@ def test_pixels_come_in_order(images):
 
 def test_pixels_obey_loading_options(images):
     few = images.take(np.arange(2))
-    streamed = data.iterate_pixels(few, 32, whole_square=True)
+    streamed = data.iterate_pixels(few, 32, resize="square")
     for path, image in zip(few.paths, streamed, strict=True):
-        expected = data.load_image(path, 32, whole_square=True)
+        expected = data.load_image(path, 32, resize="square")
         assert np.array_equal(image, expected)
 
 

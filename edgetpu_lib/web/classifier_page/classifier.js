@@ -10,18 +10,18 @@ function say(text, isError = false) {
   at("error").hidden = !isError;
 }
 
-// The crop of an image or a video: RGBA bytes [side, side].
-function cropped(source, height, width) {
-  const { top, left, side } = cropBox(height, width, settings.crop);
-  canvas.width = canvas.height = side;
+// What the model sees of an image or a video: RGBA bytes [rows, columns].
+function seenOf(source, height, width) {
+  const { top, left, rows, columns } = windowOf(height, width, settings.window);
+  [canvas.height, canvas.width] = [rows, columns];
   context.drawImage(source, -left, -top);
-  return { rgba: context.getImageData(0, 0, side, side).data, side };
+  return { rgba: context.getImageData(0, 0, columns, rows).data, rows, columns };
 }
 
 async function classify(source, height, width) {
-  const { rgba, side } = cropped(source, height, width);
-  const { size } = settings.crop;
-  const pixels = middleOf(resize(rgba, side, size), size, settings.input);
+  const { rgba, rows, columns } = seenOf(source, height, width);
+  const { size } = settings.window;
+  const pixels = middleOf(resizeBicubic(rgba, rows, columns, size), size, settings.input);
   const fed = quantize(pixels, settings.input);
   const start = performance.now();
   const values = await run(fed);

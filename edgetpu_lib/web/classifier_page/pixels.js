@@ -10,12 +10,15 @@ function rint(x) {
   return low % 2 === 0 ? low : low + 1;
 }
 
-function cropBox(height, width, { size, padding }) {
+// What the network sees of an image: the centre or, stretched, the whole.
+function windowOf(height, width, { size, padding, resize }) {
+  if (resize === "stretch") return { top: 0, left: 0, rows: height, columns: width };
   const side = Math.max(1, Math.floor((size / (size + padding)) * Math.min(height, width)));
   return {
     top: Math.floor((height - side + 1) / 2),
     left: Math.floor((width - side + 1) / 2),
-    side,
+    rows: side,
+    columns: side,
   };
 }
 
@@ -37,30 +40,30 @@ function bicubicTaps(old, size) {
   });
 }
 
-// RGBA bytes [side, side] → float32 RGB [size, size], which overshoots 0..255.
-function resize(rgba, side, size) {
-  const taps = bicubicTaps(side, size);
-  const high = new Float32Array(size * side * 3);
+// RGBA bytes [rows, columns] → float32 RGB [size, size], which overshoots 0..255.
+function resizeBicubic(rgba, rows, columns, size) {
+  const [down, across] = [bicubicTaps(rows, size), bicubicTaps(columns, size)];
+  const high = new Float32Array(size * columns * 3);
   for (let row = 0; row < size; row++) {
-    const { taps: rows, weights } = taps[row];
-    for (let column = 0; column < side; column++) {
+    const { taps, weights } = down[row];
+    for (let column = 0; column < columns; column++) {
       for (let channel = 0; channel < 3; channel++) {
         let sum = 0;
         for (let tap = 0; tap < 4; tap++) {
-          sum = f32(sum + f32(rgba[(rows[tap] * side + column) * 4 + channel] * weights[tap]));
+          sum = f32(sum + f32(rgba[(taps[tap] * columns + column) * 4 + channel] * weights[tap]));
         }
-        high[(row * side + column) * 3 + channel] = sum;
+        high[(row * columns + column) * 3 + channel] = sum;
       }
     }
   }
   const small = new Float32Array(size * size * 3);
   for (let row = 0; row < size; row++) {
     for (let column = 0; column < size; column++) {
-      const { taps: columns, weights } = taps[column];
+      const { taps, weights } = across[column];
       for (let channel = 0; channel < 3; channel++) {
         let sum = 0;
         for (let tap = 0; tap < 4; tap++) {
-          sum = f32(sum + f32(high[(row * side + columns[tap]) * 3 + channel] * weights[tap]));
+          sum = f32(sum + f32(high[(row * columns + taps[tap]) * 3 + channel] * weights[tap]));
         }
         small[(row * size + column) * 3 + channel] = sum;
       }

@@ -253,3 +253,79 @@ def test_validation_shards_alone_serve_calibration(shards):
     assert [str(path) for path in opened.paths] == [str(p) for p in expected.paths]
     with pytest.raises(InputError, match="no training images"):
         data.open_splits(shards)
+
+
+@pytest.fixture
+def frigate(tmp_path):
+    """Fill a folder as Frigate keeps it: labelled images, and others in `train/`."""
+    folder = tmp_path / "clips" / "gate"
+    fill(folder / "dataset", ("closed", "none", "open"), 6)
+    for score in ("0.99", "0.51", "0.0"):
+        save(folder / "train" / f"1760000000.1-abc-1760000001.2-open-{score}.png")
+    return folder
+
+
+@pytest.mark.parametrize("inside", ["", "dataset"])
+def test_frigates_folder_is_read_as_it_is(frigate, inside, capsys):
+    splits = data.open_splits(frigate / inside)
+    assert {len(part) for part in splits.values()} == {12, 3}
+    for part in splits.values():
+        assert part.class_names == ("closed", "none", "open")
+        assert {path.parent.parent for path in part.paths} == {frigate / "dataset"}
+        assert part.data_dir == str(frigate / "dataset")
+    # Images that are left out are counted.
+    assert ("3 " in capsys.readouterr().err) == (not inside)
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_frigates_unlabelled_images_are_never_used(frigate, labelled):
+    images = data.open_images(frigate, labelled=labelled)
+    assert len(images) == 18
+    assert not [path for path in images.paths if "train" in path.parts[-3:]]
+    assert len(data.list_images(frigate)) == 18
+
+
+@pytest.mark.parametrize("trained", ["", "dataset"])
+@pytest.mark.parametrize("given", ["", "dataset"])
+def test_training_images_of_frigates_folder_are_held_back(frigate, trained, given):
+    metadata = {"data_dir": str(frigate / trained), "seed": 0}
+    images = data.open_images(frigate / given, metadata=metadata)
+    assert images.split == "test"
+    assert len(images) == 3
+
+
+def test_frigates_class_may_be_called_train(frigate):
+    fill(frigate / "dataset", ("train",), 6)
+    splits = data.open_splits(frigate)
+    assert splits["train"].class_names == ("closed", "none", "open", "train")
+
+
+def test_frigates_folder_without_unlabelled_images(frigate):
+    shutil.rmtree(frigate / "train")
+    assert len(data.list_images(frigate)) == 18
+    (frigate / "train").mkdir()
+    (frigate / ".training_metadata.json").write_text("{}")
+    assert len(data.list_images(frigate)) == 18
+
+
+def test_frigates_folder_with_one_class_names_that_folder(frigate):
+    for name in ("none", "open"):
+        shutil.rmtree(frigate / "dataset" / name)
+    with pytest.raises(InputError, match=r"dataset .*closed"):
+        data.open_splits(frigate)
+
+
+def test_classes_called_dataset_and_train_stay_classes(tmp_path):
+    fill(tmp_path, ("dataset", "train"), 6)
+    assert data.list_images(tmp_path).class_names == ("dataset", "train")
+    assert data.open_splits(tmp_path)["train"].class_names == ("dataset", "train")
+
+
+def test_splits_inside_a_folder_called_dataset(tmp_path):
+    for split in ("train", "val"):
+        fill(tmp_path / "dataset" / split)
+    splits = data.open_splits(tmp_path)
+    assert {name: len(part) for name, part in splits.items()} == {
+        "train": 8,
+        "validation": 8,
+    }

@@ -9,8 +9,15 @@ from edgetpu_lib.doctor import preprocessing_variants as variants
 
 def test_every_variant_has_every_image(images):
     found = dict(variants.prepare_variants(images, 32))
-    assert found.keys() == {variants.RIGHT, *variants.FAULTS}
+    assert found.keys() == {variants.RIGHT, *variants.FAULTS} - {variants.CROPPED}
     assert all(each.shape == (len(images), 32, 32, 3) for each in found.values())
+
+
+def test_of_stretched_images_the_cropped_ones_are_wrong(images):
+    found = dict(variants.prepare_variants(images, 32, resize="stretch"))
+    assert not found.keys() & {variants.SQUARE, variants.WHOLE}
+    usual = dict(variants.prepare_variants(images, 32))
+    np.testing.assert_array_equal(found[variants.CROPPED], usual[variants.RIGHT])
 
 
 def test_synthetic_images_are_the_same_every_time():

@@ -36,7 +36,7 @@ def legacy(image, size):
 def test_resize_differs_from_the_legacy_operator_nowhere(height, width, size):
     rng = np.random.default_rng(width)
     image = rng.integers(0, 256, (height, width, 3), np.uint8)
-    found = pixels.resize(image, size)
+    found = pixels.resize_bicubic(image, size)
     assert found.dtype == np.float32
     assert found.shape == (size, size, 3)
     assert np.array_equal(found, legacy(image, size))
@@ -44,20 +44,20 @@ def test_resize_differs_from_the_legacy_operator_nowhere(height, width, size):
 
 def test_resize_takes_floats_as_well():
     image = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
-    as_float = pixels.resize(image.astype(np.float32), 16)
-    assert np.array_equal(as_float, pixels.resize(image, 16))
+    as_float = pixels.resize_bicubic(image.astype(np.float32), 16)
+    assert np.array_equal(as_float, pixels.resize_bicubic(image, 16))
 
 
 def test_resize_to_the_same_size_changes_nothing():
     image = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
-    assert np.array_equal(pixels.resize(image, 16), image)
+    assert np.array_equal(pixels.resize_bicubic(image, 16), image)
 
 
 def test_resize_overshoots():
     edge = np.zeros((9, 9, 3), np.uint8)
     edge[:, 5:] = 255
-    assert pixels.resize(edge, 32).max() > 255
-    assert pixels.resize(edge, 32).min() < 0
+    assert pixels.resize_bicubic(edge, 32).max() > 255
+    assert pixels.resize_bicubic(edge, 32).min() < 0
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,8 @@ def test_resize_overshoots():
     ],
 )
 def test_crop_box_is_the_references(height, width, size, box):
-    assert pixels.center_crop_box(height, width, size) == box
+    top, left, side = box
+    assert pixels.window_of(height, width, size) == (top, left, side, side)
 
 
 @pytest.mark.parametrize(
@@ -90,8 +91,8 @@ def test_crop_box_is_the_references(height, width, size, box):
 )
 def test_whole_square_is_the_largest_centred_one(height, width, box):
     for size in (24, 224):
-        found = pixels.center_crop_box(height, width, size, whole_square=True)
-        assert found == box
+        found = pixels.window_of(height, width, size, "square")
+        assert found == (*box, box[-1])
 
 
 @pytest.mark.parametrize("image_size", [24, 32])
@@ -122,7 +123,7 @@ def test_crop_of_a_saved_model_is_the_same(tmp_path, image_size):
 def test_crop_lies_inside_any_image(size):
     for height in (1, 2, 3, 7, 50, 333):
         for width in (1, 2, 4, 9, 50, 334):
-            top, left, side = pixels.center_crop_box(height, width, size)
+            top, left, side, _ = pixels.window_of(height, width, size)
             assert side >= 1
             assert 0 <= top <= top + side <= height
             assert 0 <= left <= left + side <= width

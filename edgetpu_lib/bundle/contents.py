@@ -13,10 +13,12 @@ import numpy as np
 
 from edgetpu_lib import deploy
 from edgetpu_lib.base.artifacts import InputError
+from edgetpu_lib.board.options import DeviceOptions
 from edgetpu_lib.deploy import Prediction
 from edgetpu_lib.images import pixels
 from edgetpu_lib.tflite import scores
 from edgetpu_lib.tflite.contract import Channels
+from edgetpu_lib.tflite.interpreter import ANY_DEVICE
 from edgetpu_lib.tflite.scores import Scorer
 
 MODEL = "model/model.tflite"
@@ -123,12 +125,12 @@ class Bundle:
         """One name a score."""
         return self.read(LABELS).decode().split("\n")[:-1]
 
-    def open(self, *, compiled: bool, device: str | None = None) -> Classifier:
+    def open(self, *, compiled: bool, device: DeviceOptions = ANY_DEVICE) -> Classifier:
         """Open a model of the bundle; nothing is unpacked to the disk.
 
         Args:
             compiled: open the file for the Edge TPU.
-            device: which Edge TPU, such as "usb:0"; `None` takes any.
+            device: the Edge TPU that runs it.
 
         Raises:
             InputError: no runtime is installed, or no Edge TPU answers.
@@ -137,6 +139,7 @@ class Bundle:
         scorer = scores.open_scorer(
             self.read(COMPILED if compiled else MODEL),
             pixel_scale=(settings.mean, settings.stddev),
+            device=device,
         )
         known = {"ends_in_logistic": settings.ends_in_logistic, "name": settings.name}
         return Classifier(dataclasses.replace(scorer, **known), self.labels)

@@ -66,6 +66,30 @@ def write_frigate(
     return [folder / MODEL, folder / LABELS]
 
 
+def remarks(model: str | Path, labels: Labels) -> list[str]:
+    """Return what Frigate runs, but its user should know: one sentence each.
+
+    Args:
+        model: as for `write_frigate`.
+        labels: likewise.
+
+    Raises:
+        InputError: the metadata cannot be read, or belong to another file.
+    """
+    found = []
+    if verified_metadata(model).get("resize") != "stretch":
+        found.append(
+            f"nothing says that {model} was trained on stretched images, as Frigate"
+            " feeds them; train with `fine-tune --resize=stretch`"
+        )
+    if not labels.are_known(model):
+        found.append(
+            f"{model} has no class names, so that Frigate shows numbers; give"
+            " --labels_map_file"
+        )
+    return found
+
+
 def _require_name(name: str) -> None:
     """Raise InputError unless Frigate, and every file system, takes a name."""
     if not re.fullmatch(r"\w[\w -]*", name) or name != name.strip():

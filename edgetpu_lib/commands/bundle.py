@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Literal
 
 import click
@@ -77,3 +78,5 @@ def _for_frigate(
         model, output, name=name, labels=labels, pixel_scale=pixels.read()
     )
     print("\n".join(f"wrote {path}" for path in written))
+    for remark in frigate.remarks(model, labels):
+        print(f"warning: {remark}", file=sys.stderr)

@@ -99,9 +99,7 @@ def image_scorer(
     return score
 
 
-def score_image(
-    model: str | Path, image: str | Path, **options: Any
-) -> np.ndarray:
+def score_image(model: str | Path, image: str | Path, **options: Any) -> np.ndarray:
     """Return the probabilities that a TFLite file gives one image: float32 [classes].
 
     The options, and what is raised, are those of `image_scorer`.

@@ -1,9 +1,7 @@
 """What runs on a board runs there: old and new Pythons, three packages, no more."""
 
-import functools
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,8 +9,6 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-MINORS = range(9, 14)
-PACKAGES = ["numpy", "pillow", "ai-edge-litert"]
 MODULES = {"numpy", "PIL", "ai_edge_litert", "edgetpu_lib"}
 CLASSIFY = f"""
 import json, sys
@@ -32,50 +28,11 @@ print(json.dumps([best.label, software.findings[0].state, sorted(outside)]))
 IMPORT = "import sys; import edgetpu_lib.deploy; print(*sys.modules)"
 
 
-@functools.cache
-def pythons():
-    """Return {minor version: path} of the Pythons 3.9 to 3.13 at hand."""
-    root = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
-    found = {}
-    for minor in MINORS:
-        name = f"python3.{minor}"
-        places = [*root.glob(f"3.{minor}.*/bin/{name}"), shutil.which(name)]
-        for path in filter(None, places):
-            asked = [str(path), "-c", "import sys, venv; print(sys.version_info[1])"]
-            told = subprocess.run(asked, capture_output=True, text=True)
-            # A stand-in of pyenv's may be there without its Python.
-            if told.stdout.strip() == str(minor):
-                found.setdefault(minor, str(path))
-    return found
-
-
-@pytest.fixture(scope="module", params=["oldest", "newest"])
-def board_python(request, tmp_path_factory):
-    """Return a Python that has nothing but what a board has."""
-    if not pythons():
-        pytest.skip("there is no Python from 3.9 to 3.13")
-    minor = (min if request.param == "oldest" else max)(pythons())
-    folder = tmp_path_factory.mktemp("board") / f"3.{minor}"
-    made = [pythons()[minor], "-m", "venv", "--without-pip", folder]
-    subprocess.run(made, check=True)
-    python = folder / "bin" / "python"
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
-    installed = subprocess.run(
-        [*pip, "--python", python, "install", "--no-compile", *PACKAGES],
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    if installed.returncode and "(from versions: none)" in installed.stderr:
-        pytest.skip(f"no package index answers: {installed.stderr.strip()[-200:]}")
-    assert installed.returncode == 0, installed.stderr[-1000:]
-    return python
-
-
-def test_a_board_classifies_with_three_packages(board_python, tmp_path):
+@pytest.mark.parametrize("which", ["oldest", "newest"])
+def test_a_board_classifies_with_three_packages(board_python, tmp_path, which):
     model, image = ROOT / "data/quickstart_quant.tflite", "data/samples/tulip_1.jpg"
     done = subprocess.run(
-        [board_python, "-c", CLASSIFY, model, ROOT / image],
+        [board_python(which), "-c", CLASSIFY, model, ROOT / image],
         cwd=tmp_path,
         env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
         capture_output=True,

@@ -72,7 +72,7 @@ MAY_IMPORT["search"] = {
 }
 MAY_IMPORT["teaching"] = {*MAY_IMPORT, "train"} - {"search"}
 MAY_IMPORT["web"] = {"base", "images", "tflite", "hardware", "costs", "deploy"}
-MAY_IMPORT["bundle"] = {"base", "images", "tflite", "deploy"}
+MAY_IMPORT["bundle"] = {"base", "images", "board", "tflite", "deploy"}
 MAY_IMPORT["plots"] = set(MAY_IMPORT)
 MAY_IMPORT["commands"] = set(MAY_IMPORT)
 # What must run on a board, where there is neither Keras nor TensorFlow.

@@ -13,10 +13,13 @@ import numpy as np
 
 from edgetpu_lib import deploy
 from edgetpu_lib.base.artifacts import InputError
+from edgetpu_lib.board.options import DeviceOptions
 from edgetpu_lib.deploy import Prediction
 from edgetpu_lib.images import pixels
+from edgetpu_lib.images.normalization import Resize
 from edgetpu_lib.tflite import scores
 from edgetpu_lib.tflite.contract import Channels
+from edgetpu_lib.tflite.interpreter import ANY_DEVICE
 from edgetpu_lib.tflite.scores import Scorer
 
 MODEL = "model/model.tflite"
@@ -39,6 +42,7 @@ class Settings:
         compiled: whether a file for the Edge TPU is in the bundle too.
         mean: subtracted from pixels, 0..255; one number, or three.
         stddev: that the difference is divided by.
+        resize: how an image becomes square, "crop" or "stretch".
         ends_in_logistic: as of `Scorer`; a compiled file does not tell.
         tolerance: one quantization step of the scores.
         expected: scores of the stored images, by name in the bundle.
@@ -49,6 +53,7 @@ class Settings:
     compiled: bool
     mean: Channels
     stddev: Channels
+    resize: Resize
     ends_in_logistic: bool
     tolerance: float
     expected: dict[str, list[float]]
@@ -95,7 +100,10 @@ class Classifier:
         Raises:
             InputError: the image cannot be used, or the runtime fails.
         """
-        return self.scorer(pixels.load_on_device(image, max(self.scorer.shape)))
+        scorer = self.scorer
+        return scorer(
+            pixels.load_on_device(image, scorer.image_size, resize=scorer.resize)
+        )
 
     def predict(self, image: Image, top: int) -> list[Prediction]:
         """Return the most probable classes of an image.
@@ -123,12 +131,12 @@ class Bundle:
         """One name a score."""
         return self.read(LABELS).decode().split("\n")[:-1]
 
-    def open(self, *, compiled: bool, device: str | None = None) -> Classifier:
+    def open(self, *, compiled: bool, device: DeviceOptions = ANY_DEVICE) -> Classifier:
         """Open a model of the bundle; nothing is unpacked to the disk.
 
         Args:
             compiled: open the file for the Edge TPU.
-            device: which Edge TPU, such as "usb:0"; `None` takes any.
+            device: the Edge TPU that runs it.
 
         Raises:
             InputError: no runtime is installed, or no Edge TPU answers.
@@ -137,6 +145,8 @@ class Bundle:
         scorer = scores.open_scorer(
             self.read(COMPILED if compiled else MODEL),
             pixel_scale=(settings.mean, settings.stddev),
+            resize=settings.resize,
+            device=device,
         )
         known = {"ends_in_logistic": settings.ends_in_logistic, "name": settings.name}
         return Classifier(dataclasses.replace(scorer, **known), self.labels)

@@ -13,6 +13,7 @@ from edgetpu_lib.base.artifacts import InputError, atomic_files
 from edgetpu_lib.base.metadata import verified_metadata
 from edgetpu_lib.bundle.labels import Labels
 from edgetpu_lib.bundle.write import require_not_compiled
+from edgetpu_lib.images.normalization import Resize
 from edgetpu_lib.tflite import interpreter, preprocessing
 from edgetpu_lib.tflite.contract import PixelScale, TensorContract, takes_raw_pixels
 from edgetpu_lib.tflite.scores import Scorer, open_scorer
@@ -64,6 +65,31 @@ def write_frigate(
         text = "".join(f"{label}\n" for label in names)
         (made / LABELS).write_text(text, encoding="utf-8", newline="\n")
     return [folder / MODEL, folder / LABELS]
+
+
+def remarks(model: str | Path, labels: Labels, resize: Resize) -> list[str]:
+    """Return what Frigate runs, but its user should know: one sentence each.
+
+    Args:
+        model: as for `write_frigate`.
+        labels: likewise.
+        resize: how images became square in its training, as far as is known.
+
+    Raises:
+        InputError: the metadata cannot be read, or belong to another file.
+    """
+    found = []
+    if resize != "stretch":
+        found.append(
+            f"nothing says that {model} was trained on stretched images, as Frigate"
+            " feeds them; train with `fine-tune --resize=stretch`"
+        )
+    if not labels.are_known(model):
+        found.append(
+            f"{model} has no class names, so that Frigate shows numbers; give"
+            " --labels_map_file"
+        )
+    return found
 
 
 def _require_name(name: str) -> None:

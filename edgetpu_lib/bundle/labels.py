@@ -29,17 +29,22 @@ class Labels:
             InputError: their number does not fit, or a name has several lines.
         """
         from edgetpu_lib import deploy
-        from edgetpu_lib.base.metadata import verified_metadata
 
-        given = self.labels_map_file
-        names = deploy.output_names(
-            deploy.read_labels(given)
-            if given
-            else deploy.class_names(model, verified_metadata(model)),
-            classes,
-            label_offset=int(self.include_background_label),
-        )
+        offset = int(self.include_background_label)
+        names = deploy.output_names(self._given(model), classes, label_offset=offset)
         for name in names:
             if len(name.splitlines()) != 1:
                 raise InputError(f"label {name!r} is not one line; rename the class")
         return names
+
+    def are_known(self, model: str | Path) -> bool:
+        """Return whether anything names a model's classes."""
+        return self._given(model) is not None
+
+    def _given(self, model: str | Path) -> list[str] | None:
+        from edgetpu_lib import deploy
+        from edgetpu_lib.base.metadata import verified_metadata
+
+        if self.labels_map_file:
+            return deploy.read_labels(self.labels_map_file)
+        return deploy.class_names(model, verified_metadata(model))

@@ -13,7 +13,9 @@ import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from edgetpu_lib import deploy
 from edgetpu_lib.base.artifacts import InputError
+from edgetpu_lib.board.options import DeviceOptions
 from edgetpu_lib.bundle import watch
 from edgetpu_lib.bundle.contents import SERVICE, TEXTS, Bundle, Classifier
 
@@ -67,10 +69,11 @@ def _parser(bundle: Bundle, archive: str) -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("images", nargs="*", help="image files, and folders of them")
+    add("images", nargs="*", help="image files, folders of them, or - for paths"
+        " on standard input, one a line")  # fmt: skip
     add("--top_k", "--top-k", type=_count, default=5, help="number of predictions")
     add("--json", action="store_true", help="print one JSON object a line")
-    add("--device", help="cpu, or the Edge TPU to use: usb, usb:0, pci, pci:0 …")
+    add("--device", help="cpu, or the Edge TPU that must be used: usb, usb:0, pci …")
     add("--watch", metavar="DIR", help="classify images that arrive in a folder, as"
         " JSON lines, until it is stopped")  # fmt: skip
     add("--interval_s", "--interval-s", type=_seconds, default=1.0,
@@ -111,7 +114,8 @@ def _run(bundle: Bundle, archive: str, asked: argparse.Namespace) -> int:
     classifier, place = _open(bundle, asked.device)
     if asked.self_test:
         _self_test(bundle, classifier, place, as_json=asked.json)
-    images = watch.images_of(asked.images)
+    listed = sys.stdin.buffer
+    images = (p for source in asked.images for p in deploy.image_paths(source, listed))
     failed = _classify(classifier, images, asked.top_k, as_json=asked.json)
     if asked.watch:
         arriving = watch.arriving(Path(asked.watch), interval_s=asked.interval_s)
@@ -130,8 +134,9 @@ def _open(bundle: Bundle, device: str | None) -> tuple[Classifier, str]:
             )
         on_cpu = True
     if not on_cpu:
+        wanted = DeviceOptions(device)
         try:
-            return bundle.open(compiled=True, device=device), "Edge TPU"
+            return bundle.open(compiled=True, device=wanted), "Edge TPU"
         except InputError as error:
             if device:
                 raise

@@ -1,4 +1,4 @@
-"""Find images in folders, and those that arrive while a program runs."""
+"""Find the images that arrive in a folder while a program runs."""
 
 from __future__ import annotations
 
@@ -8,29 +8,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from edgetpu_lib.base.artifacts import InputError
-from edgetpu_lib.images.opening import REMEDIES, readable_suffixes
-
-
-def images_of(paths: list[str]) -> Iterator[Path]:
-    """Yield files as they are, and of folders the images in them, sorted.
-
-    Raises:
-        InputError: a folder cannot be read, or has no image.
-    """
-    for path in map(Path, paths):
-        if not path.is_dir():
-            yield path
-            continue
-        found = images_in(path)
-        if not found:
-            raise InputError(f"{path} has no image; give a folder of JPEG or PNG files")
-        yield from found
+from edgetpu_lib.images import listing
+from edgetpu_lib.images.opening import REMEDIES
 
 
 def images_in(folder: Path) -> list[Path]:
-    """Return all images in a folder and the folders below it, sorted by path.
+    """Return all images in a folder at any depth, sorted.
 
-    An image is what ends as one; hidden files and folders are passed over.
+    Those of formats that this installation cannot read are among them, so that a
+    message tells what would make them readable.
 
     Raises:
         InputError: the folder is missing or cannot be read.
@@ -41,16 +27,13 @@ def images_in(folder: Path) -> list[Path]:
         raise InputError(
             f"cannot read folder {folder}: {error.strerror}; check the path"
         ) from error
-    suffixes = readable_suffixes() | REMEDIES.keys()
-    found = []
-    for parent, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [
-            Path(parent, name)
-            for name in names
-            if not name.startswith(".") and Path(name).suffix.lower() in suffixes
-        ]
-    return sorted(found)
+    images, others = listing.files_in(folder)
+    unreadable = [
+        path
+        for path in others
+        if path.suffix.lower() in REMEDIES and not path.name.startswith(".")
+    ]
+    return sorted([*images, *unreadable])
 
 
 def arriving(folder: Path, *, interval_s: float) -> Iterator[Path]:
@@ -61,7 +44,7 @@ def arriving(folder: Path, *, interval_s: float) -> Iterator[Path]:
     first.
 
     Args:
-        folder: looked into, and the folders below it.
+        folder: looked into at any depth.
         interval_s: seconds between two looks.
 
     Raises:

@@ -21,9 +21,11 @@ from edgetpu_lib.bundle.contents import Classifier, Settings, Stored
 from edgetpu_lib.bundle.labels import Labels
 from edgetpu_lib.bundle.sources import needed_sources
 from edgetpu_lib.images import rendered
-from edgetpu_lib.tflite import interpreter
+from edgetpu_lib.images.normalization import Resize
+from edgetpu_lib.tflite.compiled import before_compilation, is_compiled
 from edgetpu_lib.tflite.contract import PixelScale, TensorContract, of_tensor
 from edgetpu_lib.tflite.file import read_bytes, read_tflite
+from edgetpu_lib.tflite.interpreter import output_contract
 from edgetpu_lib.tflite.scores import Scorer, open_scorer
 
 PROGRAM = "edgetpu_lib.bundle.program"
@@ -45,6 +47,7 @@ def write_bundle(
     compiled: str | Path | None = None,
     labels: Labels | None = None,
     pixel_scale: PixelScale | None = None,
+    resize: Resize | None = None,
 ) -> Path:
     """Write a bundle; the same model and library give the same bytes.
 
@@ -55,6 +58,7 @@ def write_bundle(
         labels: class names; `None` takes what the model tells.
         pixel_scale: mean and standard deviation of the model's training; `None` takes
             what the file tells.
+        resize: how an image becomes square; `None` takes what the metadata tell.
 
     Raises:
         InputError: a model or the labels cannot be used, the two models take or give
@@ -63,7 +67,7 @@ def write_bundle(
     require_not_compiled(model, hint=", and this one as --compiled")
     if Path(output).resolve() in [Path(m).resolve() for m in (model, compiled) if m]:
         raise InputError(f"{output} is the model; choose another output path")
-    scorer = open_scorer(model, pixel_scale=pixel_scale)
+    scorer = open_scorer(model, pixel_scale=pixel_scale, resize=resize)
     names = (labels or Labels()).of(model, scorer.classes)
     files = {contents.MODEL: scorer.content}
     files[contents.LABELS] = "".join(f"{name}\n" for name in names).encode()
@@ -81,17 +85,17 @@ def write_bundle(
 
 def require_not_compiled(model: str | Path, *, hint: str = "") -> None:
     """Raise InputError, with a hint at its end, of a file for the Edge TPU alone."""
-    if interpreter.is_compiled(read_bytes(model)[1]):
+    if is_compiled(read_bytes(model)[1]):
         raise InputError(
             f"{model} is compiled for the Edge TPU; give"
-            f" {interpreter.before_compilation(str(model))}{hint}"
+            f" {before_compilation(str(model))}{hint}"
         )
 
 
 def _compiled_content(compiled: str | Path, scorer: Scorer) -> bytes:
     """Return the content of a compiled file of the same model."""
     name, content = read_bytes(compiled)
-    if not interpreter.is_compiled(content):
+    if not is_compiled(content):
         raise InputError(
             f"{name} is not compiled for the Edge TPU; give the file that `compile`"
             " wrote, or leave --compiled out"
@@ -139,8 +143,9 @@ def _settings(
         compiled=has_compiled,
         mean=mean,
         stddev=stddev,
+        resize=scorer.resize,
         ends_in_logistic=scorer.ends_in_logistic,
-        tolerance=interpreter.output_contract(scorer.opened).scale or _FLOAT_TOLERANCE,
+        tolerance=output_contract(scorer.opened).scale or _FLOAT_TOLERANCE,
         expected={
             name: [float(score) for score in classifier.scores_of(Stored(name, image))]
             for name, image in images.items()

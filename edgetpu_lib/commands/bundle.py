@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Literal
 
 import click
@@ -48,7 +49,12 @@ def bundle(
     from edgetpu_lib.bundle import write
 
     path = write.write_bundle(
-        model, output, compiled=compiled, labels=labels, pixel_scale=pixels.read()
+        model,
+        output,
+        compiled=compiled,
+        labels=labels,
+        pixel_scale=pixels.read(),
+        resize=pixels.resize,
     )
     size_mb = path.stat().st_size / 1e6
     print(
@@ -77,3 +83,5 @@ def _for_frigate(
         model, output, name=name, labels=labels, pixel_scale=pixels.read()
     )
     print("\n".join(f"wrote {path}" for path in written))
+    for remark in frigate.remarks(model, labels, pixels.resize_for(model)):
+        print(f"warning: {remark}", file=sys.stderr)

@@ -35,7 +35,7 @@ def check(
     model: str,
     *,
     runtime: Runtime = edge_tpu.NEWEST_RUNTIME,
-    pixels: model_flags.Pixels,
+    pixels: model_flags.Scale,
     model_explorer: str | None = None,
     explain: bool,
     allow_cpu_tail: bool,

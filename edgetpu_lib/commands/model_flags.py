@@ -17,29 +17,18 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True)
-class Pixels:
-    """What a model takes for the pixels of an image.
+class Scale:
+    """What is done to the pixels of an image for a model.
 
     Attributes:
         mean: subtracted from the pixels, 0..255; one number, or three with commas.
             [default: what the model tells]
         std: the difference is divided by it; one number, or three with commas.
             [default: what the model tells]
-        resize: how an image becomes square: its centre is cut out, or it is stretched
-            whole. [default: what the model's metadata say, or else crop]
     """
 
     mean: str | None = None
     std: str | None = None
-    resize: Resize | None = None
-
-    def resize_for(self, model: str | Path | None) -> Resize:
-        """Return how a model's images become square, as given or as it tells.
-
-        Raises:
-            InputError: its metadata cannot be read, or are of another file.
-        """
-        return self.resize or (resize_of(model) if model else "crop")
 
     def read(self) -> PixelScale | None:
         """Return mean and standard deviation, or `None` where they are not given.
@@ -56,6 +45,30 @@ class Pixels:
             options.channels(self.mean, "mean"),
             options.channels(self.std, "std"),
         )
+
+
+@dataclasses.dataclass(frozen=True)
+class Pixels(Scale):
+    """What a model takes for an image.
+
+    Attributes:
+        mean: subtracted from the pixels, 0..255; one number, or three with commas.
+            [default: what the model tells]
+        std: the difference is divided by it; one number, or three with commas.
+            [default: what the model tells]
+        resize: how an image becomes square: its centre is cut out, or it is stretched
+            whole. [default: what the model's metadata say, or else crop]
+    """
+
+    resize: Resize | None = None
+
+    def resize_for(self, model: str | Path | None) -> Resize:
+        """Return how a model's images become square, as given or as it tells.
+
+        Raises:
+            InputError: its metadata cannot be read, or are of another file.
+        """
+        return self.resize or (resize_of(model) if model else "crop")
 
 
 def metadata_of(model: str | Path | None, *, needed: bool = True) -> dict:

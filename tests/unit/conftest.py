@@ -1,9 +1,5 @@
 """What several tests need: images, a slim model, its TFLite files, checkpoints."""
 
-import functools
-import os
-import re
-import subprocess
 from pathlib import Path
 
 import matplotlib
@@ -57,47 +53,6 @@ def shared(repo_root):
         return path
 
     return find
-
-
-def board_pythons():
-    """Return the folders of pyenv's Pythons that run on a board, oldest first."""
-    root = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
-    found = {}
-    for path in root.glob("3.*"):
-        version = re.fullmatch(r"3\.(\d+)\.(\d+)", path.name)
-        if version and 9 <= int(version[1]) <= 13:
-            found[int(version[1]), int(version[2])] = path
-    return [found[version] for version in sorted(found)]
-
-
-@pytest.fixture(scope="session")
-def board_python(tmp_path_factory):
-    """Return a function: "oldest" or "newest" to the Python of a clean environment.
-
-    It has numpy, pillow and ai-edge-litert alone, as a board has, and is made once.
-    """
-
-    @functools.cache
-    def make(which):
-        pythons = board_pythons()
-        if not pythons:
-            pytest.skip("needs Pythons of pyenv, 3.9 to 3.13")
-        base = pythons[0 if which == "oldest" else -1]
-        folder = tmp_path_factory.mktemp("board") / base.name
-        subprocess.run([base / "bin/python", "-m", "venv", folder], check=True)
-        install = [folder / "bin/pip", "install", "--quiet", "--only-binary=:all:"]
-        done = subprocess.run(
-            [*install, "numpy", "pillow", "ai-edge-litert"],
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
-        if done.returncode and "(from versions: none)" in done.stderr:
-            pytest.skip(f"no package index answers: {done.stderr.strip()[-200:]}")
-        assert done.returncode == 0, done.stderr
-        return folder / "bin/python"
-
-    return make
 
 
 @pytest.fixture(scope="session")

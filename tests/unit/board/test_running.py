@@ -1,12 +1,15 @@
 """A compiled file is run by the real runtime through a delegate."""
 
+import zipfile
+
 import numpy as np
 import pytest
 import zoo
 
-from edgetpu_lib.base.artifacts import InputError
+from edgetpu_lib.base.artifacts import InputError, data_file
 from edgetpu_lib.board import delegate, runtime
 from edgetpu_lib.board.options import DeviceOptions
+from edgetpu_lib.bundle import contents, write
 from edgetpu_lib.tflite import interpreter
 
 
@@ -55,6 +58,18 @@ def test_failed_opening_is_tried_again(attached, computer, compiled):
         interpreter.start(compiled, name="a_edgetpu.tflite")
     library.with_name("away").rename(library)
     assert interpreter.start(compiled)
+
+
+def test_a_bundle_opens_the_device_that_is_named(
+    attached, compiled, int8_tflite, tmp_path
+):
+    path = tmp_path / "slim_edgetpu.tflite"
+    path.write_bytes(compiled)
+    app = write.write_bundle(int8_tflite, tmp_path / "app.zip", compiled=path)
+    bundle = contents.Bundle(zipfile.ZipFile(app).read)
+    opened = bundle.open(compiled=True, device=DeviceOptions("usb:0"))
+    assert attached[0][0] == DeviceOptions("usb:0")
+    assert opened.predict(data_file("samples/rose_1.jpg"), 1)
 
 
 def test_a_file_for_the_cpu_needs_no_device(attached, int8_tflite):

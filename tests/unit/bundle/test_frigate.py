@@ -45,6 +45,7 @@ def model(tmp_path, content):
     path = tmp_path / "shades.tflite"
     path.write_bytes(content)
     facts = {"class_names": CLASSES, "mean": MEAN, "stddev": STDDEV}
+    facts["resize"] = "stretch"
     path.with_name("shades.tflite.json").write_text(json.dumps(facts))
     return path
 
@@ -135,6 +136,18 @@ def test_a_new_model_replaces_the_old_one_and_nothing_else(model, tmp_path):
     frigate.write_frigate(model, tmp_path, name="shades")
     assert (folder / "model.tflite").stat().st_size > 3
     assert (folder / "other.txt").read_text() == "old"
+
+
+def test_what_a_user_should_know_is_said(run, model, tmp_path):
+    wanted = ["--for=frigate", "--name=x", f"--output={tmp_path}"]
+    code, _, err = run("bundle", model, *wanted)
+    assert (code, err) == (0, "")
+    model.with_name("shades.tflite.json").unlink()
+    code, _, err = run("bundle", model, *wanted)
+    assert code == 0
+    assert "--resize=stretch" in err and "--labels_map_file" in err
+    lines = (tmp_path / "model_cache/x/labelmap.txt").read_text().split()
+    assert lines == ["0", "1", "2"]
 
 
 # What Frigate would read as something else.

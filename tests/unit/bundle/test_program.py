@@ -17,6 +17,7 @@ from PIL import Image
 from edgetpu_lib import deploy
 from edgetpu_lib.base.artifacts import InputError, data_file
 from edgetpu_lib.bundle import contents, program, sources, watch, write
+from edgetpu_lib.images import listing
 
 MODEL = data_file("quickstart_quant.tflite")
 FLOWER = data_file("samples/rose_1.jpg")
@@ -89,6 +90,14 @@ def test_a_folder_gives_its_images_and_those_below(call, app, tmp_path):
     assert found == [*(str(tmp_path / name) for name in names), str(FLOWER)]
 
 
+def test_paths_are_read_from_standard_input(app, tmp_path):
+    done = run_in_clean_folder(
+        sys.executable, app, "-", "--json", cwd=tmp_path, input=f"{FLOWER}\n\nno.jpg\n"
+    )
+    found = [list(record)[1] for record in records(done.stdout)]
+    assert (done.returncode, found) == (2, ["predictions", "error"])
+
+
 @pytest.mark.parametrize("as_json", [True, False])
 def test_a_bad_image_does_not_end_the_others(call, app, tmp_path, as_json):
     bad = tmp_path / "bad.jpg"
@@ -110,6 +119,7 @@ def test_a_bad_image_does_not_end_the_others(call, app, tmp_path, as_json):
         ["missing.jpg"],
         ["--watch=missing"],
         ["--device=usb:0", "x.jpg"],
+        ["--device=nonsense", "x.jpg"],
         ["--top_k=0", "x.jpg"],
         ["--top_k=many", "x.jpg"],
         ["--watch=.", "--interval_s=nan"],
@@ -129,10 +139,12 @@ def test_a_folder_without_images_is_named(call, app, tmp_path):
     assert code == 2 and str(tmp_path) in err
 
 
-def run_in_clean_folder(python, path, *arguments, cwd):
+def run_in_clean_folder(python, path, *arguments, cwd, input=""):
     """Run a bundle by a Python that sees neither this repository nor its own extras."""
     command = [str(python), "-I", str(path), *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=100)
+    return subprocess.run(
+        command, cwd=cwd, input=input, capture_output=True, text=True, timeout=100
+    )
 
 
 # The self-test.
@@ -446,6 +458,14 @@ def test_a_folder_that_is_taken_away_ends_the_watch(call, app, tmp_path, looks):
     looks += [folder.rmdir, nothing]
     code, _, err = call(app, "--watch", folder)
     assert code == 2 and str(folder) in err
+
+
+def test_an_image_that_cannot_be_read_here_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(listing.opening, "readable_suffixes", lambda: {".jpg"})
+    for name in ("a.heic", "b.jpg", ".c.heic", "d.txt"):
+        (tmp_path / name).touch()
+    found = [path.name for path in watch.images_in(tmp_path)]
+    assert found == ["a.heic", "b.jpg"]
 
 
 def test_a_file_gone_before_it_is_read_is_passed_over(tmp_path, monkeypatch):

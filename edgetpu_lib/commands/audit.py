@@ -49,7 +49,7 @@ class Flags:
 @options.command
 @options.JSON
 def audit(data_dir: str, *, flags: Flags, network: Network, as_json: bool) -> None:
-    """List the images of a data set that may spoil a training; nothing is changed.
+    """List the images of a data set that may spoil a training.
 
     Doubtful labels: a classifier of the network's features, trained without an image,
     predicts another class. Also copies (of the same bytes or the same scene), above all

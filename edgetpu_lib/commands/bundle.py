@@ -25,7 +25,7 @@ def bundle(
     labels: Labels,
     pixels: model_flags.Pixels,
 ) -> None:
-    """Write a classifier as one file that runs on a board, or for Frigate.
+    """Write a classifier as one file for a board, or for Frigate.
 
     MODEL is a .tflite file, float or int8. On the board, `python3 app.zip photo.jpg`
     needs Python 3.9 or newer, numpy, pillow and ai-edge-litert; the README.txt inside

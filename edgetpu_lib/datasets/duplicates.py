@@ -19,8 +19,8 @@ from edgetpu_lib.datasets.tfrecord import Record
 
 # Height and width of the grey images that `near_pairs` compares.
 GREY_SIZE = 64
-# Measured by benchmarks/audit.py: of 3,454 photos of flowers 25 pairs lie above, most
-# of them one scene; of 500 drawn flowers, which are all different, none.
+# Measured by benchmarks/audit.py: of 3,454 photos of flowers 25 pairs lie above, 23 of
+# them one scene; of 500 drawn flowers, which are all different, none.
 NEAR = 0.88
 _GRID = 12
 # Windows that stand for a cropped copy: these shares, at the centre and in each corner.

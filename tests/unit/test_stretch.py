@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+import zipfile
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from PIL import Image
 from edgetpu_lib import calibrate, checkpoint, convert, data, deploy, evaluate
 from edgetpu_lib.base.artifacts import InputError, metadata_path, read_metadata
 from edgetpu_lib.base.metadata import resize_of
+from edgetpu_lib.bundle.contents import Bundle
 from edgetpu_lib.commands.main import main
 from edgetpu_lib.evaluation import classifiers
 from edgetpu_lib.images import graph, pixels
@@ -108,7 +110,7 @@ def test_classify_obeys_on_a_board_and_with_keras(fitted, borders):
             whole[None].astype(np.float32)
         )
         np.testing.assert_array_equal(found[name], expected[0])
-        of_keras = classifiers.score_image(fitted / "model.keras", image)
+        of_keras = classifiers.image_scorer(fitted / "model.keras")(image)
         assert of_keras.argmax() == found[name].argmax()
     assert [scores.argmax() for scores in found.values()] == [0, 1, 2]
 
@@ -144,7 +146,7 @@ def test_saved_model_stretches_the_files_it_is_given(fitted, borders):
     served = tf.saved_model.load(fitted / "saved").signatures["encoded_images"]
     paths = [borders / name / f"0{n}.{end}" for name in COLOURS for n, end in KINDS]
     (scores,) = served(tf.constant([path.read_bytes() for path in paths])).values()
-    expected = [classifiers.score_image(fitted / "saved", path) for path in paths]
+    expected = list(map(classifiers.image_scorer(fitted / "saved"), paths))
     np.testing.assert_allclose(scores, expected, atol=1e-5)
 
 
@@ -286,6 +288,18 @@ def test_checkpoint_made_of_a_keras_file_tells_it(fitted, tmp_path):
     command = ["to-tf1", f"--model={fitted / 'model.keras'}", f"--output={target}"]
     assert main(command) == 0
     assert resize_of(target) == "stretch"
+
+
+def test_bundle_predicts_as_classify_does(fitted, borders, tmp_path):
+    image = borders / "red" / "00.png"
+    app = tmp_path / "app.zip"
+    model = fitted / "int8.tflite"
+    command = ["bundle", str(model), f"--output={app}"]
+    assert main(command) == 0
+    with zipfile.ZipFile(app) as opened:
+        bundled = Bundle(opened.read).open(compiled=False)
+    expected = deploy.score_image(model, image)
+    np.testing.assert_allclose(bundled.scores_of(image), expected, atol=1e-6)
 
 
 def test_page_tells_its_scripts(fitted, monkeypatch, tmp_path):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from edgetpu_lib.base import quiet
 from edgetpu_lib.base.artifacts import InputError, require_writable
+from edgetpu_lib.board.options import DeviceOptions
 from edgetpu_lib.commands import options, tables
 from edgetpu_lib.tflite import timing as stage
 
@@ -20,6 +21,7 @@ def benchmark(
     num_threads: str = "1",
     runs: options.Count = 50,
     output: str | None = None,
+    device: DeviceOptions,
     as_json: bool,
 ) -> None:
     """Time TFLite files side by side on this computer.
@@ -37,7 +39,9 @@ def benchmark(
     threads = _numbers(num_threads)
     if output:
         _require_png(output)
-    timings, passed = stage.time_models(models, image=image, threads=threads, runs=runs)
+    timings, passed = stage.time_models(
+        models, image=image, threads=threads, runs=runs, device=device
+    )
     if output:
         quiet.start_tensorflow()
         from edgetpu_lib.plots import timing as plots_timing

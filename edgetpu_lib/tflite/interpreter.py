@@ -19,7 +19,7 @@ from edgetpu_lib.board.options import DeviceOptions
 from edgetpu_lib.board.runtime import RUNTIMES, cannot_start, import_runtime
 from edgetpu_lib.tflite.compiled import before_compilation, is_compiled, needed_runtime
 from edgetpu_lib.tflite.contract import TensorContract, takes_raw_pixels
-from edgetpu_lib.tflite.feed import quantize_input
+from edgetpu_lib.tflite.feed import dequantize, quantize_input
 from edgetpu_lib.tflite.file import read_bytes
 from edgetpu_lib.tflite.schema import COMPILED_OPERATOR
 from edgetpu_lib.tflite.trial import require_running
@@ -255,12 +255,8 @@ def run(interpreter: Any, pixels: np.ndarray, **preprocessing: Any) -> np.ndarra
         interpreter,
         quantize_input(pixels, input_contract(interpreter), **preprocessing),
     )
-    scores = interpreter.get_tensor(details_out["index"]).ravel().astype(np.float32)
-    contract = _contract(details_out)
-    if contract.scale:
-        # Widened to float before the subtraction: uint8 would wrap around.
-        scores = (scores - contract.zero_point) * np.float32(contract.scale)
-    return scores
+    scores = interpreter.get_tensor(details_out["index"]).ravel()
+    return dequantize(scores, _contract(details_out))
 
 
 def run_noise(content: bytes, *, device: DeviceOptions = ANY_DEVICE) -> None:

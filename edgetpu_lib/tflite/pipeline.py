@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from edgetpu_lib.base.artifacts import InputError
+from edgetpu_lib.board.options import DeviceOptions
 from edgetpu_lib.tflite import interpreter
 from edgetpu_lib.tflite.compiled import is_compiled
 from edgetpu_lib.tflite.file import read_bytes
@@ -58,7 +59,12 @@ class Stage:
         return {**tensors, **made}
 
 
-def open_stage(model: str | Path | bytes, *, threads: int | None = 1) -> Stage:
+def open_stage(
+    model: str | Path | bytes,
+    *,
+    threads: int | None = 1,
+    device: DeviceOptions = interpreter.ANY_DEVICE,
+) -> Stage:
     """Open a TFLite file of any inputs and outputs as a stage of a pipeline.
 
     Call it in the main thread only, as `interpreter.start`.
@@ -66,6 +72,8 @@ def open_stage(model: str | Path | bytes, *, threads: int | None = 1) -> Stage:
     Args:
         model: path or bytes of a `.tflite` file; bytes are trusted not to crash.
         threads: CPU threads; `None` leaves the choice to the runtime.
+        device: the Edge TPU that runs a compiled file; in a pipeline each has its own,
+            such as usb:0 and usb:1.
 
     Raises:
         InputError: the file cannot be read or run.
@@ -73,7 +81,8 @@ def open_stage(model: str | Path | bytes, *, threads: int | None = 1) -> Stage:
     name, content = read_bytes(model)
     if not isinstance(model, bytes) and not is_compiled(content):
         require_running(model, content)
-    return Stage(interpreter.start(content, name=name, threads=threads), name)
+    opened = interpreter.start(content, name=name, threads=threads, device=device)
+    return Stage(opened, name)
 
 
 def run_in_turn(stages: Iterable[Callable[[Thing], Thing]], thing: Thing) -> Thing:

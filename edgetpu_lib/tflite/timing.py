@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from edgetpu_lib.base.artifacts import InputError
+from edgetpu_lib.board.options import DeviceOptions
 from edgetpu_lib.images import pixels
 from edgetpu_lib.tflite import contract, interpreter, preprocessing, scores
 from edgetpu_lib.tflite.compiled import is_compiled
@@ -78,6 +79,7 @@ def time_models(
     image: str | Path | None = None,
     threads: Sequence[int] = (1,),
     runs: int = 50,
+    device: DeviceOptions = interpreter.ANY_DEVICE,
 ) -> tuple[list[Timing], list[PassedOver]]:
     """Time files of any kind, each with each number of CPU threads.
 
@@ -87,6 +89,7 @@ def time_models(
         image: image file for the preprocessing; `None` draws one, a JPEG of 640 × 480.
         threads: numbers of threads, 1 or more.
         runs: inferences that are counted, for each file and number of threads.
+        device: the Edge TPU that runs compiled files.
 
     Returns:
         Timings in the order of the files, and the files passed over.
@@ -98,9 +101,10 @@ def time_models(
     runners, passed = [], []
     for model in models:
         compiled = is_compiled(read_bytes(model)[1])
+        chosen = device if compiled else interpreter.ANY_DEVICE
         try:
             for count in threads[:1] if compiled else threads:
-                runners.append(_Runner(model, count, source))
+                runners.append(_Runner(model, count, source, chosen))
         except InputError as error:
             if not compiled:
                 raise
@@ -135,7 +139,9 @@ class _Drawn:
 class _Runner:
     """An opened file, and the milliseconds of its inferences."""
 
-    def __init__(self, model: str | Path, threads: int, image: Any) -> None:
+    def __init__(
+        self, model: str | Path, threads: int, image: Any, device: DeviceOptions
+    ) -> None:
         name, content = read_bytes(model)
         self.model, self.threads, self.image = name, threads, image
         self.compiled, self.size_bytes = is_compiled(content), len(content)
@@ -144,7 +150,7 @@ class _Runner:
             # The first of a process also loads the runtime.
             interpreter.start(content, name=name, threads=threads)
         self.creation_ms, opened = _timed(
-            interpreter.start, content, name=name, threads=threads
+            interpreter.start, content, name=name, threads=threads, device=device
         )
         self.stage = Stage(opened, name)
         self.takes_image, self.gives_scores = _kinds(opened)

@@ -10,7 +10,7 @@ from edgetpu_lib.base.artifacts import InputError, data_file
 from edgetpu_lib.board import delegate, runtime
 from edgetpu_lib.board.options import DeviceOptions
 from edgetpu_lib.bundle import contents, write
-from edgetpu_lib.tflite import interpreter
+from edgetpu_lib.tflite import interpreter, pipeline, timing
 
 
 @pytest.fixture
@@ -129,3 +129,27 @@ def test_runtime_that_numpy_does_not_fit(float_tflite, monkeypatch):
     monkeypatch.setattr(interpreter, "import_runtime", Broken)
     with pytest.raises(InputError, match="tflite-runtime.*numpy<2"):
         interpreter.start(float_tflite.read_bytes())
+
+
+def test_compiled_file_is_timed_on_the_device_beside_others(
+    attached, compiled, int8_tflite, tmp_path
+):
+    path = tmp_path / "small_edgetpu.tflite"
+    path.write_bytes(compiled)
+    found, passed = timing.time_models(
+        [path, int8_tflite], threads=(1, 2), runs=2, device=DeviceOptions("usb:0")
+    )
+    assert not passed
+    # Once, whatever the threads of the CPU.
+    assert [(each.runs_on, each.threads) for each in found] == [
+        *(("Edge TPU", 1), ("CPU", 1), ("CPU", 2))
+    ]
+    assert [options for options, _ in attached] == [DeviceOptions("usb:0")]
+
+
+def test_stage_of_a_pipeline_runs_on_its_device(attached, compiled):
+    devices = [DeviceOptions("usb:0"), DeviceOptions("usb")]
+    for device in devices:
+        stage = pipeline.open_stage(compiled, device=device)
+        stage(pipeline.noise_for(stage))
+    assert [options for options, _ in attached] == devices

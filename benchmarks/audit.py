@@ -180,7 +180,7 @@ def grey(path: Path | Encoded) -> np.ndarray:
     from edgetpu_lib.datasets.duplicates import GREY_SIZE
     from edgetpu_lib.images.loading import load_image
 
-    rgb = load_image(path, GREY_SIZE, whole_square=True)
+    rgb = load_image(path, GREY_SIZE, resize="square")
     return np.rint(rgb.mean(axis=-1)).clip(0, 255).astype(np.uint8)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgetpu_lib.base import quiet
 from edgetpu_lib.base.artifacts import InputError, require_writable, write_file
+from edgetpu_lib.base.metadata import resize_of
 from edgetpu_lib.commands import audit_page, options
 from edgetpu_lib.commands.tables import print_heading, print_table
 from edgetpu_lib.weights.network import Network
@@ -68,8 +69,10 @@ def audit(data_dir: str, *, flags: Flags, network: Network, as_json: bool) -> No
     from edgetpu_lib.training import features
 
     model, source = open_network(flags.model, network)
+    # As the model saw images in its training: cropped, or stretched to a square.
+    resize = resize_of(flags.model) if flags.model else "crop"
     features_of = functools.partial(
-        features.pooled_features, model, cache_dir=flags.cache_dir
+        features.pooled_features, model, resize=resize, cache_dir=flags.cache_dir
     )
     found = doctor.audit(splits, features_of, seed=flags.seed)
     audit_page.write(flags.output, data_dir, found, flags.limit)

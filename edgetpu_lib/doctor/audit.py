@@ -134,7 +134,7 @@ def _look_at(images: Images) -> list[_Look]:
 def _look(path: Any) -> _Look:
     """Decode an image small; the whole square, as a cut image lacks its end."""
     try:
-        rgb = load_image(path, duplicates.GREY_SIZE, whole_square=True)
+        rgb = load_image(path, duplicates.GREY_SIZE, resize="square")
         size = opening.open_image(path)[1].size
     except InputError as error:
         return _Look(np.zeros([duplicates.GREY_SIZE] * 2, np.uint8), (0, 0), str(error))

@@ -209,6 +209,25 @@ def test_features_are_computed_once(audit, folder, monkeypatch):
     assert audit(folder)[0] == 0
 
 
+def test_a_model_of_stretched_images_sees_them_stretched(
+    audit, folder, model_file, tmp_path, monkeypatch
+):
+    from edgetpu_lib.base.artifacts import save_metadata
+    from edgetpu_lib.training import features
+
+    seen, compute = [], features.pooled_features
+
+    def watched(*arguments, **options):
+        seen.append(options["resize"])
+        return compute(*arguments, **options)
+
+    monkeypatch.setattr(features, "pooled_features", watched)
+    stretched = shutil.copy(model_file, tmp_path / "stretched.keras")
+    save_metadata(stretched, resize="stretch")
+    assert audit(folder)[0] == audit(folder, f"--model={stretched}")[0] == 0
+    assert seen == ["crop", "stretch"]
+
+
 def test_large_images_are_shown_small(audit, folder, tmp_path):
     Image.new("RGB", (3000, 1000)).save(folder / "red" / "wide.png")
     assert audit(folder)[0] == 0

@@ -27,9 +27,7 @@ def grey(image):
     """Return an image as the audit compares it, after JPEG."""
     packed = io.BytesIO()
     image.save(packed, "JPEG", quality=60)
-    rgb = load_image(
-        Encoded(packed.getvalue()), duplicates.GREY_SIZE, whole_square=True
-    )
+    rgb = load_image(Encoded(packed.getvalue()), duplicates.GREY_SIZE, resize="square")
     return rgb.mean(axis=-1).clip(0, 255).astype(np.uint8)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import os
 import sys
@@ -11,6 +13,7 @@ import click
 import nbformat
 import papermill
 from nbconvert.preprocessors import CoalesceStreamsPreprocessor
+from PIL import Image
 from rich.console import Console
 from rich.table import Table
 from traitlets.config import Config
@@ -180,8 +183,21 @@ def refresh(path: Path, executed: Path) -> None:
         if cell.cell_type == "code":
             # What a finished progress bar leaves behind.
             cell.outputs = [out for out in cell.outputs if out.get("text", "-").strip()]
+            for figure in (out.get("data", {}) for out in cell.outputs):
+                if "image/png" in figure:
+                    figure["image/png"] = without_alpha(figure["image/png"])
     with atomic_path(path) as scratch:
         nbformat.write(notebook, scratch)
+
+
+def without_alpha(png_base64: str) -> str:
+    """Drop the alpha channel of an opaque figure: an eighth of its bytes."""
+    image = Image.open(io.BytesIO(base64.b64decode(png_base64)))
+    if image.mode != "RGBA" or image.getextrema()[3] != (255, 255):
+        return png_base64
+    stream = io.BytesIO()
+    image.convert("RGB").save(stream, "PNG", optimize=True)
+    return base64.b64encode(stream.getvalue()).decode()
 
 
 def compare(profile: str, artifacts_dir: Path) -> list[str]:

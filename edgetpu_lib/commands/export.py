@@ -113,6 +113,7 @@ def export(
             **scale,
             resize=resize,
             min_agreement=flags.min_agreement,
+            limits=metadata.get("limits") if is_quantized else None,
             **facts,
         )
         written["tflite"] = flags.output_tflite

@@ -69,6 +69,11 @@ class Ranges:
                 return found
         raise InputError(f"no tensor of the file is named after layer {layer_name!r}")
 
+    def limits(self, layer_names: Iterable[str]) -> dict[str, tuple[float, float]]:
+        """Return the lower and upper end of each layer's range, as `of_layer`."""
+        found = {name: self.of_layer(name) for name in layer_names}
+        return {name: (each.low, each.high) for name, each in found.items()}
+
 
 def device_images(
     images: data.Images,

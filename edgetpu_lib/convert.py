@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
-from ai_edge_litert import schema_py_generated as schema
 
 from edgetpu_lib import build, calibrate, data, specs
 from edgetpu_lib.base.artifacts import (
@@ -27,17 +26,22 @@ from edgetpu_lib.base.quiet import quiet_native
 from edgetpu_lib.conversion import agreement, front
 from edgetpu_lib.conversion.ends import with_one_scale, with_softmax
 from edgetpu_lib.conversion.floats import to_float_tflite
+from edgetpu_lib.conversion.limits import tensor_limits, write_limits
 from edgetpu_lib.conversion.saved_model import save_saved_model
 from edgetpu_lib.conversion.settings import MAX_VERIFIED_IMAGES
 from edgetpu_lib.hardware import check
-from edgetpu_lib.images import pixels
 from edgetpu_lib.images.normalization import MEAN, STDDEV, Resize
-from edgetpu_lib.tflite import edit
 from edgetpu_lib.tflite.contract import takes_raw_pixels
 
 # What is called as `convert.…`, parts of `conversion` among it.
 __all__ = ["with_softmax", "with_one_scale", "save_saved_model", "size_of"]
-__all__ += ["to_float_tflite", "to_int8_tflite", "quantize", "write_tflite"]
+__all__ += [
+    "to_float_tflite",
+    "to_int8_tflite",
+    "to_int8_with_limits",
+    "quantize",
+    "write_tflite",
+]
 __all__ += ["write_dummy", "facts_of", "INPUT_SCALE", "INPUT_ZERO_POINT"]
 
 # With these, a uint8 pixel is itself the quantized value of (pixel − 127) / 128.
@@ -93,6 +97,22 @@ def to_int8_tflite(
     return quantize(float_tflite, ranges, mean=mean, stddev=stddev)
 
 
+def to_int8_with_limits(
+    model: keras.Model,
+    limits: Mapping[str, tuple[float, float]],
+    *,
+    mean: float = MEAN,
+    stddev: float = STDDEV,
+) -> bytes:
+    """Convert as `to_int8_tflite` with ranges that training fixed, without images.
+
+    Takes a network of this library with its softmax, and the smallest and largest value
+    of each layer. Raises InputError if a layer has none.
+    """
+    float_tflite = to_float_tflite(model)
+    return _quantize(float_tflite, tensor_limits(float_tflite, limits), mean, stddev)
+
+
 def size_of(model: keras.Model) -> tuple[int, int]:
     """Return (height, width) of a model's input, pixels."""
     return tuple(model.inputs[0].shape[1:3])
@@ -114,13 +134,23 @@ def quantize(
     Raises:
         InputError: the result is not ready for the Edge TPU.
     """
+    limits = {index: (each.low, each.high) for index, each in ranges.tensors.items()}
+    return _quantize(float_tflite, limits, mean, stddev)
+
+
+def _quantize(
+    float_tflite: bytes,
+    limits: Mapping[int, tuple[float, float]],
+    mean: float,
+    stddev: float,
+) -> bytes:
     import tensorflow as tf
 
     # The second half of TensorFlow's quantization. Its first half measures ranges one
     # image at a time, on one core.
     from tensorflow.lite.python.convert import mlir_quantize
 
-    ranged = _with_ranges(float_tflite, ranges, mean, stddev)
+    ranged = write_limits(float_tflite, limits, mean, stddev)
     try:
         with quiet_native():
             content = mlir_quantize(
@@ -145,27 +175,6 @@ def quantize(
     return content
 
 
-def _with_ranges(
-    float_tflite: bytes,
-    ranges: calibrate.Ranges,
-    mean: float = MEAN,
-    stddev: float = STDDEV,
-) -> bytes:
-    """Write ranges into a float file, from which the quantizer reads them."""
-    model = edit.unpack(float_tflite)
-    subgraph = model.subgraphs[0]
-    limits = {index: (found.low, found.high) for index, found in ranges.tensors.items()}
-    limits |= front.ranges_of_bytes(float_tflite, mean, stddev)
-    # The range of a byte, so that bytes are the quantized input.
-    lowest, highest = pixels.normalize(np.array([0, 255]), mean, stddev)
-    limits[int(subgraph.inputs[0])] = float(lowest), float(highest)
-    for index, (low, high) in limits.items():
-        quantization = schema.QuantizationParametersT()
-        quantization.min, quantization.max = [low], [high]
-        subgraph.tensors[index].quantization = quantization
-    return edit.pack(model)
-
-
 def write_tflite(
     model: keras.Model,
     path: str | Path,
@@ -175,6 +184,7 @@ def write_tflite(
     stddev: float | Sequence[float] | None = None,
     resize: Resize = "crop",
     min_agreement: float | None = None,
+    limits: Mapping[str, tuple[float, float]] | None = None,
     **facts: Any,
 ) -> Path:
     """Write a TFLite file and its metadata.
@@ -189,6 +199,7 @@ def write_tflite(
         min_agreement: compare the int8 file with the model on calibration images, and
             refuse less than this share, 0..1; `None` compares nothing. The metadata's
             "agreement" tells the result, "remarks" what the images cannot show.
+        limits: as for `to_int8_with_limits`; the images then set no ranges.
         **facts: for the metadata, besides those of `facts_of`.
 
     Raises:
@@ -201,8 +212,17 @@ def write_tflite(
     if calibration is None:
         content = to_float_tflite(model)
     else:
-        way = {"mean": mean, "stddev": stddev, "resize": resize}
-        content = to_int8_tflite(model, calibration, **way)
+        if limits:
+            content = to_int8_with_limits(
+                model,
+                limits,
+                mean=MEAN if mean is None else mean,
+                stddev=STDDEV if stddev is None else stddev,
+            )
+            facts["limits"] = dict(limits)
+        else:
+            way = {"mean": mean, "stddev": stddev, "resize": resize}
+            content = to_int8_tflite(model, calibration, **way)
         if min_agreement is not None:
             some = calibration.take(np.arange(len(calibration))[:MAX_VERIFIED_IMAGES])
             size = size_of(model)

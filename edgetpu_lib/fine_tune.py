@@ -10,6 +10,7 @@ import dataclasses
 import functools
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import keras
 
@@ -17,7 +18,7 @@ from edgetpu_lib import build, checkpoint, data
 from edgetpu_lib.base.artifacts import InputError
 from edgetpu_lib.images import pixels
 from edgetpu_lib.images.normalization import Resize
-from edgetpu_lib.training import examples, features, loop, phases
+from edgetpu_lib.training import examples, features, loop, phases, quantized
 from edgetpu_lib.training.examples import Examples, ShuffledBatches
 from edgetpu_lib.training.phases import Epoch
 from edgetpu_lib.training.settings import FineTuneConfig
@@ -65,11 +66,7 @@ def fine_tune(
     config = config or FineTuneConfig()
     loop.check_classes(model, splits["train"], 0)
     keras.utils.set_random_seed(config.seed)
-    settings = {
-        "model": [model.name, model.input_shape[1], checkpoint.weights_digest(model)],
-        **{side: data.list_digest(images) for side, images in splits.items()},
-        **dataclasses.asdict(config),
-    }
+    settings = _settings(model, splits, config)
     new_state = functools.partial(
         TrainingState, state_dir, settings, keep_minutes=keep_minutes
     )
@@ -90,6 +87,76 @@ def fine_tune(
         learning_rate=config.fine_learning_rate,
         keep_start=True,
     )
+
+
+def quantize_aware(
+    model: keras.Model,
+    splits: dict[str, data.Images],
+    limits: quantized.Limits,
+    *,
+    config: FineTuneConfig | None = None,
+    precision: quantized.Precision | None = None,
+    state_dir: str | Path | None = None,
+    keep_minutes: float = 1,
+) -> list[Epoch]:
+    """Train `model` in place while it is computed as its int8 file; return the epochs.
+
+    All weights are trained. Ranges and batch-norm statistics stay as they are. If no
+    epoch has a lower validation loss in 8 bits than the start, the weights stay too.
+
+    Args:
+        model: a trained network from `build.build_model`.
+        splits: as for `fine_tune`.
+        limits: smallest and largest value of each layer in
+            `quantized.measured_layers(model)`, as `calibrate` finds them; export with
+            the same, by `convert.to_int8_tflite(…, limits=limits)`.
+        config: settings; `None` takes the defaults.
+        precision: of the rounding; `None` takes that of an int8 file. No file holds
+            fewer bits.
+        state_dir: as for `fine_tune`.
+        keep_minutes: likewise.
+
+    Raises:
+        InputError: as `fine_tune`; or a layer has no range or no integer form.
+    """
+    config = config or FineTuneConfig()
+    precision = precision or quantized.Precision()
+    loop.check_classes(model, splits["train"], 0)
+    twin = quantized.Twin(model, limits, precision)
+    keras.utils.set_random_seed(config.seed)
+    for layer in model.layers:
+        layer.trainable = True
+    settings = {
+        **_settings(model, splits, config),
+        "limits": {name: list(ends) for name, ends in limits.items()},
+        "precision": dataclasses.asdict(precision),
+    }
+    train, validation = _open_examples(splits, model.input_shape[1], config.resize)
+    return phases.fit(
+        model,
+        _cropped(model, train, config),
+        validation,
+        config.patience,
+        functools.partial(
+            TrainingState, state_dir, settings, keep_minutes=keep_minutes
+        ),
+        phase="8 bits",
+        epochs=config.quantize_epochs,
+        learning_rate=config.quantize_learning_rate,
+        keep_start=True,
+        twin=twin,
+    )
+
+
+def _settings(
+    model: keras.Model, splits: dict[str, data.Images], config: FineTuneConfig
+) -> dict[str, Any]:
+    """Return what must be equal for a training to resume."""
+    return {
+        "model": [model.name, model.input_shape[1], checkpoint.weights_digest(model)],
+        **{side: data.list_digest(images) for side, images in splits.items()},
+        **dataclasses.asdict(config),
+    }
 
 
 def _open_examples(

@@ -83,9 +83,9 @@ def export(
     opened = checkpoint.open_model(flags.model, network)
     metadata = model_flags.metadata_of(flags.model)
     exported = _prepare(flags, network, pixels, opened)
-    scale = {"mean": exported.mean, "stddev": exported.stddev}
     weights = str(flags.model or network.ckpt_dir)
     resize = pixels.resize_for(weights)
+    scale = {"mean": exported.mean, "stddev": exported.stddev, "resize": resize}
     square_side(convert.size_of(exported.model), resize)
     facts = _facts_of(exported.model, opened, weights, network, metadata)
     facts["output"] = exported.output
@@ -102,8 +102,8 @@ def export(
     if flags.output_saved_model_dir:
         folder = flags.output_saved_model_dir
         with one_writer(folder):
-            convert.save_saved_model(exported.model, folder, **scale, resize=resize)
-            save_metadata(folder, **facts, **scale, resize=resize)
+            convert.save_saved_model(exported.model, folder, **scale)
+            save_metadata(folder, **facts, **scale)
         written["saved_model"] = folder
     if flags.output_tflite:
         convert.write_tflite(
@@ -111,8 +111,8 @@ def export(
             flags.output_tflite,
             calibration,
             **scale,
-            resize=resize,
             min_agreement=flags.min_agreement,
+            limits=metadata.get("limits"),
             **facts,
         )
         written["tflite"] = flags.output_tflite

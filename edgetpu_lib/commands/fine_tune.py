@@ -9,9 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgetpu_lib.base import quiet
-from edgetpu_lib.base.artifacts import InputError, require_writable, save_metadata
+from edgetpu_lib.base.artifacts import (
+    InputError,
+    require_writable,
+    save_metadata,
+)
 from edgetpu_lib.base.single_run import only_run
-from edgetpu_lib.commands import class_tables, options
+from edgetpu_lib.commands import class_tables, options, quantized_training
 from edgetpu_lib.images.normalization import Resize
 from edgetpu_lib.training.settings import FineTuneConfig
 from edgetpu_lib.weights.network import Network
@@ -27,6 +31,10 @@ class Flags:
     """How to start, and where to write.
 
     Attributes:
+        model: trained .keras file of this library to train on with --quantize, instead
+            of fine-tuning first.
+        quantize: after that, train a few epochs in 8 bits, as the int8 file computes.
+            `export` then takes the ranges of --output's metadata.
         pretrained: start from --ckpt_dir, or from the checkpoint that ships (S only).
         on_error: at an image that cannot be read, stop or leave it out and report it.
         cache_dir: folder of features that are kept between runs.
@@ -34,6 +42,8 @@ class Flags:
         output: .keras file to write; its metadata is written beside it.
     """
 
+    model: str | None = None
+    quantize: bool = False
     pretrained: bool = True
     on_error: options.OnError = "raise"
     cache_dir: str = "artifacts/features"
@@ -60,6 +70,13 @@ def fine_tune(
     """
     if not flags.output.endswith(".keras"):
         raise InputError(f"--output={flags.output} must end in .keras")
+    if flags.model and not flags.quantize:
+        raise InputError(f"--model={flags.model} is for --quantize; add it")
+    if flags.model and network != Network():
+        raise InputError(
+            f"--model={flags.model} has its own size and weights; leave out the options"
+            " of the network"
+        )
     if network.ckpt_dir and not flags.pretrained:
         raise InputError("--ckpt_dir and --pretrained=False do not go together")
     require_writable(flags.output)
@@ -85,19 +102,36 @@ def _fine_tune(
     splits, skipped = _open_splits(data_set, config.seed, flags.on_error)
     images = splits["train"]
     classes = len(images.class_names)
-    model, start = _build(network, classes, config.seed, flags.pretrained)
-    class_tables.print_classes(splits)
-    history = tuning.fine_tune(
-        model,
-        splits,
-        pretrained=bool(start),
-        config=config,
-        cache_dir=flags.cache_dir,
-        state_dir=f"{flags.output}.state",
-        keep_minutes=flags.keep_minutes,
-    )
+    if flags.model:
+        start, history = flags.model, []
+        model, config = quantized_training.open_trained(
+            start, images.class_names, config
+        )
+        class_tables.print_classes(splits)
+    else:
+        model, start = _build(network, classes, config.seed, flags.pretrained)
+        class_tables.print_classes(splits)
+        history = tuning.fine_tune(
+            model,
+            splits,
+            pretrained=bool(start),
+            config=config,
+            cache_dir=flags.cache_dir,
+            state_dir=f"{flags.output}.state",
+            keep_minutes=flags.keep_minutes,
+        )
+    quantized = {}
+    if flags.quantize:
+        quantized = quantized_training.train_in_8_bits(
+            model,
+            splits,
+            history,
+            config,
+            state_dir=f"{flags.output}.state",
+            keep_minutes=flags.keep_minutes,
+        )
     found, per_class = _measure(model, splits["test"], config.resize)
-    facts = {"test": found, "per_class": per_class, "skipped": skipped}
+    facts = {"test": found, "per_class": per_class, "skipped": skipped, **quantized}
     checkpoint.save_model(model, flags.output)
     save_metadata(
         flags.output,
@@ -119,8 +153,16 @@ def _fine_tune(
 def _print(content: dict[str, Any], as_json: bool) -> None:
     """Print where the model is and how well it predicts, also for each class."""
     test = content["test"]
-    words = f"test images {test['images']}, top-1 {test['top1']:.2%}"
-    options.print_training(content, as_json, [f"wrote {content['model']}", words])
+    lines = [
+        f"wrote {content['model']}",
+        f"test images {test['images']}, top-1 {test['top1']:.2%}",
+    ]
+    if found := content.get("int8_top1"):
+        lines.append(
+            f"as int8 file: top-1 {found['quantization_aware']:.2%}; before the"
+            f" training in 8 bits {found['post_training']:.2%}"
+        )
+    options.print_training(content, as_json, lines)
     if not as_json:
         class_tables.print_worst_classes(content["per_class"])
 

@@ -75,50 +75,74 @@ class _PointwiseConvolution(layers.Conv2D):
 
     def call(self, inputs: Any) -> Any:
         """Multiply float32 [batch, height, width, channels]."""
-        import tensorflow as tf
-
-        kernel = tf.convert_to_tensor(self.kernel)
-        flat = tf.reshape(inputs, [-1, kernel.shape[2]])
-        shape = tf.concat([tf.shape(inputs)[:-1], [self.filters]], 0)
-        return tf.reshape(tf.matmul(flat, kernel[0, 0]), shape)
+        return _pointwise(inputs, self.kernel)
 
 
 class _DepthwiseConvolution(layers.DepthwiseConv2D):
-    """A depthwise convolution whose filter gradient is not oneDNN's.
-
-    TensorFlow leaves operations with explicit padding to its own kernels.
-    """
+    """A depthwise convolution whose filter gradient is not oneDNN's."""
 
     def call(self, inputs: Any) -> Any:
         """Convolve float32 [batch, height, width, channels]."""
-        import tensorflow as tf
+        return _depthwise(inputs, self.kernel, self.strides[0])
 
-        size, stride = self.kernel_size[0], self.strides[0]
-        same = {"strides": [1, stride, stride, 1], "padding": "SAME"}
 
-        @tf.custom_gradient
-        def convolve(x, kernel):
-            y = tf.raw_ops.DepthwiseConv2dNative(input=x, filter=kernel, **same)
+def convolve(layer: keras.Layer, inputs: Any, kernel: Any) -> Any:
+    """Convolve as a layer of a network does, with another kernel and without bias.
 
-            def gradients(upstream):
-                dx = tf.raw_ops.DepthwiseConv2dNativeBackpropInput(
-                    input_sizes=tf.shape(x),
-                    filter=kernel,
-                    out_backprop=upstream,
-                    **same,
-                )
-                total = max((y.shape[1] - 1) * stride + size - x.shape[1], 0)
-                sides = [total // 2, total - total // 2]
-                dkernel = tf.raw_ops.DepthwiseConv2dNativeBackpropFilter(
-                    input=x,
-                    filter_sizes=kernel.shape,
-                    out_backprop=upstream,
-                    strides=same["strides"],
-                    padding="EXPLICIT",
-                    explicit_paddings=[0, 0, *sides, *sides, 0, 0],
-                )
-                return dx, dkernel
+    Args:
+        layer: Conv2D or DepthwiseConv2D with "same" padding and square strides.
+        inputs: float32 [batch, height, width, channels].
+        kernel: float32, of the shape of the layer's own.
+    """
+    depthwise = isinstance(layer, layers.DepthwiseConv2D)
+    if keras.backend.backend() == "tensorflow":
+        if depthwise:
+            return _depthwise(inputs, kernel, layer.strides[0])
+        if layer.kernel_size == layer.strides == (1, 1):
+            return _pointwise(inputs, kernel)
+    function = keras.ops.depthwise_conv if depthwise else keras.ops.conv
+    return function(inputs, kernel, layer.strides, "same")
 
-            return y, gradients
 
-        return convolve(inputs, tf.convert_to_tensor(self.kernel))
+def _pointwise(inputs: Any, kernel: Any) -> Any:
+    import tensorflow as tf
+
+    kernel = tf.convert_to_tensor(kernel)
+    flat = tf.reshape(inputs, [-1, kernel.shape[2]])
+    shape = tf.concat([tf.shape(inputs)[:-1], [kernel.shape[3]]], 0)
+    return tf.reshape(tf.matmul(flat, kernel[0, 0]), shape)
+
+
+def _depthwise(inputs: Any, kernel: Any, stride: int) -> Any:
+    """Convolve; TensorFlow leaves explicit padding to its own kernels, not oneDNN's."""
+    import tensorflow as tf
+
+    size = kernel.shape[0]
+    same = {"strides": [1, stride, stride, 1], "padding": "SAME"}
+
+    @tf.custom_gradient
+    def convolve(x, kernel):
+        y = tf.raw_ops.DepthwiseConv2dNative(input=x, filter=kernel, **same)
+
+        def gradients(upstream):
+            dx = tf.raw_ops.DepthwiseConv2dNativeBackpropInput(
+                input_sizes=tf.shape(x),
+                filter=kernel,
+                out_backprop=upstream,
+                **same,
+            )
+            total = max((y.shape[1] - 1) * stride + size - x.shape[1], 0)
+            sides = [total // 2, total - total // 2]
+            dkernel = tf.raw_ops.DepthwiseConv2dNativeBackpropFilter(
+                input=x,
+                filter_sizes=kernel.shape,
+                out_backprop=upstream,
+                strides=same["strides"],
+                padding="EXPLICIT",
+                explicit_paddings=[0, 0, *sides, *sides, 0, 0],
+            )
+            return dx, dkernel
+
+        return y, gradients
+
+    return convolve(inputs, tf.convert_to_tensor(kernel))

@@ -22,7 +22,7 @@ class Epoch:
     """Numbers of one epoch: losses with label smoothing, accuracies 0..1.
 
     Attributes:
-        phase: "classifier", "unfrozen stages" or "all layers".
+        phase: "classifier", "unfrozen stages", "all layers" or "8 bits".
         epoch: from 1 in each phase.
         loss: mean over the steps on augmented images, like `top1`.
         validation_loss: at the end of the epoch, like `validation_top1`.
@@ -50,6 +50,7 @@ def fit(
     learning_rate: float,
     keep_start: bool = False,
     show_progress: bool = True,
+    twin: keras.Model | None = None,
 ) -> list[Epoch]:
     """Train `model` in place; the weights of the best epoch are kept.
 
@@ -57,9 +58,10 @@ def fit(
     a lower one training stops. `new_state` takes a name, a model and tensors and
     returns their `TrainingState`. `phase` names the progress bar and the history,
     `learning_rate` is the peak. With `keep_start` the initial weights are kept if no
-    epoch is better.
+    epoch is better. `twin` computes in place of `model` and has weights in its order;
+    `None` takes the same layers, computed faster.
     """
-    twin = fast_layers.training_twin(model)
+    twin = twin or fast_layers.training_twin(model)
     optimizer = _optimizer(learning_rate, epochs * batches.steps_per_epoch)
     loop.compile_model(twin, optimizer, label_smoothing=LABEL_SMOOTHING)
     best = Tensors(twin.get_weights())

@@ -144,6 +144,8 @@ class FineTuneConfig:
         resize: "crop" the centre of images as the reference does, or "stretch" whole
             images to a square, as Frigate does; the model's metadata say which, and
             all other commands obey.
+        quantize_epochs: largest number of epochs of --quantize.
+        quantize_learning_rate: peak learning rate of --quantize.
         patience: epochs without a lower validation loss before training stops.
         seed: seed of the split, of new weights, shuffling, augmentation and dropout.
     """
@@ -156,6 +158,8 @@ class FineTuneConfig:
     scratch_learning_rate: float = 1e-3
     unfrozen_blocks: int = 16
     resize: Resize = "crop"
+    quantize_epochs: int = 3
+    quantize_learning_rate: float = 1e-3
     patience: int = 4
     seed: int = 0
 

@@ -7,8 +7,10 @@ import numpy as np
 from PIL import Image
 
 from edgetpu_lib import build, calibrate, convert, data
+from edgetpu_lib.conversion import limits
 from edgetpu_lib.doctor import ranges
 from edgetpu_lib.images import pixels
+from edgetpu_lib.images.normalization import MEAN, STDDEV
 
 SIZE = 32
 
@@ -69,9 +71,10 @@ def per_channel(float_tflite, images):
     import tensorflow as tf
     from tensorflow.lite.python.convert import mlir_quantize
 
-    ranges = calibrate.measure_ranges(float_tflite, images)
+    measured = calibrate.measure_ranges(float_tflite, images).tensors
+    found = {index: (each.low, each.high) for index, each in measured.items()}
     return mlir_quantize(
-        convert._with_ranges(float_tflite, ranges),
+        limits.write_limits(float_tflite, found, MEAN, STDDEV),
         input_data_type=tf.uint8,
         output_data_type=tf.uint8,
     )

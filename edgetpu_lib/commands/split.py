@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import click
 
 from edgetpu_lib.commands import model_flags, options, tables
 from edgetpu_lib.costs import estimate as costs
-from edgetpu_lib.costs import segment_files
-from edgetpu_lib.costs import segments as stage
 from edgetpu_lib.hardware import edge_tpu
+
+if TYPE_CHECKING:
+    from edgetpu_lib.costs.segments import Plan
 
 
 @options.command
@@ -41,6 +42,9 @@ def split(
         stop: make fewer segments, two at least, where a further boundary costs more
             than the sending of parameters that it saves.
     """
+    from edgetpu_lib.costs import segment_files
+    from edgetpu_lib.costs import segments as stage
+
     plan = stage.plan_segments(model, segments, device=device, clock=clock, stop=stop)
     paths = segment_files.write_segments(
         model,
@@ -55,7 +59,7 @@ def split(
         _show(plan, content, segments)
 
 
-def as_dict(plan: stage.Plan, paths: list[Path]) -> dict:
+def as_dict(plan: Plan, paths: list[Path]) -> dict:
     """Return a plan for JSON; times in milliseconds."""
     return {
         "segments": [
@@ -85,7 +89,7 @@ def as_dict(plan: stage.Plan, paths: list[Path]) -> dict:
     }
 
 
-def _show(plan: stage.Plan, content: dict, wanted: int) -> None:
+def _show(plan: Plan, content: dict, wanted: int) -> None:
     """Print a plan for a person."""
     count = len(plan.segments)
     if plan.reason:
@@ -111,7 +115,7 @@ def _show(plan: stage.Plan, content: dict, wanted: int) -> None:
         print(f"wrote {each['tflite']}")
 
 
-def speed_lines(plan: stage.Plan) -> list[str]:
+def speed_lines(plan: Plan) -> list[str]:
     """Return estimated throughput and latency in words, beside those of the whole."""
     count, whole_ms = len(plan.segments), plan.whole.latency_ms
     copies = f"{plan.copies_per_s:.0f} with the whole file on each of {count}"

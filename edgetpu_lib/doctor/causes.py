@@ -48,8 +48,9 @@ REMEDIES = {
     " TensorFlow's SAME puts more at the end",
     "per-channel-classifier": "convert with one scale for the classifier, as export"
     " does (_experimental_disable_per_channel_quantization_for_dense_layers = True)",
-    "precision": "train on in 8 bits: fine-tune --quantize --model=MODEL.keras; or look"
-    " at the layers with the lowest signal-to-noise ratio and compute those in floats",
+    "precision": "look at the layers with the lowest signal-to-noise ratio and compute"
+    " those in floats; or try to train on in 8 bits, fine-tune --quantize"
+    " --model=MODEL.keras, whose gain is not proved",
     "preprocessing-bgr": "exchange red and blue: OpenCV reads BGR, these models take"
     " RGB",
     "preprocessing-crop": "stretch the whole image to a square, as in training,"

@@ -49,28 +49,24 @@ class Sketch:
 
     def conv(self, x: Shape, filters: int, kernel: int = 1, stride: int = 1) -> Shape:
         """Add a convolution."""
-        out = (-(-x[0] // stride), -(-x[1] // stride), filters)
-        return self.add_operator(
-            "CONV_2D",
-            size(x),
-            out,
-            positions=out[0] * out[1],
-            kernel_area=kernel**2,
-            depth=x[2],
-            filters=filters,
-        )
+        return self._filtered("CONV_2D", x, filters, x[2], kernel, stride)
 
     def depthwise(self, x: Shape, kernel: int = 3, stride: int = 1) -> Shape:
         """Add a depthwise convolution."""
-        out = (-(-x[0] // stride), -(-x[1] // stride), x[2])
+        return self._filtered("DEPTHWISE_CONV_2D", x, x[2], 1, kernel, stride)
+
+    def _filtered(
+        self, kind: str, x: Shape, filters: int, depth: int, kernel: int, stride: int
+    ) -> Shape:
+        out = (-(-x[0] // stride), -(-x[1] // stride), filters)
         return self.add_operator(
-            "DEPTHWISE_CONV_2D",
+            kind,
             size(x),
             out,
             positions=out[0] * out[1],
             kernel_area=kernel**2,
-            depth=1,
-            filters=x[2],
+            depth=depth,
+            filters=filters,
         )
 
     def dense(self, inputs: int, outputs: int) -> int:

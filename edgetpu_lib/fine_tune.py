@@ -109,7 +109,7 @@ def quantize_aware(
         splits: as for `fine_tune`.
         limits: smallest and largest value of each layer in
             `quantized.measured_layers(model)`, as `calibrate` finds them; export with
-            the same, by `convert.to_int8_tflite(…, limits=limits)`.
+            the same, by `convert.to_int8_with_limits`.
         config: settings; `None` takes the defaults.
         precision: of the rounding; `None` takes that of an int8 file. No file holds
             fewer bits.

@@ -9,11 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgetpu_lib.base import quiet
-from edgetpu_lib.base.artifacts import (
-    InputError,
-    require_writable,
-    save_metadata,
-)
+from edgetpu_lib.base.artifacts import InputError, require_writable, save_metadata
 from edgetpu_lib.base.single_run import only_run
 from edgetpu_lib.commands import class_tables, options, quantized_training
 from edgetpu_lib.images.normalization import Resize

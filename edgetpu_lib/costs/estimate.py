@@ -97,7 +97,6 @@ class Estimate(_Timed):
         device: where the chip is.
         clock: key of `edge_tpu.CLOCK_HZ`.
         operators: in the order of execution.
-        cache_bytes: of the chip's memory that this network leaves for parameters.
         input_bytes: sent to the chip for every inference, without parameters.
         output_bytes: sent back.
         invoke_ms: of the call itself.
@@ -110,13 +109,17 @@ class Estimate(_Timed):
     device: Device
     clock: str
     operators: tuple[OperatorTime, ...]
-    cache_bytes: int
     input_bytes: int
     output_bytes: int
     invoke_ms: float
     input_ms: float
     output_ms: float
     cpu_was_measured: bool = False
+
+    @property
+    def cache_bytes(self) -> int:
+        """Bytes of the chip's memory that this network leaves for parameters."""
+        return parameter_cache.cache_bytes([each.cost for each in self.operators])
 
     @property
     def cached_bytes(self) -> int:
@@ -240,22 +243,15 @@ def estimate_operators(
         if cost.index in on_cpu:
             times.append(on_host(cost, device))
             continue
-        time = _on_chip(cost, chip, peak_macs_per_s)
-        if cost.index in cached:
-            time = dataclasses.replace(time, cached_bytes=cost.parameter_bytes)
-        else:
-            waiting_ms = max(0.0, _sending_ms(cost, device) - hidden_ms)
-            bytes_ = cost.parameter_bytes
-            time = dataclasses.replace(
-                time, streamed_bytes=bytes_, streaming_ms=waiting_ms
-            )
+        sent_ms = 0.0 if cost.index in cached else _sending_ms(cost, device)
+        waiting_ms = max(0.0, sent_ms - hidden_ms)
+        time = _on_chip(cost, cost.index in cached, waiting_ms, chip, peak_macs_per_s)
         hidden_ms = time.compute_ms
-        times.append(_with_utilisation(time, peak_macs_per_s))
+        times.append(time)
     return Estimate(
         device=device,
         clock=clock,
         operators=tuple(times),
-        cache_bytes=parameter_cache.cache_bytes(costs),
         input_bytes=input_bytes,
         output_bytes=output_bytes,
         invoke_ms=device.invoke_ms if len(times) > len(on_cpu) else 0.0,
@@ -271,14 +267,28 @@ def on_host(cost: OperatorCost, device: Device) -> OperatorTime:
     return OperatorTime(cost, on_cpu=True, cpu_ms=1e3 * seconds)
 
 
-def _on_chip(cost: OperatorCost, chip: Chip, peak_macs_per_s: float) -> OperatorTime:
-    """Return the time of an operator whose parameters are there."""
+def _on_chip(
+    cost: OperatorCost,
+    is_cached: bool,
+    waiting_ms: float,
+    chip: Chip,
+    peak_macs_per_s: float,
+) -> OperatorTime:
+    """Return the time of an operator that waits so long for its parameters."""
     occupied_macs = cost.occupied_macs(chip.depthwise_cost)
+    compute_ms = 1e3 * occupied_macs / (chip.utilisation * peak_macs_per_s)
+    overhead_ms = 0.0 if cost.kind in _FREE else chip.operator_us / 1e3
+    latency_ms = compute_ms + waiting_ms + overhead_ms
+    reached_macs_per_s = 1e3 * cost.macs / latency_ms if cost.macs else 0.0
     return OperatorTime(
         cost,
         on_cpu=False,
-        compute_ms=1e3 * occupied_macs / (chip.utilisation * peak_macs_per_s),
-        overhead_ms=0.0 if cost.kind in _FREE else chip.operator_us / 1e3,
+        cached_bytes=cost.parameter_bytes if is_cached else 0,
+        streamed_bytes=0 if is_cached else cost.parameter_bytes,
+        compute_ms=compute_ms,
+        streaming_ms=waiting_ms,
+        overhead_ms=overhead_ms,
+        utilisation=reached_macs_per_s / peak_macs_per_s,
     )
 
 
@@ -288,10 +298,3 @@ def _sending_ms(cost: OperatorCost, device: Device) -> float:
     in_pieces = moved_bytes > edge_tpu.ACTIVATION_BYTES
     pieces = moved_bytes / PIECE_BYTES if in_pieces else 1
     return 1e3 * pieces * cost.parameter_bytes / device.link_bytes_per_s
-
-
-def _with_utilisation(time: OperatorTime, peak_macs_per_s: float) -> OperatorTime:
-    if not time.cost.macs:
-        return time
-    reached_macs_per_s = time.cost.macs / (time.latency_ms / 1e3)
-    return dataclasses.replace(time, utilisation=reached_macs_per_s / peak_macs_per_s)

@@ -157,8 +157,8 @@ class _Runner:
         file = read_tflite(content)
         # For times any will do, but normalizing takes longer than raw bytes.
         self.pixel_scale = preprocessing.of_file(file) or contract.OWN
-        self.first_ms, _ = _timed(self.stage, noise_for(self.stage))
         self.fed = noise_for(self.stage)
+        self.first_ms, _ = _timed(self.stage, self.fed)
         # Before, during and after each inference.
         self.counted_ms: list[tuple[float, float, float]] = []
 

@@ -160,6 +160,40 @@ def best_predictions(
     return [Prediction(int(i), names[i], float(found[i])) for i in best]
 
 
+@dataclasses.dataclass(frozen=True)
+class Labels:
+    """Names of a model's classes.
+
+    Attributes:
+        labels_map_file: class names as JSON {index: name}, or one per line. [default:
+            those in the model's metadata, or inside its file]
+        include_background_label: output 0 of the model is the background class, which
+            the class names leave out.
+    """
+
+    labels_map_file: str | None = None
+    include_background_label: bool = False
+
+    def of(self, model: str | Path, classes: int) -> list[str]:
+        """Return one name for each of a model's classes; indices where none is known.
+
+        Raises:
+            InputError: the names cannot be read, or their number does not fit.
+        """
+        offset = int(self.include_background_label)
+        return output_names(self.known(model), classes, label_offset=offset)
+
+    def known(self, model: str | Path) -> list[str] | None:
+        """Return the names in the file, or those that the model tells.
+
+        Raises:
+            InputError: they cannot be read.
+        """
+        if self.labels_map_file:
+            return read_labels(self.labels_map_file)
+        return class_names(model, verified_metadata(model))
+
+
 def output_names(
     labels: list[str] | None, classes: int, *, label_offset: int = 0
 ) -> list[str]:

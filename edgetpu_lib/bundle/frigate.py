@@ -11,8 +11,9 @@ from pathlib import Path
 
 from edgetpu_lib.base.artifacts import InputError, atomic_files
 from edgetpu_lib.base.metadata import verified_metadata
-from edgetpu_lib.bundle.labels import Labels
+from edgetpu_lib.bundle.labels import lines_of
 from edgetpu_lib.bundle.write import require_not_compiled
+from edgetpu_lib.deploy import Labels
 from edgetpu_lib.images.normalization import Resize
 from edgetpu_lib.tflite import interpreter, preprocessing
 from edgetpu_lib.tflite.contract import PixelScale, TensorContract, takes_raw_pixels
@@ -57,7 +58,7 @@ def write_frigate(
     scorer = open_scorer(model, pixel_scale=pixel_scale)
     _require_input(scorer, pixel_scale or _trained_on(model) or scorer.pixel_scale)
     _require_probabilities(scorer)
-    names = (labels or Labels()).of(model, scorer.classes)
+    names = lines_of(labels, model, scorer.classes)
     _require_plain(names)
     folder = Path(output) / "model_cache" / name
     with atomic_files(folder) as made:
@@ -84,7 +85,7 @@ def remarks(model: str | Path, labels: Labels, resize: Resize) -> list[str]:
             f"nothing says that {model} was trained on stretched images, as Frigate"
             " feeds them; train with `fine-tune --resize=stretch`"
         )
-    if not labels.are_known(model):
+    if labels.known(model) is None:
         found.append(
             f"{model} has no class names, so that Frigate shows numbers; give"
             " --labels_map_file"

@@ -18,8 +18,9 @@ import edgetpu_lib
 from edgetpu_lib.base.artifacts import InputError, write_file
 from edgetpu_lib.bundle import contents
 from edgetpu_lib.bundle.contents import Classifier, Settings, Stored
-from edgetpu_lib.bundle.labels import Labels
+from edgetpu_lib.bundle.labels import lines_of
 from edgetpu_lib.bundle.sources import needed_sources
+from edgetpu_lib.deploy import Labels
 from edgetpu_lib.images import rendered
 from edgetpu_lib.images.normalization import Resize
 from edgetpu_lib.tflite.compiled import before_compilation, is_compiled
@@ -68,7 +69,7 @@ def write_bundle(
     if Path(output).resolve() in [Path(m).resolve() for m in (model, compiled) if m]:
         raise InputError(f"{output} is the model; choose another output path")
     scorer = open_scorer(model, pixel_scale=pixel_scale, resize=resize)
-    names = (labels or Labels()).of(model, scorer.classes)
+    names = lines_of(labels, model, scorer.classes)
     files = {contents.MODEL: scorer.content}
     files[contents.LABELS] = "".join(f"{name}\n" for name in names).encode()
     if compiled is not None:

@@ -8,9 +8,9 @@ from typing import Literal
 import click
 
 from edgetpu_lib.base.artifacts import InputError
-from edgetpu_lib.bundle.labels import Labels
 from edgetpu_lib.commands import model_flags, options
 from edgetpu_lib.commands.home import HomeText
+from edgetpu_lib.deploy import Labels
 
 
 @options.command

@@ -52,10 +52,6 @@ class Pixels(Scale):
     """What a model takes for an image.
 
     Attributes:
-        mean: subtracted from the pixels, 0..255; one number, or three with commas.
-            [default: what the model tells]
-        std: the difference is divided by it; one number, or three with commas.
-            [default: what the model tells]
         resize: how an image becomes square: its centre is cut out, or it is stretched
             whole. [default: what the model's metadata say, or else crop]
     """

@@ -168,9 +168,12 @@ def described(target: Callable) -> dict[str, str]:
     """Return {parameter: text} of a docstring, each text one line.
 
     A first word in small letters is capitalized, unless it is a name as `.keras` is.
+    Fields that a class inherits are described by the class that has them.
     """
+    sources = reversed(getattr(target, "__mro__", (target,)))
+    documents = "\n".join(inspect.getdoc(source) or "" for source in sources)
     texts = {}
-    for name, lines in _ENTRY.findall(inspect.getdoc(target) or ""):
+    for name, lines in _ENTRY.findall(documents):
         text = " ".join(lines.split())
         is_word = text.split()[0].rstrip(".,:;").isalpha()
         texts[name] = text[0].upper() + text[1:] if is_word else text

@@ -48,22 +48,16 @@ _FACTS = {
 
 
 @dataclasses.dataclass(frozen=True)
-class PageOptions:
+class PageOptions(deploy.Labels):
     """What a page shows beside the model.
 
     Attributes:
-        labels_map_file: class names as JSON {index: name}, or one per line. [default:
-            those in the model's metadata, or inside its file]
-        include_background_label: output 0 of the model is the background class, which
-            the class names leave out.
         title: heading of the page. [default: the file's name]
         license_name: licence of the model, to be shown.
         sample_glob: image files to try, such as 'photos/*.jpg'; five at most.
             [default: images that ship with this library, for its classes]
     """
 
-    labels_map_file: str | None = None
-    include_background_label: bool = False
     title: str | None = None
     license_name: str | None = None
     sample_glob: str | None = None
@@ -100,7 +94,7 @@ def write_page(
     options = options or PageOptions()
     scorer = _open(model, pixel_scale, resize)
     metadata = verified_metadata(model)
-    labels = _labels(model, metadata, options, scorer.classes)
+    labels = options.of(model, scorer.classes)
     samples = _samples(options.sample_glob, labels)
     parts = {MODEL: scorer.content} | runtime_files()
     parts |= {f"sample_{i}{path.suffix}": path.read_bytes() for i, path in samples}
@@ -141,16 +135,6 @@ def _open(
                 " convert it to int8 or float32"
             )
     return scorer
-
-
-def _labels(
-    model: str | Path, metadata: dict, options: PageOptions, classes: int
-) -> list[str]:
-    """Return one name for each output; indices where nothing names them."""
-    given = options.labels_map_file
-    labels = deploy.read_labels(given) if given else deploy.class_names(model, metadata)
-    background = int(options.include_background_label)
-    return deploy.output_names(labels, classes, label_offset=background)
 
 
 def _samples(pattern: str | None, labels: list[str]) -> list[tuple[int, Path]]:

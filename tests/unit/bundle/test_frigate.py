@@ -11,7 +11,7 @@ from PIL import Image
 from edgetpu_lib import convert
 from edgetpu_lib.base.artifacts import InputError
 from edgetpu_lib.bundle import frigate
-from edgetpu_lib.bundle.labels import Labels
+from edgetpu_lib.deploy import Labels
 
 SIZE = frigate.SIZE
 CLASSES = list(foreign.SHADES)

@@ -17,6 +17,7 @@ from PIL import Image
 from edgetpu_lib import deploy
 from edgetpu_lib.base.artifacts import InputError, data_file
 from edgetpu_lib.bundle import contents, program, sources, watch, write
+from edgetpu_lib.deploy import Labels
 from edgetpu_lib.images import listing
 
 MODEL = data_file("quickstart_quant.tflite")
@@ -293,7 +294,7 @@ def test_names_are_text_of_any_kind_but_one_line(call, tmp_path):
     names = ["crème brûlée", "ب", "a, b", "$x {y}", "ä\u0301"]
     path = tmp_path / "labels.json"
     path.write_text(json.dumps(names), "utf-8")
-    labels = write.Labels(labels_map_file=str(path))
+    labels = Labels(labels_map_file=str(path))
     app = write.write_bundle(MODEL, tmp_path / "app.zip", labels=labels)
     _, out, _ = call(app, FLOWER, "--json", "--top_k=9")
     assert {p["label"] for p in records(out)[0]["predictions"]} == set(names)
